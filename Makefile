@@ -1,0 +1,23 @@
+# Each target is one thin line over "python -m course", which works without make as well.
+PYTHON ?= python3
+COURSE = @$(PYTHON) -m course
+
+.PHONY: help run test-all test diff lint
+
+help:
+	$(COURSE)
+
+run:
+	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT))
+
+test-all:
+	$(COURSE) test-all
+
+test:
+	$(COURSE) test $(STEP)
+
+diff:
+	$(COURSE) diff $(FROM) $(TO)
+
+lint:
+	$(COURSE) lint

@@ -1,0 +1,30 @@
+"""Entry point of `python -m course`.
+
+The version check comes first and keeps to syntax that Python 2.7 can read, because the
+reader whose Python is too old is the one who needs a sentence instead of a traceback.
+"""
+
+import sys
+
+NEEDED = (3, 11)
+
+
+def main():
+    """Refuse an old Python in one sentence (exit code 2), else hand over to the command line."""
+    if sys.version_info < NEEDED:
+        sys.stderr.write(
+            "The course needs Python %d.%d or later and this is Python %d.%d.%d: "
+            "install a newer Python and name it, for example: make run STEP=1 PYTHON=python3.12\n"
+            % (NEEDED + tuple(sys.version_info[:3]))
+        )
+        return 2
+    try:
+        from course.cli import main as command_line
+
+        return command_line(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

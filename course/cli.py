@@ -1,0 +1,114 @@
+"""The command line: `python -m course <command>`, and what `make` calls."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from course import diff, lint, run, standalone, testing
+from course.processes import interrupt_on_signals
+from course.steps import choices
+from course.terminal import UserError, colour
+
+# What each command is called with `make`, and what it does, in the order of first use.
+COMMANDS = {
+    "run": ("run STEP=1 [PORT=8000]", "start a step and print the address to open"),
+    "test-all": ("test-all", "run every test: each step, the course, the browser"),
+    "test": ("test STEP=2", "run the tests of one step"),
+    "diff": ("diff FROM=1 TO=2", "show what a step adds to another, without the noise"),
+    "lint": ("lint", "check style and common mistakes (for maintainers)"),
+    "standalone": ("", "prove that a copy of one step runs by itself (part of test-all)"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError instead of printing the usage above the complaint."""
+        message = message.removeprefix("argument command: ")
+        raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
+
+
+def overview() -> str:
+    """Return the list of commands, a line each."""
+    lines = [colour("Django Channels in five steps", "bold"), ""]
+    lines += [f"  make {usage:<25} {text}" for usage, text in COMMANDS.values() if usage]
+    lines += [
+        "",
+        "Another Python:  make run STEP=1 PYTHON=python3.12",
+        "Without make:    python -m course run 1        (python -m course run --help)",
+    ]
+    return "\n".join(lines)
+
+
+def build_parser() -> Parser:
+    """Return the parser for all commands."""
+    parser = Parser(prog="python -m course", description="The commands of the course.")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    made = {
+        name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        for name, (_, text) in COMMANDS.items()
+    }
+    step_help = "the step: its number (1) or its folder (step01_echo)"
+    for name in ("run", "test", "standalone"):
+        made[name].add_argument("step", nargs="?", help=step_help)
+    made["run"].add_argument("--port", default="8000", help="where to listen (default: 8000)")
+    made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
+    made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
+    made["standalone"].add_argument("--results", type=Path, help="folder for JUnit files")
+    return parser
+
+
+def require(value: str | None, make_usage: str) -> str:
+    """Return the step that was asked for, or raise UserError that says how to name one."""
+    if not value:
+        raise UserError(f"Which step? Say: make {make_usage} (the steps are {choices()}).")
+    return value
+
+
+def dispatch(options: argparse.Namespace) -> int:
+    """Carry out the command in `options`; return the exit code."""
+    match options.command:
+        case "run":
+            return run.run(require(options.step, "run STEP=1"), options.port)
+        case "test":
+            return testing.run_step_tests(require(options.step, "test STEP=1"))
+        case "test-all":
+            return testing.run_all_tests()
+        case "diff":
+            if not (options.first and options.second):
+                raise UserError(
+                    f"Which two steps? Say: make diff FROM=1 TO=2 (the steps are {choices()})."
+                )
+            return diff.show(options.first, options.second)
+        case "lint":
+            return lint.lint()
+        case "standalone":
+            if not options.step:
+                raise UserError(f"Which step? The steps are {choices()}.")
+            return standalone.standalone(options.step, options.results)
+    print(overview())
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code: 0, 1 for a failure, 2 for a user's error."""
+    interrupt_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a character shows a question mark instead of failing.
+        stream.reconfigure(errors="replace")
+    try:
+        return dispatch(build_parser().parse_args(arguments))
+    except UserError as error:
+        print(colour(str(error), "red", sys.stderr), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

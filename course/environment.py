@@ -1,0 +1,192 @@
+"""The virtual environment `.venv`: made once, kept up to date, repaired when broken.
+
+A stamp inside it, `course.json`, says which Python it was made with and which
+requirement files are installed, each with a hash of its content. The stamp is away while
+packages are being installed, so that an interrupted installation is seen, and repaired,
+by the next call.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from course.processes import CommandFailed, run_quietly
+from course.steps import ROOT, Step, all_steps
+from course.terminal import Progress, UserError, say
+
+STAMP = "course.json"
+LAST_LINES = 8
+
+
+def python_version() -> str:
+    """Return the version that packages are installed for, such as `3.11`."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def base_python() -> str:
+    """Return the Python to make environments with: the one outside any environment."""
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def venv_program(venv: Path, name: str) -> Path:
+    """Return the path of a program such as `python` in the environment `venv`."""
+    if os.name == "nt":
+        return venv / "Scripts" / f"{name}.exe"
+    return venv / "bin" / name
+
+
+def fingerprint(file: Path) -> str:
+    """Return a hash of the content of `file`, or raise UserError where there is none."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def read_stamp(venv: Path) -> dict | None:
+    """Return the stamp of a sound environment made with this Python, else None."""
+    try:
+        stamp = json.loads((venv / STAMP).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if stamp.get("python") != python_version() or not venv_program(venv, "python").exists():
+        return None
+    return stamp
+
+
+def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
+    """Record what is installed: the lock's hash, and the hash of each file by its name."""
+    stamp = {"python": python_version(), "lock": lock, "installed": installed}
+    (venv / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", "utf-8")
+
+
+def require_venv() -> None:
+    """Raise UserError where this Python comes without the parts that make environments."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"This Python {python_version()} cannot make virtual environments ({error}): "
+            f"install python{python_version()}-venv (Debian and Ubuntu: "
+            f"sudo apt install python{python_version()}-venv) and run the command again."
+        ) from None
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Let one command at a time change the environment; others wait here for their turn."""
+    folder = root / ".course"
+    folder.mkdir(exist_ok=True)
+    with (folder / "environment.lock").open("w") as handle:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
+            yield
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another command is preparing the environment: waiting for it.")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def failure(title: str, error: CommandFailed, advice: str = "") -> UserError:
+    """Return the error to show when an installer failed: a sentence and its last lines."""
+    tail = "\n".join(f"    {line}" for line in error.output.strip().splitlines()[-LAST_LINES:])
+    return UserError(f"{title} failed (exit code {error.code}). {advice}It said:\n{tail}")
+
+
+def create(venv: Path) -> None:
+    """Make `venv` from nothing, replacing whatever is there; raise UserError if it fails."""
+    uv = shutil.which("uv")
+    if uv:
+        command = [uv, "venv", "--quiet", "--clear", "--python", base_python(), venv]
+    else:
+        require_venv()
+        command = [base_python(), "-m", "venv", "--clear", venv]
+    if venv.is_symlink() or venv.is_file():
+        venv.unlink()
+    progress = Progress(f"Creating the environment {venv.name} (Python {python_version()})")
+    try:
+        run_quietly(command, progress)
+    except CommandFailed as error:
+        raise failure("Creating the environment", error) from None
+    progress.done()
+
+
+def install(venv: Path, arguments: Sequence[str | Path], title: str) -> None:
+    """Install packages, given as pip's own `arguments`; raise UserError if that fails."""
+    uv = shutil.which("uv")
+    python = venv_program(venv, "python")
+    installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip"]
+    command = [*installer, *([] if uv else ["install", "--no-input"]), *arguments]
+    progress = Progress(title)
+    try:
+        run_quietly(command, progress)
+    except CommandFailed as error:
+        advice = "Is there a network connection? "
+        raise failure("Installing the packages", error, advice) from None
+    progress.done()
+
+
+def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
+    """Bring `.venv` in `root` to hold the requirement `files`; return its Python.
+
+    Every version is held to `requirements.lock`. When nothing changed since the last
+    call nothing is installed. Raises UserError with a sentence when it cannot be done.
+    """
+    venv = root / ".venv"
+    lock_file = root / "requirements.lock"
+    lock = fingerprint(lock_file)
+    wanted = {file.relative_to(root).as_posix(): fingerprint(file) for file in files}
+
+    def installed() -> dict[str, str] | None:
+        """Return what is installed with today's lock; None where the environment is no use."""
+        stamp = read_stamp(venv)
+        if stamp is None:
+            return None
+        return stamp["installed"] if stamp["lock"] == lock else {}
+
+    def complete(present: dict[str, str] | None) -> bool:
+        return present is not None and wanted.items() <= present.items()
+
+    if not complete(installed()):
+        with alone(root):
+            present = installed()
+            if present is None:
+                create(venv)
+                present = {}
+            if not complete(present):
+                (venv / STAMP).unlink(missing_ok=True)
+                arguments = [word for file in files for word in ("-r", file)]
+                try:
+                    install(venv, ["-c", lock_file, *arguments], title)
+                except UserError:
+                    # The installer gave up by itself, so the environment is as it was.
+                    write_stamp(venv, lock, present)
+                    raise
+                write_stamp(venv, lock, present | wanted)
+    return venv_program(venv, "python")
+
+
+def ensure_step(step: Step, root: Path = ROOT) -> Path:
+    """Prepare `.venv` for running one step; return its Python."""
+    files = [step.folder / "requirements.txt"]
+    return ensure(files, f"Installing the packages of step {step.number}", root)
+
+
+def ensure_everything(root: Path = ROOT) -> Path:
+    """Prepare `.venv` for tests and checks of the whole course; return its Python."""
+    files = [root / "requirements.lock"]
+    files += [step.folder / "requirements.txt" for step in all_steps(root)]
+    return ensure(files, "Installing the packages of the course", root)

@@ -1,0 +1,175 @@
+"""Start child processes, follow them, and end them with everything they started."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from course.terminal import Progress
+
+# Variables through which a learner's shell, or this repository, could reach into a step.
+LEAKS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
+LEAK_PREFIXES = ("DJANGO_", "PYTEST_")
+
+
+class CommandFailed(Exception):
+    """A command ended with a code other than 0; `output` is all it printed."""
+
+    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
+        super().__init__(f"{' '.join(command)} ended with exit code {code}")
+        self.code = code
+        self.output = output
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what could change how a step behaves."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in LEAKS and not name.startswith(LEAK_PREFIXES)
+    }
+
+
+def interrupt_on_signals() -> None:
+    """Make SIGINT, SIGTERM and a closed terminal all raise KeyboardInterrupt.
+
+    SIGINT is set as well because a shell starts background commands with it ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C while children are being stopped, so that none is left behind."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of each process on this POSIX machine, both as process ids."""
+    if Path("/proc/self/stat").exists():
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # "pid (name) state ppid …", and the name may hold spaces and brackets.
+                text = stat.read_text(errors="replace")
+                found[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+        return found
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
+    return {int(pid): int(parent) for pid, parent in map(str.split, listing.stdout.splitlines())}
+
+
+def descendants(*pids: int) -> set[int]:
+    """Return the process ids of all children of `pids`, their children, and so on."""
+    parent_of = parents()
+    family = set(pids)
+    while more := {pid for pid, parent in parent_of.items() if parent in family} - family:
+        family |= more
+    return family - set(pids)
+
+
+def start_job(
+    command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]
+) -> subprocess.Popen:
+    """Start `command` in a process group of its own, output to `log`; return the Popen."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for(processes: Sequence[subprocess.Popen], seconds: float) -> list[subprocess.Popen]:
+    """Give `processes` this long to end, all together; return those still running."""
+    wait_until(lambda: all(process.poll() is not None for process in processes), seconds)
+    return [process for process in processes if process.poll() is None]
+
+
+def stop(*processes: subprocess.Popen, patience: float = 0.0, grace: float = 5.0) -> None:
+    """End `processes` and everything they started; return when all of it is gone.
+
+    They get `patience` seconds to end by themselves (a terminal's Ctrl-C has reached them
+    already), then an interrupt and `grace` seconds to clean up, then they are killed.
+    """
+    with undisturbed():
+        if os.name == "nt":
+            for process in wait_for(processes, patience):
+                tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+                subprocess.run(tree, capture_output=True)
+                process.wait()
+            return
+        family = descendants(*(process.pid for process in processes))
+        alive = wait_for(processes, patience)
+        for process in alive:
+            process.send_signal(signal.SIGINT)
+        alive = wait_for(alive, grace)
+        family |= descendants(*(process.pid for process in alive))
+        for process in alive:
+            process.kill()
+            process.wait()
+        for pid in family:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for process in processes:
+            # A job leads a group of its own, named by its process id; other children do not.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_quietly(
+    command: Sequence[str | Path],
+    progress: Progress,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run `command` while `progress` ticks; return its output, or raise CommandFailed."""
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while process.poll() is None:
+                progress.tick()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+        except KeyboardInterrupt:
+            progress.line.clear()
+            stop(process, patience=1.0)
+            raise
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if process.returncode != 0:
+        progress.line.clear()
+        raise CommandFailed(words, process.returncode, text)
+    return text
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
+    """Ask `condition` again and again until it is true; False when `seconds` have gone by."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True

@@ -1,0 +1,125 @@
+"""`make run`: prepare a step, start its server, say where to look, and clean up after it."""
+
+import os
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from course import environment
+from course.processes import CommandFailed, run_quietly, stop
+from course.steps import ROOT, Step, find_step
+from course.terminal import Progress, UserError, colour, kept_terminal, say
+
+HOST = "127.0.0.1"
+FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+
+
+def parse_port(text: str) -> int:
+    """Return the port number in `text`, or raise UserError."""
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UserError(f"PORT must be a number from 1 to 65535, not {text!r}.")
+
+
+def answers(port: int) -> bool:
+    """Tell whether something accepts connections on `port`."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on `port`; PermissionError where that is forbidden."""
+    if answers(port):
+        return False
+    with socket.socket() as probe:
+        if os.name != "nt":
+            # As servers do: connections that are being closed do not hold the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def require_free(port: int, step: Step) -> None:
+    """Raise UserError, naming a port that would do, unless `port` can be listened on."""
+    try:
+        if is_free(port):
+            return
+        reason = "is already in use"
+    except PermissionError:
+        reason = "may not be used by ordinary programs"
+    above = (p for p in range(max(port + 1, 8001), 65536) if is_free(p))
+    other = next(above, None) or free_port()
+    raise UserError(
+        f"Port {port} {reason}: choose another, for example: "
+        f"make run STEP={step.number} PORT={other}"
+    )
+
+
+def step_environment() -> dict[str, str]:
+    """Return the learner's own environment, without what belongs to another project."""
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def migrate(python: Path, step: Step, env: dict[str, str]) -> None:
+    """Bring the step's database up to date; raise UserError with Django's words if it fails."""
+    progress = Progress("Preparing the database")
+    try:
+        run_quietly([python, "manage.py", "migrate"], progress, cwd=step.folder, env=env)
+    except CommandFailed as error:
+        raise environment.failure("Preparing the database", error) from None
+    progress.done()
+
+
+def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
+    """Run the step's server until it is stopped; return the exit code for the shell.
+
+    The child keeps our standard input and process group, so `breakpoint()` works in a step
+    and a terminal's Ctrl-C reaches it.
+    """
+    command = [python, "manage.py", "runserver", f"{HOST}:{port}"]
+    server = subprocess.Popen(command, cwd=step.folder, env=env)
+    try:
+        while server.poll() is None and not answers(port):
+            time.sleep(0.1)
+        if server.poll() is None:
+            address = colour(f"http://{HOST}:{port}/", "bold")
+            say(f"\nStep {step.number} is running: open {address}  (Ctrl-C stops it)\n")
+        code = server.wait()
+    except KeyboardInterrupt:
+        stop(server, patience=1.0)
+        say("\nStopped.")
+        return 0
+    raise UserError(
+        f"The server of step {step.number} ended by itself (exit code {code}); "
+        "what it said stands above."
+    )
+
+
+def run(wanted: str, port_text: str, root: Path = ROOT) -> int:
+    """Start the step called `wanted` on `port_text`; return the exit code for the shell."""
+    step = find_step(wanted, root)
+    port = parse_port(port_text)
+    require_free(port, step)
+    python = environment.ensure_step(step, root)
+    env = step_environment()
+    migrate(python, step, env)
+    require_free(port, step)
+    with kept_terminal():
+        return serve(python, step, port, env)

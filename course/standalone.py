@@ -1,0 +1,172 @@
+"""Prove that a step runs by itself: copied to a folder of its own, with four plain commands.
+
+The copy lives in `.course/standalone/<step>/`. Its environment is kept between runs and
+made anew when the step's requirements, the lock file or Python change.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from course import environment
+from course.environment import fingerprint, python_version
+from course.processes import clean_environment, stop, wait_until
+from course.results import PYTEST_OPTIONS, Test, write_junit
+from course.run import HOST, answers, free_port
+from course.steps import ROOT, Step, copy_files, find_step, step_files
+from course.terminal import say
+
+VENV = ".venv"
+STARTS_WITHIN = 60  # seconds
+ANSWERS_WITHIN = 20  # seconds
+
+
+class ProofFailed(Exception):
+    """A step does not run by itself; the text says which command failed and how."""
+
+
+def refresh_copy(step: Step, copy: Path) -> None:
+    """Make `copy` hold the step's files and nothing else, its environment aside."""
+    copy.mkdir(parents=True, exist_ok=True)
+    for entry in copy.iterdir():
+        if entry.name == VENV:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    files = [file for file in step_files(step.folder) if VENV not in file.parts]
+    copy_files(files, step.folder, copy)
+
+
+def standalone_environment(lock: Path) -> dict[str, str]:
+    """Return an environment that knows nothing of this repository but its pinned versions."""
+    env = clean_environment()
+    env["PIP_CONSTRAINT"] = str(lock)
+    env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def command_line(command: list[str]) -> str:
+    """Return `command` as a reader would type it in the step's folder."""
+    return " ".join(command)
+
+
+def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
+    """Run one command in the copy, showing it and its output; raise ProofFailed on a failure."""
+    words = [str(word) for word in command]
+    say(f"$ {command_line(words)}")
+    process = subprocess.Popen(words, cwd=copy, env=env, stdin=subprocess.DEVNULL)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        stop(process)
+        raise
+    if code != 0:
+        raise ProofFailed(f"`{command_line(words)}` ended with exit code {code}")
+
+
+def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
+    """Make the copy's environment and install its requirements, unless both are as needed."""
+    venv = copy / VENV
+    stamp = venv / environment.STAMP
+    wanted = {
+        "python": python_version(),
+        "lock": fingerprint(lock),
+        "installed": {"requirements.txt": fingerprint(copy / "requirements.txt")},
+    }
+    if environment.read_stamp(venv) == wanted:
+        say("The environment is up to date.")
+        return
+    environment.require_venv()
+    if venv.exists():
+        shutil.rmtree(venv)
+    run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
+    pip = environment.venv_program(Path(VENV), "pip")
+    run_shown([pip, "install", "--quiet", "-r", "requirements.txt"], copy, env)
+    stamp.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+
+
+def get(url: str) -> int:
+    """GET `url`, following redirects; return the status of the page it ends at."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=ANSWERS_WITHIN) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
+    """Start the step's server, ask for `/` and stop it; raise ProofFailed unless it is a 200."""
+    port = free_port()
+    command = [str(python), "manage.py", "runserver", f"{HOST}:{port}"]
+    say(f"$ {command_line(command)}")
+    server = subprocess.Popen(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: server.poll() is not None or answers(port), STARTS_WITHIN)
+        if server.poll() is not None:
+            raise ProofFailed(f"runserver ended by itself with exit code {server.returncode}")
+        url = f"http://{HOST}:{port}/"
+        try:
+            status = get(url)
+        except OSError as error:
+            raise ProofFailed(f"GET {url} failed: {error}") from None
+        say(f"GET {url}: {status}")
+        if status != 200:
+            raise ProofFailed(f"GET {url} answered {status} where 200 was due")
+    finally:
+        stop(server)
+
+
+def prove(step: Step, copy: Path, lock: Path) -> Path:
+    """Install, migrate and serve the step in `copy`; return the Python of its environment.
+
+    Raises ProofFailed, or UserError where this Python cannot make environments.
+    """
+    refresh_copy(step, copy)
+    env = standalone_environment(lock)
+    install(copy, lock, env)
+    python = environment.venv_program(Path(VENV), "python")
+    run_shown([python, "manage.py", "migrate", "--verbosity", "0"], copy, env)
+    serve_once(copy, python, env)
+    return python
+
+
+def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
+    """Prove the step called `wanted`, then run its tests; return the exit code.
+
+    With `results`, a folder, the proof and the tests each leave a JUnit file there.
+    """
+    step = find_step(wanted, root)
+    copy = root / ".course" / "standalone" / step.label
+    lock = root / "requirements.lock"
+    results = results or root / ".course" / "results" / step.label
+    results.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    reason = None
+    try:
+        python = prove(step, copy, lock)
+    except ProofFailed as error:
+        reason = str(error)
+    outcome = "failed" if reason else "passed"
+    proof = Test("runs on its own", outcome, time.monotonic() - started, reason or "")
+    write_junit(proof, results / "proof.xml")
+    if reason:
+        print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
+        return 1
+    command = [str(python), "-m", "pytest", *PYTEST_OPTIONS]
+    say(f"$ {command_line(command)}")
+    command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")
+    tests = subprocess.Popen(command, cwd=copy, env=standalone_environment(lock))
+    try:
+        return tests.wait()
+    except KeyboardInterrupt:
+        stop(tests, grace=10.0)
+        raise

@@ -1,0 +1,84 @@
+"""Find the steps and their files."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.terminal import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What a copy of a step leaves behind where git cannot say which files belong to it.
+IGNORED_FOLDERS = {".venv", "__pycache__", "staticfiles", ".pytest_cache", ".hypothesis"}
+IGNORED_SUFFIXES = {".sqlite3", ".pyc"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the course: its number, its name (`echo`) and its folder."""
+
+    number: int
+    name: str
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """The folder's name, `step01_echo`, under which the step is spoken of."""
+        return self.folder.name
+
+
+def all_steps(root: Path = ROOT) -> list[Step]:
+    """Return the steps found in `root`, in order."""
+    found = []
+    for folder in root.iterdir():
+        match = re.fullmatch(r"step(\d\d)_(\w+)", folder.name)
+        if match and (folder / "manage.py").is_file():
+            found.append(Step(int(match[1]), match[2], folder))
+    return sorted(found, key=lambda step: step.number)
+
+
+def choices(root: Path = ROOT) -> str:
+    """Return the steps as a reader chooses them: `1 (echo), 2 (groups)`."""
+    return ", ".join(f"{step.number} ({step.name})" for step in all_steps(root))
+
+
+def find_step(wanted: str, root: Path = ROOT) -> Step:
+    """Return the step called `wanted`: `1`, `01` or `step01_echo`; else raise UserError."""
+    for step in all_steps(root):
+        if wanted == step.label or (wanted.isdecimal() and int(wanted) == step.number):
+            return step
+    raise UserError(f"There is no step {wanted}; the steps are {choices(root)}.")
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Return the files that make up the step in `folder`, as sorted relative paths.
+
+    These are the files git tracks and the new ones it does not ignore; without git,
+    everything but environments, databases and caches.
+    """
+    if shutil.which("git"):
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."],
+            cwd=folder,
+            capture_output=True,
+        )
+        if listing.returncode == 0:
+            names = {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
+            return sorted(Path(name) for name in names if (folder / name).is_file())
+    return sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix not in IGNORED_SUFFIXES
+        and not IGNORED_FOLDERS.intersection(path.relative_to(folder).parts)
+    )
+
+
+def copy_files(files: list[Path], source: Path, target: Path) -> None:
+    """Copy the relative paths `files` from the folder `source` to the folder `target`."""
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / file, target / file)

@@ -1,0 +1,196 @@
+"""`make test` and `make test-all`: run tests, side by side, and say what came out."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from course import environment
+from course.processes import clean_environment, start_job, stop
+from course.results import PYTEST_OPTIONS, Part, Test, read_junit, report, without_skips
+from course.steps import ROOT, all_steps, find_step
+from course.terminal import LiveLine, UserError, say
+
+TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
+
+
+@dataclass
+class Job:
+    """A command that leaves JUnit files in its folder of results."""
+
+    name: str
+    command: list[str]
+    cwd: Path
+    results: Path
+    log: Path
+    env: dict[str, str] = field(default_factory=clean_environment)
+
+
+@dataclass
+class Running:
+    """A job under way: its process and when it started (monotonic seconds)."""
+
+    job: Job
+    process: subprocess.Popen
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        """How long the job has been running."""
+        return time.monotonic() - self.started
+
+
+def run_step_tests(wanted: str, root: Path = ROOT) -> int:
+    """Run one step's tests in its folder, output shown as it comes; return the exit code."""
+    step = find_step(wanted, root)
+    python = environment.ensure_everything(root)
+    command = [python, "-m", "pytest"]
+    process = subprocess.Popen(command, cwd=step.folder, env=clean_environment())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        stop(process, patience=5.0)
+        raise
+
+
+def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
+    """Return the jobs of `make test-all`; `python` is the one of the course's environment."""
+    state = root / ".course"
+
+    def job(name: str, command: list[str]) -> Job:
+        return Job(name, command, root, state / "results" / name, state / "logs" / f"{name}.log")
+
+    jobs = []
+    for step in all_steps(root):
+        made = job(step.label, [sys.executable, "-u", "-m", "course", "standalone", step.label])
+        made.command += ["--results", str(made.results)]
+        jobs.append(made)
+    # The browser's tests run by themselves: Playwright's synchronous API leaves an event
+    # loop running, which breaks asynchronous tests that come after it.
+    for name, folder in (("course", "course/tests"), ("browser", "course/browser")):
+        if (root / folder).is_dir():
+            made = job(name, [str(python), "-m", "pytest", folder, *PYTEST_OPTIONS])
+            made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
+            jobs.append(made)
+    return jobs
+
+
+def judge(job: Job, code: int, seconds: float, broken: str = "") -> Part:
+    """Return what a finished job comes to, from its exit code and its JUnit files.
+
+    A job that was `broken` off, left no result, ran no test in one of its files, or ended
+    badly without naming a failure counts as a failure, which says so.
+    """
+    tests: list[Test] = []
+    problems = [broken] if broken else []
+    files = sorted(job.results.glob("*.xml"))
+    for file in files:
+        try:
+            found = read_junit(file)
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            problems.append(f"its results cannot be read: {error}")
+            continue
+        tests += found
+        if not found:
+            problems.append("no test was run")
+    if not problems and not files:
+        problems.append(f"it left no results (exit code {code})")
+    if not problems and code != 0 and not any(test.outcome == "failed" for test in tests):
+        problems.append(f"it ended with exit code {code}")
+    tests += [Test(f"the job {job.name}", "failed", 0.0, problem) for problem in problems]
+    return Part(job.name, seconds, tests)
+
+
+def in_order(jobs: list[Job], times: dict[str, float]) -> list[Job]:
+    """Return the jobs, those that took longest last time first, unknown ones before all."""
+    return sorted(jobs, key=lambda job: -times.get(job.name, float("inf")))
+
+
+def read_times(file: Path) -> dict[str, float]:
+    """Return how many seconds each job took last time."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def start(job: Job) -> Running:
+    """Start a job with an empty folder of results."""
+    job.results.mkdir(parents=True, exist_ok=True)
+    for old in job.results.glob("*.xml"):
+        old.unlink()
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    return Running(job, start_job(job.command, job.log, job.cwd, job.env), time.monotonic())
+
+
+def finish(running: Running, time_limit: float) -> Part | None:
+    """Return what a job came to once it has ended or its time is up, else None."""
+    code = running.process.poll()
+    if code is None and running.seconds < time_limit:
+        return None
+    broken = ""
+    if code is None:
+        broken = f"it was stopped after {time_limit:.0f} s"
+        code = -1
+    # Also after a normal end: nothing a job started may outlive it.
+    stop(running.process)
+    return judge(running.job, code, running.seconds, broken)
+
+
+def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
+    """Run the jobs, `at_once` side by side, showing progress; return what each came to.
+
+    A job over `time_limit` seconds is stopped and counts as a failure.
+    """
+    waiting, running, parts = list(jobs), [], {}
+    line = LiveLine()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(start(waiting.pop(0)))
+                if not line.live:
+                    say(f"{running[-1].job.name}: started")
+            for entry in list(running):
+                part = finish(entry, time_limit)
+                if part:
+                    running.remove(entry)
+                    parts[part.name] = part
+                    line.clear()
+                    failed = part.count("failed")
+                    verdict = f"{failed} failed" if failed else f"{part.count('passed')} passed"
+                    say(f"{part.name}: {verdict} ({part.seconds:.1f} s)")
+            shown = ", ".join(f"{entry.job.name} {entry.seconds:.0f} s" for entry in running)
+            line.show(f"{len(waiting)} waiting, running: {shown}")
+            time.sleep(0.1)
+    finally:
+        line.clear()
+        stop(*(entry.process for entry in running), grace=10.0)
+    return [parts[job.name] for job in jobs]
+
+
+def run_all_tests(root: Path = ROOT) -> int:
+    """Run every test of the course; return 0 when all passed (with CI=true: none skipped)."""
+    if not all_steps(root):
+        raise UserError("There are no steps here to test.")
+    started = time.monotonic()
+    python = environment.ensure_everything(root)
+    jobs = collect_jobs(python, root)
+    times_file = root / ".course" / "times.json"
+    ordered = in_order(jobs, read_times(times_file))
+    done = {part.name: part for part in run_jobs(ordered, (os.cpu_count() or 1) + 1)}
+    times = {name: round(part.seconds, 1) for name, part in done.items()}
+    times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
+    parts = [done[job.name] for job in jobs]
+    if os.environ.get("CI") == "true":
+        parts = without_skips(parts)
+    for job, part in zip(jobs, parts, strict=True):
+        if part.count("failed"):
+            say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
+            say(job.log.read_text("utf-8", errors="replace").rstrip())
+    say()
+    say(report(parts, time.monotonic() - started))
+    return 1 if any(part.count("failed") for part in parts) else 0
