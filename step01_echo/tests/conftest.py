@@ -1,0 +1,67 @@
+"""What the tests share: the step's own server, and sockets as a browser opens them."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+import requests
+import websockets
+from django.conf import settings
+
+from .server import Server
+
+SOCKET = "/ws/echo/"
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup, tmp_path_factory):
+    """Run the step's server on the tests' database, once for all tests."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    server = Server(settings.DATABASES["default"]["NAME"], log)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def connect(server):
+    """Return a function that opens a socket as our page does; all are closed afterwards."""
+    async with AsyncExitStack() as sockets:
+
+        async def connect(path=SOCKET, **options):
+            # No limit to what waits to be read, so that a test need not read everything.
+            options = {"origin": server.url, "max_queue": None, **options}
+            connection = websockets.connect(f"ws://{server.host}{path}", **options)
+            return await sockets.enter_async_context(connection)
+
+        yield connect
+
+
+@pytest.fixture
+async def socket(connect):
+    """Open one socket."""
+    return await connect()
+
+
+class Visitor(requests.Session):
+    """An HTTP client with cookies that asks our server: ``visitor.get("/")``."""
+
+    def __init__(self, url):
+        super().__init__()
+        self.url = url
+
+    def request(self, method, path, **options):
+        """Ask for a path of our server, and return its response."""
+        return super().request(method, self.url + path, **options)
+
+
+@pytest.fixture
+def visitor(server):
+    """Return an HTTP client for somebody who may see the pages."""
+    with Visitor(server.url) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def page(visitor):
+    """Return the HTML of the page where people write."""
+    return visitor.get("/").text

@@ -1,0 +1,15 @@
+"""The chat's pages."""
+
+from django.urls import path, re_path
+from django.views.generic import RedirectView
+
+from . import views
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="index")),
+    path("chat/", views.index, name="index"),
+    # <room:…> is the converter in rooms.py, which knows what a room may be called.
+    path("chat/<room:room_name>/", views.room, name="room"),
+    # Whatever else is asked for as a room, line breaks included, which `.` does not match.
+    re_path(r"^chat/[\s\S]+/$", views.no_such_room),
+]

@@ -1,0 +1,27 @@
+"""The chat's pages: ordinary Django views. What happens live is in consumers.py."""
+
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch
+
+from .rooms import ROOM_NAME_RULE
+
+
+def index(request):
+    """Ask for a room name, and lead to the page of that room."""
+    room_name = request.GET.get("room", "").strip()
+    if not room_name:
+        return render(request, "chat/index.html")
+    try:
+        return redirect("room", room_name=room_name)
+    except NoReverseMatch:
+        return no_such_room(request)
+
+
+def room(request, room_name):
+    """Show the page of a room, which opens a socket to it."""
+    return render(request, "chat/room.html", {"room_name": room_name})
+
+
+def no_such_room(request):
+    """Answer 404 with the reason, and ask for another room name."""
+    return render(request, "chat/index.html", {"error": ROOM_NAME_RULE}, status=404)

@@ -1,0 +1,39 @@
+"""Frames, written and read as JSON."""
+
+import asyncio
+import json
+from urllib.parse import quote
+
+from django.test import Client
+
+SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
+
+
+def socket_path(room):
+    """Return the path of a room's socket, encoded as the page encodes it."""
+    return f"/ws/chat/{quote(room, safe='')}/"
+
+
+async def say(socket, message, **more):
+    """Send one message through a real socket."""
+    await socket.send(json.dumps({"message": message, **more}))
+
+
+async def hear(socket):
+    """Return the next frame that a real socket receives, as a dict."""
+    return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
+
+
+async def hear_until(socket, message):
+    """Return all frames that a socket receives before this message."""
+    frames = []
+    while (frame := await hear(socket)).get("message") != message:
+        frames.append(frame)
+    return frames
+
+
+def session_cookie(user):
+    """Sign a user in, and return the value of the browser's ``sessionid`` cookie."""
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
