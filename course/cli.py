@@ -15,11 +15,11 @@ from course.terminal import UserError, colour
 # What each command is called with `make`, and what it does, in the order of first use.
 COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step and print the address to open"),
-    "test-all": ("test-all", "run every test: each step, the course, the browser"),
+    "test-all": ("test-all", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
-    "diff": ("diff FROM=1 TO=2", "show what a step adds to another, without the noise"),
-    "lint": ("lint", "check style and common mistakes (for maintainers)"),
-    "standalone": ("", "prove that a copy of one step runs by itself (part of test-all)"),
+    "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
+    "lint": ("lint", "check style and common mistakes"),
+    "standalone": ("", "prove that a copy of one step runs by itself"),
 }
 
 

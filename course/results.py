@@ -12,7 +12,7 @@ from course.terminal import colour
 PYTEST_OPTIONS = ("-q", "-o", "junit_family=xunit1")
 WIDTH = 80
 SLOWEST = 10
-MESSAGE_LINES = 6
+MESSAGE_LINES = 4
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,10 @@ def without_skips(parts: Iterable[Part]) -> list[Part]:
 
 
 def paragraph(text: str, indent: str) -> list[str]:
-    """Return the first lines of a message, indented and wrapped to the width of the table."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()][:MESSAGE_LINES]
+    """Return a text, indented and wrapped to the width of the table."""
     return [
         wrapped
-        for line in lines
+        for line in text.splitlines()
         for wrapped in textwrap.wrap(
             line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
         )
@@ -112,7 +111,8 @@ def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
     for part in parts:
         for test in part.tests:
             if test.outcome == outcome:
-                lines += [f"  {part.name}: {test.id}", *paragraph(test.message, "      ")]
+                message = paragraph(test.message, "      ")
+                lines += [f"  {part.name}: {test.id}", *message[:MESSAGE_LINES]]
     return ["", title, *lines] if lines else []
 
 

@@ -1,0 +1,113 @@
+"""What the tests of the tools share: a small course of fake steps, and ways to run commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from course.processes import LEAKS
+from course.steps import ROOT
+
+HERE = Path(__file__).parent
+
+
+def clean() -> dict[str, str]:
+    """Return an environment in which a command behaves as on anybody's machine."""
+    hidden = {"CI", "MAKEFLAGS", "MAKELEVEL", "NO_COLOR", "PIP_CONSTRAINT", *LEAKS}
+    # Without uv, which makes environments by other means than the ones tested here.
+    folders = [f for f in os.environ["PATH"].split(os.pathsep) if not shutil.which("uv", path=f)]
+    env = {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith("PYTEST_")}
+    return env | {"PATH": os.pathsep.join(folders)}
+
+
+def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subprocess.CompletedProcess:
+    """Run `python -m course` in `root` with more environment variables; return what it did."""
+    return subprocess.run(
+        [sys.executable, "-m", "course", *arguments],
+        cwd=root,
+        env=clean() | variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
+def sentence(result: subprocess.CompletedProcess) -> str:
+    """Return the one line a command refused with, after checking that it is just that."""
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True).stdout
+    except FileNotFoundError:
+        stat = Path(f"/proc/{pid}/stat")
+        state = stat.read_bytes().rpartition(b")")[2].strip() if stat.exists() else b""
+    return bool(state.strip()) and not state.strip().startswith(b"Z")
+
+
+def pids(text: str) -> list[int]:
+    """Return the process ids that the fake server printed."""
+    return [int(pid) for pid in re.findall(r"^pid (\d+)", text, re.MULTILINE)]
+
+
+def add_step(root: Path, label: str, files: dict[str, str] | None = None) -> Path:
+    """Write a step of the given files to `root`; return its folder."""
+    folder = root / label
+    for name, text in {"manage.py": "", **(files or {})}.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    return folder
+
+
+def plant(root: Path) -> Path:
+    """Make `root` a course of two fake steps with the real tools; return it."""
+    left_out = shutil.ignore_patterns("tests", "browser", "__pycache__")
+    shutil.copytree(ROOT / "course", root / "course", ignore=left_out)
+    shutil.copy(ROOT / "Makefile", root)
+    (root / "requirements.lock").write_text("# nothing to install\n")
+    for label in ("step01_echo", "step02_groups"):
+        step = add_step(root, label, {"requirements.txt": "# nothing to install\n"})
+        shutil.copy(HERE / "fake_manage.py", step / "manage.py")
+        shutil.copy(HERE / "fake_pytest.py", step / "pytest.py")
+    return root
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A course of fake steps that nothing was done in yet."""
+    return plant(tmp_path)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A course of fake steps after its first `test-all`: where, what it printed, step 1's log."""
+
+    root: Path
+    shown: subprocess.CompletedProcess
+    log: str
+
+
+@pytest.fixture(scope="session")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
+    """A course of fake steps in which `test-all` has been run once."""
+    root = plant(tmp_path_factory.mktemp("tested"))
+    shown = run_course("test-all", root=root)
+    return Tested(root, shown, (root / ".course" / "logs" / "step01_echo.log").read_text())
+
+
+@pytest.fixture
+def ready(tested: Tested) -> Path:
+    """A course of fake steps whose environments are made."""
+    return tested.root

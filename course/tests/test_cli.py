@@ -1,0 +1,87 @@
+"""The command line: help, refusals, exit codes."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from course import cli
+from course.steps import ROOT, choices
+from course.tests.conftest import clean, run_course, sentence
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess:
+    """Run `make` with this Python; return what it did."""
+    command = ["make", *arguments, f"PYTHON={sys.executable}"]
+    return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
+
+
+def test_make_alone_lists_the_commands_a_line_each():
+    """The list names every target of the Makefile, fits a terminal, and is the course's own."""
+    listed = make()
+    assert listed.returncode == 0
+    assert listed.stdout == run_course().stdout
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets - {"help"} == set(re.findall(r"^  make ([\w-]+)", listed.stdout, re.MULTILINE))
+    assert all(len(line) <= 80 for line in listed.stdout.splitlines())
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_each_command_explains_itself(command):
+    """`--help` says what a command does."""
+    shown = run_course(command, "--help")
+    assert shown.returncode == 0
+    assert cli.COMMANDS[command][1].capitalize() in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "Which step? Say: make run STEP=1"),
+        (["test"], "Which step? Say: make test STEP=1"),
+        (["standalone"], "Which step?"),
+        (["diff"], "Which two steps? Say: make diff FROM=1 TO=2"),
+        (["diff", "1"], "Which two steps?"),
+        (["run", "99"], "There is no step 99"),
+        (["test", "echo?"], "There is no step echo?"),
+        (["standalone", "99"], "There is no step 99"),
+        (["diff", "1", "99"], "There is no step 99"),
+        (["run", "1", "--port=http"], "PORT must be a number from 1 to 65535, not 'http'"),
+        (["run", "1", "--port=0"], "PORT must be"),
+        (["run", "1", "--port=65536"], "PORT must be"),
+        (["run", "1", "2"], "Unrecognized arguments: 2"),
+        (["dance"], "Invalid choice: 'dance'"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence(arguments, said):
+    """A wrong or missing argument gives exit code 2 and a sentence that helps."""
+    assert said in sentence(run_course(*arguments))
+
+
+def test_the_sentence_names_the_steps_there_are():
+    """Who named no step sees which there are."""
+    assert choices() in sentence(run_course("run"))
+
+
+def test_make_passes_parameters_on():
+    """STEP and PORT reach the course, and its sentence is what the reader sees."""
+    refused = make("run", "STEP=1", "PORT=x")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("PORT must be a number")
+    assert make("diff", "FROM=1", "TO=1").stderr.startswith("step01_echo against itself")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """`| head` closes our output early; that ends the command without a complaint."""
+    command = [sys.executable, "-c", "import os, sys; os.close(0)"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "course", "diff", "1", "2"],
+        cwd=ROOT,
+        env=clean(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as course:
+        subprocess.run(command, stdin=course.stdout)
+        course.stdout.close()
+        assert course.stderr.read() == b""

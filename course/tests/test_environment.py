@@ -1,0 +1,160 @@
+"""The environment: made once, reused, repaired."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from course import environment
+from course.processes import CommandFailed
+from course.terminal import UserError
+from course.tests.conftest import add_step, run_course, sentence
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A course with one step, whose environment is not made yet."""
+    add_step(tmp_path, "step01_echo", {"requirements.txt": "django\n"})
+    (tmp_path / "requirements.lock").write_text("django==5.2\n")
+    return tmp_path
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """What was created and installed, in order, with neither really happening."""
+    calls = []
+
+    def run_quietly(command, progress, **_):
+        words = [str(word) for word in command]
+        if "venv" in words:
+            calls.append("create")
+            python = environment.venv_program(Path(words[-1]), "python")
+            shutil.rmtree(words[-1], ignore_errors=True)
+            python.parent.mkdir(parents=True)
+            python.touch()
+        else:
+            files = [Path(words[i + 1]).name for i, word in enumerate(words) if word == "-r"]
+            calls.append(f"install {' '.join(files)}")
+
+    monkeypatch.setattr(environment, "run_quietly", run_quietly)
+    return calls
+
+
+def ensure(root: Path) -> None:
+    """Prepare the environment for the step in `root`."""
+    environment.ensure([root / "step01_echo" / "requirements.txt"], "Installing", root)
+
+
+def test_the_second_time_installs_nothing(root, done):
+    """What is there and up to date is used as it is."""
+    ensure(root)
+    assert done == ["create", "install requirements.txt"]
+    ensure(root)
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize("changed", ["requirements.lock", "step01_echo/requirements.txt"])
+def test_a_changed_file_installs_again(root, done, changed):
+    """Into the same environment, so that it takes seconds."""
+    ensure(root)
+    (root / changed).write_text("django==5.2.1\n")
+    ensure(root)
+    assert done == ["create", "install requirements.txt", "install requirements.txt"]
+
+
+def test_everything_includes_each_step(root, done):
+    """After the whole course was installed, no single step has to be."""
+    environment.ensure_everything(root)
+    assert done == ["create", "install requirements.lock requirements.txt"]
+    ensure(root)
+    assert len(done) == 2
+
+
+def break_python(root: Path) -> None:
+    """Leave the environment without its Python, as after an upgrade of the system."""
+    environment.venv_program(root / ".venv", "python").unlink()
+
+
+def age_python(root: Path) -> None:
+    """Make the environment one of another Python."""
+    stamp = root / ".venv" / environment.STAMP
+    stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
+
+
+def interrupt_install(root: Path) -> None:
+    """Leave the environment as it is while packages are being installed."""
+    (root / ".venv" / environment.STAMP).unlink()
+
+
+@pytest.mark.parametrize("damage", [break_python, age_python, interrupt_install])
+def test_a_broken_environment_is_made_anew(root, done, damage):
+    """Whatever is wrong with it, the next command repairs it."""
+    ensure(root)
+    damage(root)
+    ensure(root)
+    assert done == ["create", "install requirements.txt"] * 2
+
+
+def test_an_interrupted_installation_leaves_no_stamp(root, done, monkeypatch):
+    """Ctrl-C while packages are being installed is seen by the next call."""
+    ensure(root)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "install", interrupted)
+        (root / "requirements.lock").write_text("django==5.2.1\n")
+        with pytest.raises(KeyboardInterrupt):
+            ensure(root)
+    ensure(root)
+    assert done == ["create", "install requirements.txt"] * 2
+
+
+def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, done, monkeypatch):
+    """One sentence, then what pip said, and the environment is kept for the next try."""
+    ensure(root)
+
+    def failing(command, progress, **_):
+        raise CommandFailed(["pip"], 1, "\n".join(f"line {n}" for n in range(1, 31)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "run_quietly", failing)
+        (root / "requirements.lock").write_text("django==5.2.1\n")
+        with pytest.raises(UserError, match="network") as raised:
+            ensure(root)
+    assert str(raised.value).splitlines()[-1] == "    line 30"
+    assert "line 22" not in str(raised.value)
+    ensure(root)
+    assert done == ["create", "install requirements.txt", "install requirements.txt"]
+
+
+@pytest.mark.parametrize("module", ["venv", "ensurepip"])
+def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_factory, module):
+    """Debian ships Python without the parts that make environments."""
+    shadow = tmp_path_factory.mktemp("shadow")
+    (shadow / f"{module}.py").write_text("raise ImportError('no module here')\n")
+    line = sentence(run_course("run", "1", "--port=8642", root=fresh, PYTHONPATH=str(shadow)))
+    assert f"install python{environment.python_version()}-venv" in line
+
+
+def test_pip_that_fails_is_quoted(ready):
+    """A real installation that cannot work: a sentence, pip's words, no traceback."""
+    requirements = ready / "step02_groups" / "requirements.txt"
+    before = requirements.read_text()
+    try:
+        requirements.write_text("./no-such-package.whl\n")
+        failed = run_course("run", "2", "--port=8643", root=ready)
+    finally:
+        requirements.write_text(before)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("Installing the packages failed (exit code 1).")
+    assert "no-such-package.whl" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX names")
+def test_environments_are_not_made_from_an_environment():
+    """The Python to start from is the one outside `.venv`, which is about to be replaced."""
+    assert ".venv" not in Path(environment.base_python()).parts

@@ -1,0 +1,194 @@
+"""`make run`: a server in a real terminal, and an end that leaves nothing behind."""
+
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from course.processes import descendants, wait_until
+from course.run import answers, free_port
+from course.steps import ROOT, all_steps
+from course.tests.conftest import clean, is_alive, pids, plant, run_course, sentence
+
+
+class Terminal:
+    """A command in a terminal of its own; `seen` is what stands on the screen so far."""
+
+    def __init__(self, command: list[str], cwd: Path, **variables: str) -> None:
+        self.seen = ""
+        self.code = None
+        self.pid, self.screen = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            os.execvpe(command[0], command, clean() | variables)
+
+    def read(self, until: str | None = None, seconds: float = 30.0) -> None:
+        """Read until a text appears, or with None until the command has closed the terminal."""
+        end = time.monotonic() + seconds
+        while until is None or until not in self.seen:
+            left = end - time.monotonic()
+            assert left > 0, f"waited in vain for {until!r}, saw:\n{self.seen}"
+            if select.select([self.screen], [], [], left)[0]:
+                try:
+                    data = os.read(self.screen, 65536)
+                except OSError:  # Linux: nobody has the terminal open any more.
+                    data = b""
+                if not data:
+                    assert until is None, f"ended without {until!r}, saw:\n{self.seen}"
+                    return
+                self.seen += data.decode(errors="replace").replace("\r\n", "\n")
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self.screen, text.encode())
+
+    def wait(self) -> int:
+        """Read to the end; return the exit code, or minus the number of the signal."""
+        self.read()
+        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def close(self) -> None:
+        """End what is still running."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.screen)
+
+
+@pytest.fixture
+def terminal():
+    """Start commands in terminals that are closed at the end."""
+    opened = []
+
+    def start(command, cwd, **variables):
+        opened.append(Terminal(command, cwd, **variables))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def port():
+    """A port to serve on, that nothing serves on afterwards either."""
+    number = free_port()
+    yield number
+    assert not answers(number)
+
+
+def course_run(port: int) -> list[str]:
+    """Return the command that runs step 1 without make."""
+    return [sys.executable, "-m", "course", "run", "1", f"--port={port}"]
+
+
+def make_run(port: int) -> list[str]:
+    """Return the command that runs step 1 as a learner does."""
+    return ["make", "run", "STEP=1", f"PORT={port}", f"PYTHON={sys.executable}"]
+
+
+def assert_stopped(shown: Terminal) -> None:
+    """Check that a server said good-bye, and that neither it nor its child is left."""
+    assert "Stopped." in shown.seen
+    assert "Traceback" not in shown.seen
+    started = pids(shown.seen)
+    assert len(started) == 2
+    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+
+
+def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
+    """The keys a learner presses, in a terminal, without make: exit code 0."""
+    shown = terminal(course_run(port), ready)
+    shown.read(until="(Ctrl-C stops it)")
+    assert f"http://127.0.0.1:{port}/" in shown.seen
+    assert answers(port)
+    shown.type("\x03")
+    assert shown.wait() == 0
+    assert_stopped(shown)
+
+
+def test_ctrl_c_through_make(ready, terminal, port):
+    """The same keys with make in between, which ends by the same interrupt."""
+    shown = terminal(make_run(port), ready)
+    shown.read(until="(Ctrl-C stops it)")
+    shown.type("\x03")
+    assert shown.wait() in (0, 2, 130, -signal.SIGINT)
+    assert_stopped(shown)
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, stop_signal):
+    """An editor's stop button, or `kill`, reaches one process only."""
+    shown = terminal(course_run(port), ready)
+    shown.read(until="(Ctrl-C stops it)")
+    os.kill(shown.pid, stop_signal)
+    assert shown.wait() == 0
+    assert_stopped(shown)
+
+
+def test_the_server_can_ask_the_learner(ready, terminal, port):
+    """Standard input reaches the step, which `breakpoint()` needs."""
+    shown = terminal(course_run(port), ready, FAKE_ASK="1")
+    shown.read(until="(Ctrl-C stops it)")
+    shown.type("where am I\n")
+    shown.read(until="heard where am I")
+    shown.type("\x03")
+    assert shown.wait() == 0
+
+
+def test_the_second_start_installs_nothing(ready, terminal, port):
+    """It takes a second or two, and says so."""
+    shown = terminal(course_run(port), ready)
+    shown.read(until="(Ctrl-C stops it)")
+    shown.type("\x03")
+    shown.wait()
+    assert "Installing" not in shown.seen
+    assert "Creating" not in shown.seen
+
+
+@pytest.mark.parametrize("code", ["0", "3"])
+def test_a_server_that_ends_by_itself_is_a_failure(ready, port, code):
+    """The exit code is not 0, and a sentence says what happened."""
+    ended = run_course("run", "1", f"--port={port}", root=ready, FAKE_CODE=code)
+    assert ended.returncode == 2
+    assert f"ended by itself (exit code {code})" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use_is_refused_before_anything_is_done(fresh):
+    """One sentence names another port; no environment was made."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = sentence(run_course("run", "1", f"--port={port}", root=fresh))
+    assert f"Port {port} is already in use" in line
+    assert "make run STEP=1 PORT=" in line
+    assert not (fresh / ".venv").exists()
+
+
+def test_the_real_first_step(tmp_path, terminal, port):
+    """Step 1 itself, with Django's reloader: it starts at once, and Ctrl-C leaves nothing."""
+    step = all_steps()[0]
+    plant(tmp_path)
+    shutil.rmtree(tmp_path / step.label)
+    ignored = shutil.ignore_patterns("*.sqlite3", "__pycache__")
+    shutil.copytree(step.folder, tmp_path / step.label, ignore=ignored)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    shown = terminal(make_run(port), tmp_path)
+    shown.read(until="(Ctrl-C stops it)")
+    assert "Installing" not in shown.seen
+    family = descendants(shown.pid)
+    assert len(family) >= 3  # the course, the reloader and the server
+    shown.type("\x03")
+    shown.wait()
+    assert "Stopped." in shown.seen
+    assert "Traceback" not in shown.seen
+    assert wait_until(lambda: not any(map(is_alive, family)), 5)

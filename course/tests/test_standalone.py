@@ -1,0 +1,103 @@
+"""A step proves itself in a folder of its own, with an environment of its own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from course import environment, standalone
+from course.processes import clean_environment
+from course.results import read_junit
+from course.tests.conftest import HERE, run_course
+
+
+def copy_of(root: Path) -> Path:
+    """Return the folder in which step 1 of `root` is proved."""
+    return root / ".course" / "standalone" / "step01_echo"
+
+
+def test_the_four_plain_commands_are_run(tested):
+    """They stand in the log as a reader would type them, with what `/` answered."""
+    python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
+    commands = [line[2:] for line in tested.log.splitlines() if line.startswith("$ ")]
+    assert commands[0].endswith("-m venv .venv")
+    assert commands[1] == f"{pip} install --quiet -r requirements.txt"
+    assert commands[2] == f"{python} manage.py migrate --verbosity 0"
+    assert commands[3].startswith(f"{python} manage.py runserver 127.0.0.1:")
+    assert commands[4].startswith(f"{python} -m pytest")
+    assert ": 200\n" in tested.log
+
+
+def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
+    """The environment is kept; a file that left the step, or that a run left, is gone."""
+    copy = copy_of(ready)
+    for name in ("old.py", "db.sqlite3", "tests/test_old.py"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).touch()
+    shown = run_course("standalone", "1", root=ready)
+    assert shown.returncode == 0
+    assert "The environment is up to date." in shown.stdout
+    assert "-m venv" not in shown.stdout
+    left = {path.name for path in copy.iterdir()} - {".venv", "__pycache__"}
+    assert left == {"manage.py", "pytest.py", "requirements.txt"}
+
+
+@pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
+def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
+    """Other requirements, another lock or another Python: the environment is made anew."""
+    made = []
+
+    def run_shown(command, copy, env):
+        made.append(command)
+        python = environment.venv_program(copy / ".venv", "python")
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.touch()
+
+    monkeypatch.setattr(standalone, "run_shown", run_shown)
+    lock, requirements = tmp_path / "requirements.lock", tmp_path / "requirements.txt"
+    lock.write_text("django==5.2\n")
+    requirements.write_text("django\n")
+    standalone.install(tmp_path, lock, {})
+    standalone.install(tmp_path, lock, {})
+    assert len(made) == 2  # venv and pip, once
+    if changed == "python":
+        stamp = tmp_path / ".venv" / environment.STAMP
+        stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
+    else:
+        (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
+    standalone.install(tmp_path, lock, {})
+    assert len(made) == 4
+
+
+def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
+    """The step sees no settings, no path and no service of whoever runs the proof."""
+    for name in ("PYTHONPATH", "DATABASE_URL", "REDIS_URL", "DJANGO_DEBUG", "PYTEST_ADDOPTS"):
+        monkeypatch.setenv(name, "leak")
+    env = standalone.standalone_environment(tmp_path / "requirements.lock")
+    assert "leak" not in env.values()
+    assert env["PIP_CONSTRAINT"] == str(tmp_path / "requirements.lock")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"FAKE_STATUS": "500"}, "answered 500 where 200 was due"),
+        ({"FAKE_CODE": "3"}, "runserver ended by itself with exit code 3"),
+    ],
+)
+def test_a_server_that_does_not_serve_fails_the_proof(tmp_path, variables, reason):
+    """The reason says what was seen."""
+    (tmp_path / "manage.py").write_bytes((HERE / "fake_manage.py").read_bytes())
+    with pytest.raises(standalone.ProofFailed, match=reason):
+        standalone.serve_once(tmp_path, Path(sys.executable), clean_environment() | variables)
+
+
+def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
+    """A command that fails before pytest leaves a result that names it."""
+    arguments = ["standalone", "1", "--results", str(tmp_path)]
+    failed = run_course(*arguments, root=ready, FAKE_MIGRATE="4")
+    assert failed.returncode == 1
+    assert "step01_echo does not run on its own" in failed.stderr
+    (proof,) = read_junit(tmp_path / "proof.xml")
+    assert (proof.id, proof.outcome) == ("runs on its own", "failed")
+    assert "manage.py migrate --verbosity 0` ended with exit code 4" in proof.message

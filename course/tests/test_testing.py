@@ -1,0 +1,213 @@
+"""`make test-all`: what counts as a failure, and that nothing is left running."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course.processes import clean_environment, wait_until
+from course.results import Test, write_junit
+from course.testing import Job, collect_jobs, in_order, judge, run_jobs
+from course.tests.conftest import ROOT, clean, is_alive, pids, run_course
+
+EMPTY = "<testsuites><testsuite/></testsuites>"
+# A job with a child, both of which would go on for a minute.
+HANGING = """
+import os, subprocess, sys, time
+sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(f"pid {os.getpid()}")
+print(f"pid {sleeper.pid}", flush=True)
+sleeper.wait()
+"""
+
+
+def make_job(root: Path, name: str, code: str) -> Job:
+    """Return a job that runs Python code in `root`, its results in a folder of its own."""
+    command = [sys.executable, "-c", code]
+    return Job(name, command, root, root / name, root / f"{name}.log")
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job whose folder of results is there."""
+    made = make_job(tmp_path, "step01_echo", "")
+    made.results.mkdir()
+    return made
+
+
+def reasons(part) -> list[str]:
+    """Return the messages of the failures."""
+    return [test.message for test in part.tests if test.outcome == "failed"]
+
+
+def test_a_job_with_passed_tests_passes(job):
+    """Nothing is added to what the files say."""
+    write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
+    assert [test.id for test in judge(job, 0, 1.0).tests] == ["test_one"]
+
+
+def test_a_job_without_results_fails(job):
+    """It names the exit code."""
+    assert reasons(judge(job, 4, 1.0)) == ["it left no results (exit code 4)"]
+
+
+def test_a_job_that_ran_no_test_fails(job):
+    """Even where the proof that the step runs has passed."""
+    write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
+    (job.results / "pytest.xml").write_text(EMPTY)
+    assert reasons(judge(job, 0, 1.0)) == ["no test was run"]
+
+
+def test_a_job_that_ends_badly_after_passing_fails(job):
+    """Such as a step whose pytest crashed once the proof had passed."""
+    write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
+    assert reasons(judge(job, 3, 1.0)) == ["it ended with exit code 3"]
+
+
+def test_results_that_cannot_be_read_are_a_failure(job):
+    """Half a file, as a killed process leaves it."""
+    (job.results / "pytest.xml").write_text("<testsuites><test")
+    (reason,) = reasons(judge(job, 0, 1.0))
+    assert reason.startswith("its results cannot be read")
+
+
+def test_old_results_do_not_count(job):
+    """A job that leaves nothing this time does not pass on last time's tests."""
+    write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
+    (part,) = run_jobs([job], at_once=1)
+    assert reasons(part) == ["it left no results (exit code 0)"]
+
+
+def test_jobs_run_side_by_side_and_come_back_in_order(tmp_path):
+    """Two jobs that wait for each other both end, and the report keeps their order."""
+    code = """
+import pathlib, sys, time
+pathlib.Path("{me}.here").touch()
+while not pathlib.Path("{other}.here").exists():
+    time.sleep(0.01)
+pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/></testsuite>")
+"""
+    jobs = [
+        make_job(tmp_path, me, code.format(me=me, other=other))
+        for me, other in (("one", "two"), ("two", "one"))
+    ]
+    parts = run_jobs(jobs, at_once=2, time_limit=20)
+    assert [(part.name, part.count("passed")) for part in parts] == [("one", 1), ("two", 1)]
+
+
+def test_a_job_that_hangs_is_stopped_and_named(tmp_path):
+    """After its time limit it and its children are gone, and it counts as a failure."""
+    job = make_job(tmp_path, "step01_echo", HANGING)
+    (part,) = run_jobs([job], at_once=1, time_limit=1.0)
+    assert reasons(part) == ["it was stopped after 1 s"]
+    assert part.tests[0].id == "the job step01_echo"
+    started = pids(job.log.read_text())
+    assert len(started) == 2
+    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+
+
+def test_what_a_job_leaves_running_is_ended(tmp_path):
+    """A job may end and forget a child; the run does not."""
+    code = HANGING.replace("sleeper.wait()", "")
+    job = make_job(tmp_path, "step01_echo", code)
+    run_jobs([job], at_once=1)
+    started = pids(job.log.read_text())
+    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_all_jobs_and_their_children(tmp_path, stop_signal):
+    """No traceback, exit code 130, nothing left behind."""
+    code = f"""
+import sys
+from pathlib import Path
+from course import cli, testing
+job = testing.Job("hanging", [sys.executable, "-c", {HANGING!r}], Path({str(tmp_path)!r}),
+    Path({str(tmp_path / "results")!r}), Path({str(tmp_path / "hanging.log")!r}))
+cli.dispatch = lambda options: testing.run_jobs([job], 1)
+sys.exit(cli.main(["test-all"]))
+"""
+    running = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=clean(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    log = tmp_path / "hanging.log"
+    assert wait_until(lambda: log.exists() and len(pids(log.read_text())) == 2, 20)
+    os.kill(running.pid, stop_signal)
+    _, errors = running.communicate(timeout=20)
+    assert (running.returncode, errors) == (130, b"\nStopped.\n")
+    assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 5)
+
+
+def test_the_longest_jobs_start_first(tmp_path):
+    """A job never seen before may be long, so it comes before all."""
+    jobs = [make_job(tmp_path, name, "") for name in ("short", "long", "new")]
+    ordered = in_order(jobs, {"short": 1.0, "long": 20.0})
+    assert [job.name for job in ordered] == ["new", "long", "short"]
+
+
+def test_the_parts_of_the_course_are_found(fresh):
+    """A job for each step, and one each for the folders of tests that are there."""
+    assert [job.name for job in collect_jobs(Path("python"), fresh)] == [
+        "step01_echo",
+        "step02_groups",
+    ]
+    for name in ("tests", "browser"):
+        (fresh / "course" / name).mkdir()
+    assert [job.name for job in collect_jobs(Path("python"), fresh)][2:] == ["course", "browser"]
+
+
+def test_test_all_ends_with_the_table(tested):
+    """Every step is proved and tested, and the last line counts it all."""
+    assert tested.shown.returncode == 0, tested.shown.stdout + tested.shown.stderr
+    lines = tested.shown.stdout.splitlines()
+    assert lines[-1] == "4 passed, 0 failed"
+    assert any(line.split()[:4] == ["step02_groups", "2", "0", "0"] for line in lines)
+    assert tested.log.startswith("$ ")
+
+
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+def test_a_skip_counts_as_ci_says(ready, ci, code):
+    """On a learner's machine a skip is told, under CI it fails the run."""
+    step = ready / "step02_groups" / "pytest.py"
+    before = step.read_text()
+    try:
+        skipped = 'time="0"><skipped message="why"/></testcase>'
+        step.write_text(before.replace('time="0.1"/>', skipped))
+        shown = run_course("test-all", root=ready, CI=ci)
+    finally:
+        step.write_text(before)
+    assert shown.returncode == code
+    closing = "3 passed, 1 failed" if ci else "3 passed, 0 failed, 1 skipped"
+    assert shown.stdout.splitlines()[-1] == closing
+    assert "why" in shown.stdout
+    assert ("with CI=true a skip is a failure" in shown.stdout) is bool(ci)
+    assert ("===== step02_groups: " in shown.stdout) is bool(ci)
+
+
+def test_one_step_is_tested_in_its_place(ready):
+    """`make test STEP=1` passes on what the step's tests say, and their exit code."""
+    assert run_course("test", "1", root=ready).returncode == 0
+    step = ready / "step01_echo" / "pytest.py"
+    before = step.read_text()
+    try:
+        step.write_text("print('1 failed', flush=True)\nraise SystemExit(1)\n")
+        shown = run_course("test", "1", root=ready)
+    finally:
+        step.write_text(before)
+    assert (shown.returncode, shown.stdout) == (1, "1 failed\n")
+
+
+def test_jobs_know_nothing_of_the_shell_they_are_started_from(monkeypatch):
+    """A variable meant for another project changes no result."""
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "other.settings")
+    monkeypatch.setenv("CI", "true")
+    env = clean_environment()
+    assert "DJANGO_SETTINGS_MODULE" not in env
+    assert env["CI"] == "true"
