@@ -9,6 +9,16 @@ class FrameError(ValueError):
     """A frame from a client breaks the rules; the text says how, to the person who sent it."""
 
 
+def is_text(value):
+    """Return whether a value is a string that can be sent and stored.
+
+    Half of a surrogate pair cannot be sent, and databases refuse the NUL character.
+    """
+    return isinstance(value, str) and not any(
+        character == "\0" or "\ud800" <= character <= "\udfff" for character in value
+    )
+
+
 def parse_frame(text_data):
     """Return the message in a client's frame, ``{"message": "hi"}``.
 
@@ -34,7 +44,6 @@ def parse_frame(text_data):
         raise FrameError(
             f"The message has {len(message):,} characters; {MAX_LENGTH:,} is the limit."
         )
-    # Half of a surrogate pair cannot be sent, and databases refuse the NUL character.
-    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in message):
+    if not is_text(message):
         raise FrameError("The message has a character that is not text.")
     return message

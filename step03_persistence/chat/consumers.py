@@ -2,24 +2,18 @@
 
 import json
 import logging
-from functools import partial
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 
 from .models import Message
 from .protocol import FrameError, parse_frame
 from .rooms import group_name
+from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
 
 HISTORY = 50  # messages that somebody who joins a room is shown
-
-# The ORM waits for the database, and an event loop must not wait: these calls go to a thread.
-# Not to the one that they would share by default, through which Channels passes before every
-# event of every consumer: there, one slow query would hold up everybody.
-in_a_thread = partial(database_sync_to_async, thread_sensitive=False)
 
 
 class ChatConsumer(AsyncWebsocketConsumer):

@@ -23,4 +23,8 @@ class Message(models.Model):
 
         JSON knows no datetime, and neither does a channel layer that leaves the process.
         """
-        return {"message": self.text, "id": self.id, "sent_at": self.sent_at.isoformat()}
+        return {
+            "message": self.text,
+            "id": self.id,
+            "sent_at": self.sent_at.isoformat(),
+        }

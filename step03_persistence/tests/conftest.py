@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 import pytest
 import requests
 import websockets
+from channels.testing import WebsocketCommunicator
+from config.asgi import application
 from django.conf import settings
 
 from .server import Server
@@ -45,6 +47,20 @@ async def connect(server):
 async def socket(connect):
     """Open one socket."""
     return await connect()
+
+
+@pytest.fixture
+def join():
+    """Return a function that connects a client inside this process: no server, no network."""
+
+    async def join(path=SOCKET):
+        headers = [(b"origin", b"http://localhost")]
+        communicator = WebsocketCommunicator(application, path, headers=headers)
+        connected, _ = await communicator.connect()
+        assert connected
+        return communicator
+
+    return join
 
 
 class Visitor(requests.Session):

@@ -24,10 +24,11 @@ async def hear(socket):
     return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
 
 
-async def hear_until(socket, message):
-    """Return all frames that a socket receives before this message."""
+async def history_of(socket):
+    """Return the frames that a socket received before the one that it sends now."""
+    await say(socket, "now")
     frames = []
-    while (frame := await hear(socket)).get("message") != message:
+    while (frame := await hear(socket)).get("message") != "now":
         frames.append(frame)
     return frames
 

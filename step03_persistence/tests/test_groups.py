@@ -1,9 +1,7 @@
 """Groups: consumers talk to each other through the channel layer."""
 
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 from chat.rooms import group_name
-from config.asgi import application
 
 from .helpers import hear, say, socket_path
 
@@ -44,13 +42,9 @@ async def test_who_has_left_is_no_longer_in_the_group(connect):
     assert (await hear(staying))["message"] == "are you gone?"
 
 
-async def test_any_code_can_send_to_the_room():
+async def test_any_code_can_send_to_the_room(join):
     """A view, the admin or a command reaches a room as a consumer does: by the group's name."""
-    origin = (b"origin", b"http://localhost")
-    path = socket_path("lobby")
-    communicator = WebsocketCommunicator(application, path, headers=[origin])
-    await communicator.connect()
-
+    communicator = await join(socket_path("lobby"))
     layer = get_channel_layer()
     event = {"type": "chat.message", "frame": {"message": "Closing in five minutes."}}
     await layer.group_send(group_name("lobby"), event)
