@@ -1,6 +1,7 @@
 """`make diff`: what one step changes against another, without what no reader needs."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ DEPLOYMENT_NAMES = ("Dockerfile", "compose.yaml", ".env.example", ".dockerignore
 GIT = (
     "git", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "core.safecrlf=false",
 )  # fmt: skip
+# The line of hashes that git puts above each file, coloured or not.
+HASHES = re.compile(r"^(\033\[\d*m)?index [0-9a-f]+\.\..*\n", re.MULTILINE)
 # Hunk headers that name the class or function, as far as git knows the language.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
@@ -159,7 +162,7 @@ def show(first: str, second: str, root: Path = ROOT) -> int:
     with tempfile.TemporaryDirectory() as folder:
         code, noise = lay_out(steps, Path(folder))
         colours = "always" if wants_colour(sys.stdout) else "never"
-        text = git_diff(code, steps, f"--color={colours}")
+        text = HASHES.sub("", git_diff(code, steps, f"--color={colours}"))
         shown, left_out = count(code, steps), count(noise, steps)
     closing = [noise_line(left_out), table(shown + left_out)]
     page(text + "".join(f"\n{part}\n" for part in closing if part))

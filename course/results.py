@@ -46,8 +46,22 @@ def test_id(case: ElementTree.Element) -> str:
     if not file:
         return f"{where}::{name}" if where else name
     module = file.removesuffix(".py").replace("/", ".").replace("\\", ".")
+    if name == module:
+        return file
     classes = where.removeprefix(module).strip(".").split(".")
     return "::".join([file, *filter(None, classes), name])
+
+
+def message_of(element: ElementTree.Element) -> str:
+    """Return why a test failed or was skipped.
+
+    Of a file that could not even be read, pytest's message says no more than that; what is
+    wrong with it stands in the last line of the text.
+    """
+    message = element.get("message", "").strip()
+    if message == "collection failure" and element.text and element.text.strip():
+        return f"{message}: {element.text.strip().splitlines()[-1].removeprefix('E').strip()}"
+    return message
 
 
 def read_case(case: ElementTree.Element) -> Test:
@@ -56,7 +70,7 @@ def read_case(case: ElementTree.Element) -> Test:
     for tag, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
         found = case.find(tag)
         if found is not None:
-            return Test(test_id(case), outcome, seconds, found.get("message", "").strip())
+            return Test(test_id(case), outcome, seconds, message_of(found))
     return Test(test_id(case), "passed", seconds)
 
 

@@ -4,7 +4,6 @@ The copy lives in `.course/standalone/<step>/`. Its environment is kept between 
 made anew when the step's requirements, the lock file or Python change.
 """
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from course import environment
-from course.environment import fingerprint, python_version
+from course.environment import fingerprint
 from course.processes import clean_environment, stop, wait_until
 from course.results import PYTEST_OPTIONS, Test, write_junit
 from course.run import HOST, answers, free_port
@@ -75,13 +74,10 @@ def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> Non
 def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
     """Make the copy's environment and install its requirements, unless both are as needed."""
     venv = copy / VENV
-    stamp = venv / environment.STAMP
-    wanted = {
-        "python": python_version(),
-        "lock": fingerprint(lock),
-        "installed": {"requirements.txt": fingerprint(copy / "requirements.txt")},
-    }
-    if environment.read_stamp(venv) == wanted:
+    pinned = fingerprint(lock)
+    wanted = {"requirements.txt": fingerprint(copy / "requirements.txt")}
+    stamp = environment.read_stamp(venv)
+    if stamp and (stamp["lock"], stamp["installed"]) == (pinned, wanted):
         say("The environment is up to date.")
         return
     environment.require_venv()
@@ -90,7 +86,7 @@ def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
     run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
     pip = environment.venv_program(Path(VENV), "pip")
     run_shown([pip, "install", "--quiet", "-r", "requirements.txt"], copy, env)
-    stamp.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
+    environment.write_stamp(venv, pinned, wanted)
 
 
 def get(url: str) -> int:

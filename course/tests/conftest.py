@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from course import environment
 from course.processes import LEAKS
 from course.steps import ROOT
 
@@ -101,8 +102,16 @@ class Tested:
 
 @pytest.fixture(scope="session")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
-    """A course of fake steps in which `test-all` has been run once."""
+    """A course of fake steps in which `test-all` has been run once.
+
+    Step 2 has its environment already, as from an earlier run: making one takes seconds.
+    """
     root = plant(tmp_path_factory.mktemp("tested"))
+    venv = root / ".course" / "standalone" / "step02_groups" / ".venv"
+    subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
+    requirements = environment.fingerprint(root / "step02_groups" / "requirements.txt")
+    lock = environment.fingerprint(root / "requirements.lock")
+    environment.write_stamp(venv, lock, {"requirements.txt": requirements})
     shown = run_course("test-all", root=root)
     return Tested(root, shown, (root / ".course" / "logs" / "step01_echo.log").read_text())
 

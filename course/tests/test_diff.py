@@ -59,6 +59,7 @@ def test_changes_are_shown_under_paths_that_read_well(shown):
     assert "\n-b\n+B\n" in shown
     assert "+++ step02_groups/chat/templates/chat/日本語.html" in shown
     assert "\033" not in shown
+    assert "\nindex " not in shown
 
 
 def test_renames_and_deletions_are_shown(shown):

@@ -17,8 +17,9 @@ JUNIT = """<?xml version="1.0" encoding="utf-8"?>
   <error message="failed on setup">traceback</error></testcase>
 <testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_real" time="0">
   <skipped type="pytest.skip" message="needs Redis">here</skipped></testcase>
-<testcase classname="" name="tests.test_broken" time="0">
-  <error message="collection failure"/></testcase>
+<testcase classname="" file="tests/test_broken.py" name="tests.test_broken" time="0">
+  <error message="collection failure">import x
+E   ImportError: no x</error></testcase>
 <testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_twice" time="0.1"/>
 <testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_twice" time="0.1">
   <error message="failed on teardown"/></testcase>
@@ -40,11 +41,12 @@ def test_each_outcome_is_read(tests):
         ("tests/test_echo.py::TestEcho::test_in_a_class", "failed"),
         ("tests/test_echo.py::test_setup", "failed"),
         ("tests/test_echo.py::test_real", "skipped"),
-        ("tests.test_broken", "failed"),
+        ("tests/test_broken.py", "failed"),
         ("tests/test_echo.py::test_twice", "failed"),
     ]
     assert tests[1].message.startswith("AssertionError: assert 1 == 2")
     assert tests[3].message == "needs Redis"
+    assert tests[4].message == "collection failure: ImportError: no x"
 
 
 def test_what_is_written_can_be_read(tmp_path):
