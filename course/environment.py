@@ -128,11 +128,13 @@ def install(venv: Path, arguments: Sequence[str | Path], title: str) -> None:
     """Install packages, given as pip's own `arguments`; raise UserError if that fails."""
     uv = shutil.which("uv")
     python = venv_program(venv, "python")
-    installer = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip"]
-    command = [*installer, *([] if uv else ["install", "--no-input"]), *arguments]
+    if uv:
+        command = [uv, "pip", "install", "--python", python]
+    else:
+        command = [python, "-m", "pip", "install", "--no-input"]
     progress = Progress(title)
     try:
-        run_quietly(command, progress)
+        run_quietly([*command, *arguments], progress)
     except CommandFailed as error:
         advice = "Is there a network connection? "
         raise failure("Installing the packages", error, advice) from None

@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,3 +122,19 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
 def ready(tested: Tested) -> Path:
     """A course of fake steps whose environments are made."""
     return tested.root
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Any]]:
+    """Start commands in terminals of their own, which are closed at the end."""
+    terminals = pytest.importorskip("course.tests.terminals", exc_type=ImportError)
+    opened = []
+
+    def start(command: list[str], cwd: Path, **variables: str) -> Any:
+        env = clean() | {"TERM": "xterm"} | variables
+        opened.append(terminals.Terminal(command, cwd, env))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()

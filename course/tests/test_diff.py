@@ -1,8 +1,11 @@
 """`make diff`: the concept, what was left out, and the lines counted."""
 
+import sys
+
 import pytest
 
 from course import diff
+from course.steps import ROOT
 from course.terminal import UserError
 from course.tests.conftest import add_step
 
@@ -107,6 +110,15 @@ def test_a_step_against_itself_is_a_mistake(root):
     """The sentence says so."""
     with pytest.raises(UserError, match="step01_echo against itself"):
         diff.show("1", "01", root)
+
+
+def test_on_a_terminal_it_is_coloured_and_paged(terminal):
+    """Through the pager that git would use, here one that shouts."""
+    command = [sys.executable, "-m", "course", "diff", "1", "2"]
+    shown = terminal(command, ROOT, GIT_PAGER="tr a-z A-Z")
+    assert shown.wait() == 0
+    assert "\033[1MDIFF --GIT STEP01_ECHO/CHAT/CONSUMERS.PY" in shown.seen
+    assert "BUDGET (PYTHON, TEMPLATES, JAVASCRIPT)" in shown.seen
 
 
 def test_the_readers_own_settings_of_git_do_not_matter(root, capsys, monkeypatch, tmp_path_factory):

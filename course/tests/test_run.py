@@ -1,80 +1,17 @@
 """`make run`: a server in a real terminal, and an end that leaves nothing behind."""
 
 import os
-import pty
-import select
 import shutil
 import signal
 import socket
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from course.processes import descendants, wait_until
 from course.run import answers, free_port
 from course.steps import ROOT, all_steps
-from course.tests.conftest import clean, is_alive, pids, plant, run_course, sentence
-
-
-class Terminal:
-    """A command in a terminal of its own; `seen` is what stands on the screen so far."""
-
-    def __init__(self, command: list[str], cwd: Path, **variables: str) -> None:
-        self.seen = ""
-        self.code = None
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            os.chdir(cwd)
-            os.execvpe(command[0], command, clean() | variables)
-
-    def read(self, until: str | None = None, seconds: float = 30.0) -> None:
-        """Read until a text appears, or with None until the command has closed the terminal."""
-        end = time.monotonic() + seconds
-        while until is None or until not in self.seen:
-            left = end - time.monotonic()
-            assert left > 0, f"waited in vain for {until!r}, saw:\n{self.seen}"
-            if select.select([self.screen], [], [], left)[0]:
-                try:
-                    data = os.read(self.screen, 65536)
-                except OSError:  # Linux: nobody has the terminal open any more.
-                    data = b""
-                if not data:
-                    assert until is None, f"ended without {until!r}, saw:\n{self.seen}"
-                    return
-                self.seen += data.decode(errors="replace").replace("\r\n", "\n")
-
-    def type(self, text: str) -> None:
-        """Press keys."""
-        os.write(self.screen, text.encode())
-
-    def wait(self) -> int:
-        """Read to the end; return the exit code, or minus the number of the signal."""
-        self.read()
-        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.code
-
-    def close(self) -> None:
-        """End what is still running."""
-        if self.code is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.screen)
-
-
-@pytest.fixture
-def terminal():
-    """Start commands in terminals that are closed at the end."""
-    opened = []
-
-    def start(command, cwd, **variables):
-        opened.append(Terminal(command, cwd, **variables))
-        return opened[-1]
-
-    yield start
-    for each in opened:
-        each.close()
+from course.tests.conftest import is_alive, pids, plant, run_course, sentence
 
 
 @pytest.fixture
@@ -95,7 +32,7 @@ def make_run(port: int) -> list[str]:
     return ["make", "run", "STEP=1", f"PORT={port}", f"PYTHON={sys.executable}"]
 
 
-def assert_stopped(shown: Terminal) -> None:
+def assert_stopped(shown) -> None:
     """Check that a server said good-bye, and that neither it nor its child is left."""
     assert "Stopped." in shown.seen
     assert "Traceback" not in shown.seen

@@ -1,0 +1,45 @@
+"""Children are ended, with everything they started, also when they would rather not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from course.processes import descendants, start_job, stop, wait_until
+from course.tests.conftest import is_alive, pids
+
+# A process and its child, both deaf to an interrupt.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(f"pid {os.getpid()}", flush=True)
+if len(sys.argv) == 1:
+    subprocess.run([sys.executable, __file__, "child"])
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A file that holds the program above."""
+    file = tmp_path / "stubborn.py"
+    file.write_text(STUBBORN)
+    return file
+
+
+@pytest.mark.parametrize("own_group", [True, False])
+def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
+    """Whether it is a job in a group of its own or a child in ours."""
+    log, command = tmp_path / "log", [sys.executable, str(program)]
+    if own_group:
+        process = start_job(command, log, tmp_path, os.environ)
+    else:
+        with log.open("w") as output:
+            process = subprocess.Popen(command, stdout=output)
+    assert wait_until(lambda: len(pids(log.read_text())) == 2, 20)
+    family = pids(log.read_text())
+    assert family[0] == process.pid
+    assert descendants(process.pid) == {family[1]}
+    stop(process, grace=0.1)
+    assert wait_until(lambda: not any(map(is_alive, family)), 5)
