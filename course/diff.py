@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from course.processes import undisturbed
 from course.results import paragraph
 from course.steps import ROOT, Step, copy_files, find_step, step_files
 from course.terminal import UserError, colour, is_terminal, wants_colour
@@ -146,7 +147,8 @@ def page(text: str) -> None:
         words = shlex.split(pager.stdout)
         if words and words[0] != "cat" and shutil.which(words[0]):
             env = {"LESS": "FRX", "LV": "-c"} | dict(os.environ)
-            subprocess.run(words, input=text, encoding="utf-8", env=env)
+            with undisturbed():  # In a pager Ctrl-C is a key like others.
+                subprocess.run(words, input=text, encoding="utf-8", env=env)
             return
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -110,7 +110,7 @@ def create(venv: Path) -> None:
     """Make `venv` from nothing, replacing whatever is there; raise UserError if it fails."""
     uv = shutil.which("uv")
     if uv:
-        command = [uv, "venv", "--quiet", "--clear", "--python", base_python(), venv]
+        command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
     else:
         require_venv()
         command = [base_python(), "-m", "venv", "--clear", venv]

@@ -47,7 +47,7 @@ def interrupt_on_signals() -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C while children are being stopped, so that none is left behind."""
+    """Hold back Ctrl-C, so that what is going on (such as stopping children) comes to its end."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -134,9 +134,9 @@ def slowest(parts: Iterable[Part]) -> list[str]:
     """Return the lines that name the slowest tests."""
     timed = [(test.seconds, part.name, test.id) for part in parts for test in part.tests]
     timed.sort(reverse=True)
-    return ["", "Slowest tests"] + [
-        f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in timed[:SLOWEST]
-    ]
+    lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in timed[:SLOWEST]]
+    cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines]
+    return ["", "Slowest tests", *cut]
 
 
 def row(name: str, passed: object, failed: object, skipped: object, seconds: object) -> str:

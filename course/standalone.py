@@ -48,6 +48,7 @@ def standalone_environment(lock: Path) -> dict[str, str]:
     env = clean_environment()
     env["PIP_CONSTRAINT"] = str(lock)
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    env["PIP_QUIET"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
     return env
 
@@ -85,7 +86,7 @@ def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
         shutil.rmtree(venv)
     run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
     pip = environment.venv_program(Path(VENV), "pip")
-    run_shown([pip, "install", "--quiet", "-r", "requirements.txt"], copy, env)
+    run_shown([pip, "install", "-r", "requirements.txt"], copy, env)
     environment.write_stamp(venv, pinned, wanted)
 
 
@@ -130,7 +131,7 @@ def prove(step: Step, copy: Path, lock: Path) -> Path:
     env = standalone_environment(lock)
     install(copy, lock, env)
     python = environment.venv_program(Path(VENV), "python")
-    run_shown([python, "manage.py", "migrate", "--verbosity", "0"], copy, env)
+    run_shown([python, "manage.py", "migrate"], copy, env)
     serve_once(copy, python, env)
     return python
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -105,4 +106,7 @@ def kept_terminal() -> Iterator[None]:
     try:
         yield
     finally:
+        # From the background this would stop us, did we not say that we mean it.
+        handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+        signal.signal(signal.SIGTTOU, handler)
