@@ -16,7 +16,11 @@ SOCKET = "/ws/echo/"
 def server(django_db_setup, tmp_path_factory):
     """Run the step's server on the tests' database, once for all tests."""
     log = tmp_path_factory.mktemp("server") / "log"
-    server = Server(settings.DATABASES["default"]["NAME"], log)
+    server = Server(
+        log,
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        TEST_DATABASE=str(settings.DATABASES["default"]["NAME"]),
+    )
     server.start()
     yield server
     server.stop()

@@ -3,6 +3,7 @@
 import logging
 
 from channels.testing import WebsocketCommunicator
+
 from config.asgi import application
 
 from .helpers import hear, say

@@ -6,8 +6,9 @@ import pytest
 import requests
 import websockets
 from channels.testing import WebsocketCommunicator
-from config.asgi import application
 from django.conf import settings
+
+from config.asgi import application
 
 from .server import Server
 
@@ -18,7 +19,11 @@ SOCKET = "/ws/chat/lobby/"
 def server(django_db_setup, tmp_path_factory):
     """Run the step's server on the tests' database, once for all tests."""
     log = tmp_path_factory.mktemp("server") / "log"
-    server = Server(settings.DATABASES["default"]["NAME"], log)
+    server = Server(
+        log,
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        TEST_DATABASE=str(settings.DATABASES["default"]["NAME"]),
+    )
     server.start()
     yield server
     server.stop()

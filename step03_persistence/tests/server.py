@@ -19,25 +19,25 @@ def free_port():
 class Server:
     """``manage.py runserver`` on a free port of 127.0.0.1, in a process of its own.
 
-    ``database`` is the file of its SQLite database, ``log`` the file that gets its output.
+    ``log`` is the file that gets its output; more environment variables come by name.
     """
 
-    def __init__(self, database, log):
+    def __init__(self, log, **environment):
         self.log = Path(log)
-        self.environment = {
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.server_settings",
-            "TEST_DATABASE": str(database),
-            "PYTHONUNBUFFERED": "1",
-        }
-        self.host = f"127.0.0.1:{free_port()}"
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
+
+    def command(self):
+        """Return what Python is asked to run."""
+        return ["manage.py", "runserver", "--noreload", self.host]
 
     def start(self):
         """Start the process and wait until it answers; RuntimeError with its log if it ends."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runserver", "--noreload", self.host],
+                [sys.executable, *self.command()],
                 cwd=STEP,
                 env=self.environment,
                 stdout=log,
@@ -45,7 +45,7 @@ class Server:
             )
         while True:
             try:
-                socket.create_connection(self.host.split(":"), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 if self.process.poll() is not None:
                     raise RuntimeError(self.log.read_text()) from None

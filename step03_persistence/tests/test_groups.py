@@ -1,6 +1,7 @@
 """Groups: consumers talk to each other through the channel layer."""
 
 from channels.layers import get_channel_layer
+
 from chat.rooms import group_name
 
 from .helpers import hear, say, socket_path

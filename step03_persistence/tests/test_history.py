@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from channels.layers import get_channel_layer
+
 from chat.rooms import group_name
 
 from .helpers import hear, history_of, say, socket_path

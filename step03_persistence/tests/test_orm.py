@@ -30,7 +30,7 @@ def stored_messages():
 async def test_async_code_may_not_call_the_orm():
     """Django refuses a query that would stop the event loop while it waits."""
     messages = stored_messages()
-    with pytest.raises(SynchronousOnlyOperation, match="You cannot call this from an async context"):
+    with pytest.raises(SynchronousOnlyOperation, match="from an async context"):
         messages.create(room="lobby", text="hi")
 
 

@@ -41,8 +41,8 @@ def page_path(room):
 
 def room_of(response):
     """Return the room that a page is for, as its script reads it."""
-    script = re.search(r'<script id="room-name" type="application/json">(.*?)</script>', response.text)
-    return json.loads(script[1])
+    pattern = r'<script id="room-name" type="application/json">(.*?)</script>'
+    return json.loads(re.search(pattern, response.text)[1])
 
 
 @good_names

@@ -2,6 +2,7 @@
 
 import pytest
 from channels.layers import get_channel_layer
+from django.apps import apps
 from django.contrib.sessions.models import Session
 from websockets.exceptions import InvalidStatus
 
@@ -55,7 +56,8 @@ async def test_signing_out_closes_sockets_with_a_token_too(visitor, connect):
 @pytest.fixture
 def admin(stranger, django_user_model):
     """Return the HTTP client of somebody who may do everything in the admin."""
-    stranger.cookies["sessionid"] = session_cookie(django_user_model.objects.create_superuser("root"))
+    root = django_user_model.objects.create_superuser("root")
+    stranger.cookies["sessionid"] = session_cookie(root)
     return stranger
 
 
@@ -82,3 +84,27 @@ async def test_signing_out_during_the_handshake_closes_the_socket(join, monkeypa
     closed = await socket.receive_output()
     assert (closed["type"], closed.get("code")) == ("websocket.close", SIGNED_OUT)
     assert layer.groups == {}
+
+
+def test_the_session_ends_before_the_sockets_are_told(client, ann, monkeypatch):
+    """Or else a socket that connects in between would find the session, and never be told."""
+    layer = get_channel_layer()
+    told = []
+
+    async def group_send(group, event):
+        told.append((event["type"], await Session.objects.acount()))
+
+    monkeypatch.setattr(layer, "group_send", group_send)
+    client.force_login(ann)
+    client.logout()
+    assert told == [("signed.out", 0)]
+
+
+async def test_nothing_is_heard_of_who_was_signed_out(join, ann):
+    """The close takes a moment to arrive; what its client sends meanwhile has no reader."""
+    socket = await join()
+    await get_channel_layer().group_send(f"user.{ann.pk}", {"type": "signed.out"})
+    assert (await socket.receive_output())["code"] == SIGNED_OUT
+    await socket.send_json_to({"message": "too late"})
+    await socket.wait()
+    assert await apps.get_model("chat", "Message").objects.acount() == 0

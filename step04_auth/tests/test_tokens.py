@@ -200,7 +200,7 @@ async def test_a_token_lives_for_30_seconds(new_token, with_token):
     assert await close_code(await with_token(sign(new_token(), age=31))) == SIGNED_OUT
 
 
-async def test_the_new_token_somebody_switched_off_is_refused(new_token, with_token, ann):
+async def test_the_token_of_somebody_switched_off_is_refused(new_token, with_token, ann):
     """Between the token and the socket, a user may have become inactive."""
     token = new_token()
     ann.is_active = False

@@ -1,0 +1,15 @@
+"""The step's settings, for the tests and for the server that they start."""
+
+import os
+
+from config.settings import *  # noqa: F403
+
+# A database of their own. It is a file, because the server is another process, which cannot see
+# a database that lives in memory; the server is told its name.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("TEST_DATABASE", ""),
+        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},  # noqa: F405
+    }
+}

@@ -1,0 +1,71 @@
+"""``POST /api/token/``: a token for a browser that has signed in, or for a password."""
+
+import hashlib
+import json
+
+from django.contrib.auth import authenticate
+from django.core.cache import cache
+from django.http import JsonResponse
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_POST
+
+from .protocol import is_text
+from .tokens import LIFETIME, make_token
+
+MAX_FAILURES = 5  # wrong passwords for one name from one address …
+FAILURES_LAST = 60  # … within this many seconds
+
+
+def error(status, sentence):
+    """Return a response that says what is wrong."""
+    return JsonResponse({"error": sentence}, status=status)
+
+
+def read_fields(request):
+    """Return the fields of a JSON object or of a form; ValueError if the JSON is no object."""
+    if request.content_type != "application/json":
+        return request.POST
+    fields = json.loads(request.body or "{}")
+    if not isinstance(fields, dict):
+        raise ValueError("not an object")
+    return fields
+
+
+# Exempt, because a script that sends a password has no cookie which another site could abuse.
+# A browser's session has one: session_token, which answers for it, is protected.
+@csrf_exempt
+@require_POST
+def token(request):
+    """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}`` with 400, 401 or 429.
+
+    Takes ``username`` and ``password``, as JSON or as a form; without either, the session's user.
+    Who knows the password is never slowed down: only failures are counted.
+    """
+    try:
+        fields = read_fields(request)
+    except (ValueError, RecursionError):
+        return error(400, "That is not a JSON object.")
+    username, password = fields.get("username"), fields.get("password")
+    if username is None and password is None and request.user.is_authenticated:
+        return session_token(request)
+    if not is_text(username) or not is_text(password):
+        return error(400, "Send username and password as text, or sign in first.")
+
+    who = f"{request.META['REMOTE_ADDR']} {username}"
+    failures = "chat.failures." + hashlib.sha256(who.encode()).hexdigest()
+    if cache.get(failures, 0) >= MAX_FAILURES:
+        return error(429, "Too many wrong passwords. Wait a minute, then try again.")
+    user = authenticate(request, username=username, password=password)
+    if user is None:
+        try:
+            cache.incr(failures)
+        except ValueError:  # the first one
+            cache.set(failures, 1, timeout=FAILURES_LAST)
+        return error(401, "The username or the password is wrong.")
+    return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
+
+
+@csrf_protect
+def session_token(request):
+    """Answer with a token for the user of the session."""
+    return JsonResponse({"token": make_token(request.user), "expires_in": LIFETIME})

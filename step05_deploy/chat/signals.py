@@ -1,0 +1,36 @@
+"""When a user may no longer speak: their sockets close, in every tab and on every device."""
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.db import transaction
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+
+
+def user_group(user):
+    """Return the channel-layer group of all sockets of a user."""
+    return f"user.{user.pk}"
+
+
+def close_sockets(user):
+    """Tell the sockets of a user to close. Not for async code, which awaits group_send itself."""
+    async_to_sync(get_channel_layer().group_send)(user_group(user), {"type": "signed.out"})
+
+
+@receiver(user_logged_out)
+def signed_out(sender, request, user, **kwargs):
+    """Close the sockets of a user who signs out."""
+    if user is not None:
+        # Django ends the session after this signal. A socket that comes in between would still
+        # find it, and would not be in the group yet: so the session ends first.
+        request.session.flush()
+        close_sockets(user)
+
+
+@receiver(post_save, sender=get_user_model())
+def deactivated(sender, instance, **kwargs):
+    """Close the sockets of a user whom the admin has made inactive."""
+    if not instance.is_active:
+        transaction.on_commit(lambda: close_sockets(instance))

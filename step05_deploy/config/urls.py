@@ -1,0 +1,9 @@
+"""Which pages there are. Sockets have a list of their own: chat/routing.py."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("chat.urls")),
+]

@@ -1,0 +1,56 @@
+"""Frames, written and read as JSON."""
+
+import asyncio
+import json
+import re
+from urllib.parse import quote
+
+from django.test import Client
+
+SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
+SIGNED_OUT = 4001  # the close code for strangers
+
+
+def socket_path(room):
+    """Return the path of a room's socket, encoded as the page encodes it."""
+    return f"/ws/chat/{quote(room, safe='')}/"
+
+
+async def say(socket, message, **more):
+    """Send one message through a real socket."""
+    await socket.send(json.dumps({"message": message, **more}))
+
+
+async def hear(socket):
+    """Return the next frame that a real socket receives, as a dict."""
+    return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
+
+
+async def close_code(socket):
+    """Wait until the server closes a socket, and return its close code."""
+    await asyncio.wait_for(socket.wait_closed(), SECONDS)
+    return socket.close_code
+
+
+async def history_of(socket):
+    """Return the frames that a socket received before the one that it sends now."""
+    await say(socket, "now")
+    frames = []
+    while (frame := await hear(socket)).get("message") != "now":
+        frames.append(frame)
+    return frames
+
+
+def session_cookie(user):
+    """Sign a user in, and return the value of the browser's ``sessionid`` cookie."""
+    client = Client()
+    client.force_login(user)
+    return client.cookies["sessionid"].value
+
+
+def submit(visitor, path, to=None, **fields):
+    """Send the form of a page as a browser does, with its CSRF token; ``to``: its action."""
+    page = visitor.get(path)
+    assert page.status_code == 200, f"no page at {path}"
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+    return visitor.post(to or path, data={"csrfmiddlewaretoken": token, **fields})

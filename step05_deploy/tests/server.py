@@ -1,0 +1,75 @@
+"""Start and stop the step's own server: tests that ask it see what a browser would see."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STEP = Path(__file__).resolve().parent.parent
+
+
+def free_port():
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Server:
+    """``manage.py runserver`` on a free port of 127.0.0.1, in a process of its own.
+
+    ``log`` is the file that gets its output; more environment variables come by name.
+    """
+
+    def __init__(self, log, **environment):
+        self.log = Path(log)
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self.port = free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.host}"
+
+    def command(self):
+        """Return what Python is asked to run."""
+        return ["manage.py", "runserver", "--noreload", self.host]
+
+    def start(self):
+        """Start the process and wait until it answers; RuntimeError with its log if it ends."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.command()],
+                cwd=STEP,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(self.log.read_text()) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self):
+        """End the process as an operator does, and wait until it is gone."""
+        self.process.terminate()
+        self.process.wait(10)
+
+    def kill(self):
+        """End the process without a warning, as a power failure does."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+class Worker(Server):
+    """The step under Daphne with settings from the environment, as in production."""
+
+    def __init__(self, log, **environment):
+        super().__init__(log, DJANGO_SETTINGS_MODULE="config.settings", **environment)
+
+    def command(self):
+        """Return what Python is asked to run."""
+        return ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]

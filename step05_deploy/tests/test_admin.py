@@ -1,0 +1,33 @@
+"""Messages in the admin."""
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from .helpers import hear, say, session_cookie
+
+
+@pytest.fixture
+def admin(visitor):
+    """Return an HTTP client of somebody who may do everything in the admin."""
+    user = get_user_model().objects.create_superuser("root")
+    visitor.cookies["sessionid"] = session_cookie(user)
+    return visitor
+
+
+async def test_the_admin_finds_messages(admin, connect):
+    """Messages are listed, and can be searched by text and by room."""
+    socket = await connect()
+    for message in ["the red one", "the blue one"]:
+        await say(socket, message)
+        await hear(socket)
+
+    found = admin.get("/admin/chat/message/", params={"q": "blue"}).text
+    assert "the blue one" in found
+    assert "the red one" not in found
+    assert "the red one" in admin.get("/admin/chat/message/", params={"q": "lobby"}).text
+
+
+def test_the_admin_does_not_write_messages(admin):
+    """There is no page that adds a message: the room would not hear it."""
+    assert admin.get("/admin/chat/message/").status_code == 200
+    assert admin.get("/admin/chat/message/add/").status_code == 403

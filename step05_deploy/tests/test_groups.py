@@ -1,0 +1,55 @@
+"""Groups: consumers talk to each other through the channel layer."""
+
+from channels.layers import get_channel_layer
+
+from chat.rooms import group_name
+
+from .helpers import hear, say, socket_path
+
+
+async def test_everyone_in_the_room_hears_a_message_the_sender_too(connect):
+    """A message goes to each socket in the room."""
+    ann, ben, cat = await connect(), await connect(), await connect()
+    await say(ann, "hi all")
+    for person in [ann, ben, cat]:
+        assert (await hear(person))["message"] == "hi all"
+
+
+async def test_another_room_hears_nothing(connect):
+    """A message stays in its room."""
+    here, there = await connect(socket_path("日本語")), await connect(socket_path("日本"))
+    await say(here, "a secret")
+    assert (await hear(here))["message"] == "a secret"
+    # If the secret had come here as well, it would be the first frame.
+    await say(there, "all quiet")
+    assert (await hear(there))["message"] == "all quiet"
+
+
+async def test_messages_come_in_the_order_they_were_sent(connect):
+    """The room hears one sender's messages in order."""
+    sender, listener = await connect(), await connect()
+    for number in range(30):
+        await say(sender, f"message {number}")
+    for socket in [sender, listener]:
+        heard = [(await hear(socket))["message"] for _ in range(30)]
+        assert heard == [f"message {number}" for number in range(30)]
+
+
+async def test_who_has_left_is_no_longer_in_the_group(connect):
+    """The room goes on without those who left."""
+    staying, leaving = await connect(), await connect()
+    await leaving.close()
+    await say(staying, "are you gone?")
+    assert (await hear(staying))["message"] == "are you gone?"
+
+
+async def test_any_code_can_send_to_the_room(join):
+    """A view, the admin or a command reaches a room as a consumer does: by the group's name."""
+    communicator = await join(socket_path("lobby"))
+    layer = get_channel_layer()
+    event = {"type": "chat.message", "frame": {"message": "Closing in five minutes."}}
+    await layer.group_send(group_name("lobby"), event)
+
+    assert (await communicator.receive_json_from())["message"] == "Closing in five minutes."
+    await communicator.disconnect()
+    assert group_name("lobby") not in layer.groups  # a group without members is gone

@@ -1,0 +1,115 @@
+"""Messages are stored, and shown again to whoever comes later."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from channels.layers import get_channel_layer
+
+from chat.rooms import group_name
+
+from .helpers import hear, history_of, say, socket_path
+
+
+async def test_a_message_has_an_id_and_a_time(connect):
+    """Each message carries an integer id, and when it was sent, in UTC."""
+    socket = await connect()
+    await say(socket, "hi")
+    frame = await hear(socket)
+    assert frame["message"] == "hi"
+    assert isinstance(frame.get("id"), int)
+    sent_at = datetime.fromisoformat(frame["sent_at"])
+    assert sent_at.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - sent_at) < timedelta(minutes=1)
+
+
+async def test_who_joins_is_shown_what_was_said_before(connect):
+    """The history comes as the very frames that the others got."""
+    early = await connect()
+    for message in ["one", "two", "three"]:
+        await say(early, message)
+    live = [await hear(early) for _ in range(3)]
+
+    assert await history_of(await connect()) == live
+
+
+async def test_the_last_50_messages_come_oldest_first(connect):
+    """Of a long history, the last 50 messages come, in the order they were said."""
+    early = await connect()
+    for number in range(60):
+        await say(early, f"message {number}")
+        await hear(early)
+
+    history = await history_of(await connect())
+    assert [frame["message"] for frame in history] == [f"message {n}" for n in range(10, 60)]
+
+
+async def test_each_room_has_its_own_history(connect):
+    """Whoever joins another room is shown nothing of this one."""
+    here = await connect(socket_path("日本語"))
+    await say(here, "a secret")
+    await hear(here)
+
+    assert await history_of(await connect(socket_path("日本"))) == []
+    assert len(await history_of(await connect(socket_path("日本語")))) == 1
+
+
+async def test_messages_survive_the_death_of_the_server(server, connect):
+    """What was heard is in the database, even if the server dies without a warning."""
+    socket = await connect()
+    await say(socket, "remember me")
+    before = await hear(socket)
+
+    server.kill()
+    server.start()
+
+    assert await history_of(await connect()) == [before]
+
+
+async def test_what_is_said_during_the_join_comes_once(join, monkeypatch):
+    """A message just before or just after the join is neither missing nor double."""
+
+    async def talk(message):
+        await talker.send_json_to({"message": message})
+        assert (await talker.receive_json_from())["message"] == message
+
+    talker = await join()
+    layer = get_channel_layer()
+    group_add = layer.group_add
+
+    async def group_add_while_others_talk(group, channel):
+        if group != group_name("lobby"):
+            return await group_add(group, channel)
+        await talk("just before")
+        await group_add(group, channel)
+        await talk("just after")
+
+    monkeypatch.setattr(layer, "group_add", group_add_while_others_talk)
+    listener = await join()
+    await talk("later")
+
+    heard = [(await listener.receive_json_from())["message"] for _ in range(3)]
+    assert heard == ["just before", "just after", "later"]
+    await talker.disconnect()
+    await listener.disconnect()
+
+
+async def test_nothing_is_missing_or_double_while_others_talk(connect):
+    """On the real server too: people join while a message comes every few milliseconds."""
+    talker = await connect()
+    joined = asyncio.Event()
+
+    async def talk():
+        while not joined.is_set():
+            await say(talker, "on and on")
+            await hear(talker)
+
+    async def listen():
+        listener = await connect()
+        return [(await hear(listener)).get("id") for _ in range(60)]
+
+    talking = asyncio.create_task(talk())
+    heard = [ids for _ in range(3) for ids in await asyncio.gather(*[listen() for _ in range(5)])]
+    joined.set()
+    await talking
+    for ids in heard:
+        assert ids == list(range(ids[0], ids[0] + 60))

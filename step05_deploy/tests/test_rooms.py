@@ -1,0 +1,109 @@
+"""What a room may be called: one rule for the page and for the socket."""
+
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from .helpers import hear, say, socket_path
+
+RULE = "A room name is 1 to 50 printable characters, without a slash."
+
+GOOD = {
+    "a word": "lobby",
+    "a hyphen": "test-room",
+    "a space": "my room",
+    "Japanese": "日本語",
+    "a dot": "a.b",
+    "what a path would take for something else": "100% #1?;=&+",
+    "markup": "<b>'\"</b>".replace("/", "\\"),
+    "50 characters": "x" * 50,
+    "50 characters of four bytes": "🎉" * 50,
+}
+BAD = {
+    "51 characters": "x" * 51,
+    "a slash": "a/b",
+    "a NUL character": "a\0b",
+    "a line break": "a\nb",
+    "a delete character": "\x7f",
+    "an invisible character": "\u200b",
+}
+good_names = pytest.mark.parametrize("room", GOOD.values(), ids=GOOD.keys())
+bad_names = pytest.mark.parametrize("room", BAD.values(), ids=BAD.keys())
+
+
+def page_path(room):
+    """Return the path of a room's page."""
+    return f"/chat/{quote(room, safe='')}/"
+
+
+def room_of(response):
+    """Return the room that a page is for, as its script reads it."""
+    pattern = r'<script id="room-name" type="application/json">(.*?)</script>'
+    return json.loads(re.search(pattern, response.text)[1])
+
+
+@good_names
+async def test_a_good_name_has_a_page_and_a_socket(visitor, connect, room):
+    """A room has a page, and a socket where two people meet."""
+    response = visitor.get(page_path(room))
+    assert response.status_code == 200
+    assert room_of(response) == room
+
+    first, second = await connect(socket_path(room)), await connect(socket_path(room))
+    await say(first, "anyone here?")
+    assert (await hear(second))["message"] == "anyone here?"
+
+
+@bad_names
+async def test_a_bad_name_has_neither(visitor, connect, room):
+    """The page says what a name may be, with a 404; the socket is refused."""
+    response = visitor.get(page_path(room))
+    assert response.status_code == 404
+    assert RULE in response.text
+
+    with pytest.raises(InvalidStatus):
+        await connect(socket_path(room))
+
+
+@good_names
+def test_the_form_leads_to_the_room(visitor, room):
+    """A name that a person enters leads to the page of that room."""
+    response = visitor.get("/chat/", params={"room": f" {room} "})
+    assert response.status_code == 200
+    assert room_of(response) == room
+
+
+@bad_names
+def test_the_form_says_why_a_name_is_bad(visitor, room):
+    """A bad name is answered with the rule, and the form to try again."""
+    response = visitor.get("/chat/", params={"room": room})
+    assert response.status_code == 404
+    assert RULE in response.text
+    assert 'id="room-name-input"' in response.text
+
+
+@pytest.mark.parametrize("room", [".", ".."])
+async def test_a_name_that_means_a_place_in_a_path_is_bad(visitor, connect, room):
+    """No browser can ask for ``/chat/../``, so nobody is sent there."""
+    response = visitor.get("/chat/", params={"room": room})
+    assert response.status_code == 404
+    assert RULE in response.text
+
+    with pytest.raises(InvalidStatus):
+        await connect(socket_path(room))
+
+
+def test_the_first_page_asks_for_a_room(visitor):
+    """The site begins where a room is chosen."""
+    response = visitor.get("/")
+    assert response.url == f"{visitor.url}/chat/"
+    assert 'id="room-name-input"' in response.text
+    assert 'id="room-name-submit"' in response.text
+
+
+def test_a_missing_slash_is_added(visitor):
+    """A path typed without its last slash leads to the room all the same."""
+    assert room_of(visitor.get("/chat/my%20room")) == "my room"
