@@ -77,8 +77,20 @@ TEMPLATES = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
-# How consumers reach each other, which tokens are used up, how often a password was wrong: with
-# Redis all server processes know; without it there must be one process only.
+# How consumers reach each other. This layer lives in the memory of one process: enough for
+# `runserver`; with two server processes, half of a room would hear nothing of the other half.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# Which tokens are used up, and how often a password was wrong. The default forgets entries when it
+# has more than 300: a used token would be good again.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+# With Redis, several processes serve the same rooms, and know of each other's tokens.
 if REDIS_URLS:
     CHANNEL_LAYERS = {
         "default": {
@@ -93,15 +105,6 @@ if REDIS_URLS:
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URLS[0],
-        }
-    }
-else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    # The default forgets entries when it has more than 300: a used token would be good again.
-    CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            "OPTIONS": {"MAX_ENTRIES": 100_000},
         }
     }
 
