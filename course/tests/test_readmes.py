@@ -1,0 +1,55 @@
+"""The READMEs say what is so: links lead somewhere, commands are the contract's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from course.steps import ROOT, all_steps
+
+READMES = [ROOT / "README.md", *(step.folder / "README.md" for step in all_steps())]
+SECTIONS = ["Run it", "What is new", "Files to read, in this order", "Check yourself", "Next"]
+FOUR_COMMANDS = """\
+$ python -m venv .venv
+$ .venv/bin/pip install -r requirements.txt
+$ .venv/bin/python manage.py migrate
+$ .venv/bin/python manage.py runserver
+"""
+
+readmes = pytest.mark.parametrize(
+    "readme", READMES, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+@readmes
+def test_links_and_pictures_exist(readme: Path) -> None:
+    """Whatever a README links to in the repository is there."""
+    targets = re.findall(r"\]\(([^)#]+)\)", readme.read_text("utf-8"))
+    local = [target for target in targets if not target.startswith("http")]
+    assert local
+    assert [target for target in local if not (readme.parent / target).exists()] == []
+
+
+@readmes
+def test_the_four_commands_are_the_contracts(readme: Path) -> None:
+    """The commands that run a copy of a step are the ones that the standalone runs prove."""
+    assert FOUR_COMMANDS in readme.read_text("utf-8")
+
+
+@readmes
+def test_what_it_names_exists(readme: Path) -> None:
+    """Every test that a README names is a test of that step."""
+    text = readme.read_text("utf-8")
+    tests = "".join(file.read_text("utf-8") for file in readme.parent.glob("tests/test_*.py"))
+    named = re.findall(r"`(test_\w+)`", text)
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+@pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
+def test_each_step_has_the_same_shape(step) -> None:
+    """Goal, run it, what is new, files to read, check yourself, next: in this order."""
+    text = (step.folder / "README.md").read_text("utf-8")
+    assert text.startswith(f"# Step {step.number}: ")
+    assert "\n**Goal:** " in text
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    assert f"$ make run STEP={step.number}\n" in text
