@@ -65,6 +65,7 @@ async def test_a_slow_query_holds_up_nobody_else(connect, database):
     waiting, listening = await connect(socket_path("one")), await connect(socket_path("two"))
     await say(listening, "first")
     before = await hear(listening)
+    assert "id" in before
 
     # SQLite has one writer at a time: as long as this is it, the server's writes wait.
     database.execute("BEGIN IMMEDIATE")

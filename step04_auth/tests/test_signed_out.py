@@ -6,20 +6,29 @@ from django.apps import apps
 from django.contrib.sessions.models import Session
 from websockets.exceptions import InvalidStatus
 
-from .helpers import SIGNED_OUT, close_code, hear, say, session_cookie, socket_path, submit
+from .helpers import (
+    SIGNED_OUT,
+    close_code,
+    hear,
+    refusal,
+    say,
+    session_cookie,
+    socket_path,
+    submit,
+)
 
 
 @pytest.mark.parametrize("session", [None, "nonsense"])
 async def test_a_stranger_is_told_the_reason(connect, session):
     """Without a session the socket opens, and is closed with 4001: a page can act on it."""
-    assert await close_code(await connect(session=session)) == SIGNED_OUT
+    assert await refusal(await connect(session=session)) == SIGNED_OUT
 
 
 async def test_an_inactive_user_is_a_stranger(connect, ann):
     """Who has been switched off is refused, session or not."""
     ann.is_active = False
     await ann.asave()
-    assert await close_code(await connect()) == SIGNED_OUT
+    assert await refusal(await connect()) == SIGNED_OUT
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", None])
@@ -40,7 +49,7 @@ async def test_signing_out_closes_all_sockets_of_the_user(visitor, connect, bens
     submit(visitor, "/chat/", to="/accounts/logout/")
 
     assert [await close_code(socket) for socket in anns] == [SIGNED_OUT] * 3
-    assert await close_code(await connect()) == SIGNED_OUT
+    assert await refusal(await connect()) == SIGNED_OUT
     await say(bens, "still here")
     assert (await hear(bens))["message"] == "still here"
 
@@ -64,6 +73,8 @@ def admin(stranger, django_user_model):
 async def test_switching_a_user_off_closes_their_sockets(connect, ann, admin):
     """The admin unticks "active", and the user is out."""
     socket = await connect()
+    await say(socket, "hi")
+    assert (await hear(socket)).get("username") == "ann"
     fields = {"username": "ann", "date_joined_0": "2026-01-01", "date_joined_1": "12:00:00"}
     saved = submit(admin, f"/admin/auth/user/{ann.pk}/change/", **fields)
     assert saved.url.endswith("/admin/auth/user/")
@@ -81,6 +92,7 @@ async def test_signing_out_during_the_handshake_closes_the_socket(join, monkeypa
 
     monkeypatch.setattr(layer, "group_add", group_add_after_sign_out)
     socket = await join()
+    await socket.send_json_to({"message": "let me in"})
     closed = await socket.receive_output()
     assert (closed["type"], closed.get("code")) == ("websocket.close", SIGNED_OUT)
     assert layer.groups == {}
@@ -103,8 +115,10 @@ def test_the_session_ends_before_the_sockets_are_told(client, ann, monkeypatch):
 async def test_nothing_is_heard_of_who_was_signed_out(join, ann):
     """The close takes a moment to arrive; what its client sends meanwhile has no reader."""
     socket = await join()
+    await socket.send_json_to({"message": "in time"})
+    assert (await socket.receive_json_from()).get("username") == "ann"
     await get_channel_layer().group_send(f"user.{ann.pk}", {"type": "signed.out"})
     assert (await socket.receive_output())["code"] == SIGNED_OUT
     await socket.send_json_to({"message": "too late"})
     await socket.wait()
-    assert await apps.get_model("chat", "Message").objects.acount() == 0
+    assert await apps.get_model("chat", "Message").objects.acount() == 1

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+from contextlib import suppress
 from urllib.parse import quote
 
 from django.test import Client
+from websockets.exceptions import ConnectionClosed
 
 SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
 SIGNED_OUT = 4001  # the close code for strangers
@@ -27,9 +29,19 @@ async def hear(socket):
 
 
 async def close_code(socket):
-    """Wait until the server closes a socket, and return its close code."""
-    await asyncio.wait_for(socket.wait_closed(), SECONDS)
-    return socket.close_code
+    """Return the code with which the server closes a socket that hears nothing before."""
+    try:
+        heard = await hear(socket)
+    except ConnectionClosed:
+        return socket.close_code
+    raise AssertionError(f"the socket is open, and hears {heard}")
+
+
+async def refusal(socket):
+    """Return the close code of a socket that the server should not listen to."""
+    with suppress(ConnectionClosed):
+        await say(socket, "let me in")
+    return await close_code(socket)
 
 
 async def history_of(socket):
@@ -52,5 +64,6 @@ def submit(visitor, path, to=None, **fields):
     """Send the form of a page as a browser does, with its CSRF token; ``to``: its action."""
     page = visitor.get(path)
     assert page.status_code == 200, f"no page at {path}"
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
-    return visitor.post(to or path, data={"csrfmiddlewaretoken": token, **fields})
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token, f"no form at {path}"
+    return visitor.post(to or path, data={"csrfmiddlewaretoken": token[1], **fields})

@@ -7,9 +7,7 @@ import time
 
 import pytest
 import requests
-from channels_redis.core import RedisChannelLayer
 from django.conf import settings
-from redis import exceptions as redis_errors
 
 from .conftest import Visitor
 from .helpers import SIGNED_OUT, close_code, hear, say, socket_path, submit
@@ -56,26 +54,6 @@ async def test_a_silent_socket_gets_the_next_message(connect, workers):
     await asyncio.sleep(6)
     await say(one, "anyone awake?")
     assert (await hear(two))["message"] == "anyone awake?"
-
-
-async def test_a_silent_core_layer_breaks_after_five_seconds(redis):
-    """Why the settings say Pub/Sub: the other layer waits as long as its client is patient."""
-    url = redis.connection_url
-    patient = {"address": url, "socket_timeout": None}
-    layers = [RedisChannelLayer(hosts=[url]), RedisChannelLayer(hosts=[patient])]
-
-    async def receive(layer):
-        channel = await layer.new_channel()
-        receiving = asyncio.create_task(layer.receive(channel))
-        await asyncio.wait([receiving], timeout=6)
-        await layer.send(channel, {"type": "chat.message"})
-        return await receiving
-
-    broken, received = await asyncio.gather(*map(receive, layers), return_exceptions=True)
-    assert isinstance(broken, redis_errors.TimeoutError)
-    assert received == {"type": "chat.message"}
-    for layer in layers:
-        await layer.close_pools()
 
 
 async def test_a_command_reaches_the_room(connect, workers):

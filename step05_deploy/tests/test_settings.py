@@ -35,11 +35,16 @@ def read_settings(*names, **environment):
 
 def test_without_any_variable_it_is_a_development_server():
     """Nothing needs to be set to try the step: SQLite, and one process."""
-    debug, database, layers, hosts = read_settings(
-        "DEBUG", "DATABASES['default']['ENGINE']", "CHANNEL_LAYERS", "ALLOWED_HOSTS"
+    debug, database, redis, layers, hosts = read_settings(
+        "DEBUG",
+        "DATABASES['default']['ENGINE']",
+        "REDIS_URLS",
+        "CHANNEL_LAYERS",
+        "ALLOWED_HOSTS",
     )
     assert debug is True
     assert database == "django.db.backends.sqlite3"
+    assert redis == []
     assert layers["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     assert hosts == ["127.0.0.1", "localhost", "[::1]"]
 
@@ -72,9 +77,7 @@ def test_each_variable_is_read():
     assert layers["default"]["CONFIG"]["hosts"] == ["redis://one:6379", "redis://two:6379"]
 
 
-@pytest.mark.parametrize(
-    "command", [["manage.py", "check"], ["-m", "daphne", "-p", "0", "config.asgi:application"]]
-)
+@pytest.mark.parametrize("command", [["manage.py", "check"], ["-c", "import config.asgi"]])
 @pytest.mark.parametrize(
     ("environment", "name"),
     [

@@ -6,7 +6,7 @@ import time
 import pytest
 from django.core import signing
 
-from .helpers import SIGNED_OUT, close_code, hear, say, submit
+from .helpers import SIGNED_OUT, hear, refusal, say, submit
 
 PASSWORD = "correct horse battery"
 SALT = "chat.tokens"
@@ -156,7 +156,7 @@ async def test_a_token_works_once(new_token, with_token):
     """The second socket with the same token is closed with 4001."""
     token = new_token()
     first = await with_token(token)
-    assert await close_code(await with_token(token)) == SIGNED_OUT
+    assert await refusal(await with_token(token)) == SIGNED_OUT
     await say(first, "still here")
     assert (await hear(first))["message"] == "still here"
 
@@ -165,9 +165,11 @@ async def test_of_many_at_once_one_gets_in(new_token, with_token):
     """A token cannot be used twice by being fast."""
     token = new_token()
     sockets = await asyncio.gather(*[with_token(token) for _ in range(8)])
-    closing = asyncio.as_completed([close_code(socket) for socket in sockets])
-    assert [await next(closing) for _ in range(7)] == [SIGNED_OUT] * 7
+    closing = asyncio.as_completed([socket.wait_closed() for socket in sockets])
+    for _ in range(7):
+        await next(closing)
     (left,) = [socket for socket in sockets if socket.close_code is None]
+    assert {socket.close_code for socket in sockets} == {SIGNED_OUT, None}
     await say(left, "I am in")
     assert (await hear(left))["message"] == "I am in"
 
@@ -189,7 +191,7 @@ async def test_a_bad_token_is_refused_even_with_a_good_cookie(
 ):
     """A token that is no good is closed with 4001, and never falls back to the cookie."""
     socket = await with_token(make_bad(new_token()), session=session)
-    assert await close_code(socket) == SIGNED_OUT
+    assert await refusal(socket) == SIGNED_OUT
 
 
 async def test_a_token_lives_for_30_seconds(new_token, with_token):
@@ -197,7 +199,7 @@ async def test_a_token_lives_for_30_seconds(new_token, with_token):
     socket = await with_token(sign(new_token(), age=28))
     await say(socket, "just in time")
     assert (await hear(socket))["message"] == "just in time"
-    assert await close_code(await with_token(sign(new_token(), age=31))) == SIGNED_OUT
+    assert await refusal(await with_token(sign(new_token(), age=31))) == SIGNED_OUT
 
 
 async def test_the_token_of_somebody_switched_off_is_refused(new_token, with_token, ann):
@@ -205,7 +207,7 @@ async def test_the_token_of_somebody_switched_off_is_refused(new_token, with_tok
     token = new_token()
     ann.is_active = False
     await ann.asave()
-    assert await close_code(await with_token(token)) == SIGNED_OUT
+    assert await refusal(await with_token(token)) == SIGNED_OUT
 
 
 async def test_no_flood_makes_a_used_token_good_again(new_token, with_token, stranger):
@@ -214,4 +216,4 @@ async def test_no_flood_makes_a_used_token_good_again(new_token, with_token, str
     await with_token(token)
     for number in range(400):
         ask(stranger, username=f"guess{number}", password="x")
-    assert await close_code(await with_token(token)) == SIGNED_OUT
+    assert await refusal(await with_token(token)) == SIGNED_OUT
