@@ -1,0 +1,179 @@
+"""What the tests share: one browser, each step's site, and windows on it."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
+
+from course.browser.pages import expect_open, page_path, sign_up
+from course.browser.sites import Site
+from course.processes import interrupt_on_signals
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = [
+    "--headless",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    # Names for the pages of other sites. They never leave this machine.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
+]
+INSTALL = "python -m playwright install chromium"
+MILLISECONDS = 5_000  # longer than any page takes
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start Chromium: the one on PATH, else Playwright's own; skip the tests where none is."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    # Chromium's sandbox refuses to work for root.
+    sandbox = hasattr(os, "geteuid") and os.geteuid() != 0
+    try:
+        return playwright.chromium.launch(
+            executable_path=program, chromium_sandbox=sandbox, args=FLAGS
+        )
+    except Error as error:
+        if program or "Executable doesn't exist" not in error.message:
+            raise
+        pytest.skip(f"There is no Chromium or Chrome here. Run: {INSTALL}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start the browser, once for all tests."""
+    interrupt_on_signals()
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        # Ctrl-C reaches the browser too, which may be gone by now.
+        with suppress(Error):
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def sites(
+    browser: Browser, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Site]]]:
+    """Start the sites that the tests need, in the order in which they need them."""
+    parameters = [getattr(test, "callspec", None) for test in request.session.items]
+    wanted = [found.params["site"] for found in parameters if found and "site" in found.params]
+    folder = tmp_path_factory.mktemp("sites")
+    sites = [Site(step, folder / step.label) for step in dict.fromkeys(wanted)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        started = {site.step.label: pool.submit(site.prepare) for site in sites}
+        try:
+            yield started
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for site in sites:
+                site.kill()
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, sites: dict[str, Future[Site]]) -> Site:
+    """Return the running site of the step that the test is for."""
+    return sites[request.param.label].result()
+
+
+@pytest.fixture(scope="session")
+def room_names() -> Iterator[str]:
+    """Return names that no other test uses."""
+    return (f"room-{number}" for number in itertools.count(1))
+
+
+@pytest.fixture
+def room(room_names: Iterator[str]) -> str:
+    """Return the name of a room where nothing has been said yet."""
+    return next(room_names)
+
+
+def watch(context: BrowserContext, complaints: list[str]) -> None:
+    """Note whatever the browser complains about in these windows."""
+    context.on(
+        "console",
+        lambda message: message.type in ("error", "warning") and complaints.append(message.text),
+    )
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on("requestfailed", lambda asked: complaints.append(f"{asked.url} {asked.failure}"))
+    context.on(
+        "response",
+        lambda answer: answer.status >= 400 and complaints.append(f"{answer.status} {answer.url}"),
+    )
+
+    def dismiss(dialog):
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    context.on("dialog", dismiss)
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """Return what the browser complained about; a test that expects that clears the list."""
+    return []
+
+
+@pytest.fixture
+def new_context(browser: Browser, complaints: list[str]) -> Iterator[Callable[..., BrowserContext]]:
+    """Return a function that makes a browser with cookies of its own.
+
+    At the end there must be nothing in any console, and no request that failed.
+    """
+    contexts = []
+
+    def new_context(**options) -> BrowserContext:
+        options = {"locale": "en-GB", "timezone_id": "UTC", **options}
+        contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(MILLISECONDS)
+        watch(contexts[-1], complaints)
+        return contexts[-1]
+
+    yield new_context
+    found = list(complaints)
+    for context in contexts:
+        with suppress(Error):
+            context.close()
+    assert found == []
+
+
+@pytest.fixture
+def new_window(site: Site, new_context: Callable) -> Callable[..., Page]:
+    """Return a function that opens a window of a person, who has signed in where that is possible.
+
+    Each is a browser of its own: `new_window("ann")` twice is Ann on two devices, one session.
+    `None` is a stranger.
+    """
+
+    def new_window(who: str | None = None, **options) -> Page:
+        context = new_context(base_url=site.url, **options)
+        page = context.new_page()
+        if who and site.knows_people:
+            if who not in site.sessions:
+                page.goto("/accounts/signup/")
+                sign_up(page, who)
+                page.wait_for_url("**/chat/")
+                site.sessions[who] = context.cookies()
+            context.add_cookies(site.sessions[who])
+        return page
+
+    return new_window
+
+
+@pytest.fixture
+def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
+    """Return a function that opens a window in a room, and waits until it is connected."""
+
+    def join(who: str = "ann", room: str = room, **options) -> Page:
+        page = new_window(who, **options)
+        page.goto(page_path(site, room))
+        expect_open(page)
+        return page
+
+    return join

@@ -1,0 +1,128 @@
+"""What people do with the pages, and what they look at."""
+
+import re
+from contextlib import suppress
+from urllib.parse import quote
+
+from playwright.sync_api import Error, Locator, Page, expect
+
+from course.browser.sites import PASSWORD, Site
+
+OPEN_SOCKET = """
+url => new Promise(resolve => {
+    const socket = new WebSocket(url);
+    socket.onopen = () => socket.send(JSON.stringify({message: "may I?"}));
+    socket.onmessage = event => resolve(JSON.parse(event.data));
+    socket.onclose = event => resolve(event.code);
+})
+"""
+ASK_FOR_TOKEN = """
+async () => {
+    const form = new FormData(document.querySelector("form:has([name=csrfmiddlewaretoken])"));
+    const answer = await fetch("/api/token/", {method: "POST", body: form});
+    return (await answer.json()).token;
+}
+"""
+SHOWS_LINES = """
+messages => {
+    const lines = [...document.querySelectorAll("[role=log] p")];
+    return lines.length === messages.length
+        && lines.every((line, number) => line.textContent.includes(messages[number]));
+}
+"""
+SHOWS_STATE = """
+state => document.querySelector("#connection-status")?.dataset.state === state
+"""
+
+
+def wait(page: Page, condition: str, argument: object) -> None:
+    """Wait for something on the page, looking whenever it is drawn.
+
+    `expect`, which has the better words when something is wrong, looks every 100 ms or less often.
+    """
+    with suppress(Error):
+        page.wait_for_function(condition, arg=argument)
+
+
+def page_path(site: Site, room: str) -> str:
+    """Return the path of the page where people write: of a room, once there are rooms."""
+    return f"/chat/{quote(room, safe='')}/" if site.has_rooms else "/"
+
+
+def socket_path(site: Site, room: str) -> str:
+    """Return the path of the socket that this page opens."""
+    return f"/ws{page_path(site, room)}" if site.has_rooms else "/ws/echo/"
+
+
+def log_of(page: Page) -> Locator:
+    """Return the part of the page that shows what was said."""
+    return page.get_by_role("log")
+
+
+def lines(page: Page) -> Locator:
+    """Return the lines of the log, messages and errors."""
+    return log_of(page).locator("p")
+
+
+def message_input(page: Page) -> Locator:
+    """Return where people write."""
+    return page.locator("#chat-message-input")
+
+
+def status(page: Page) -> Locator:
+    """Return what the page says of its connection."""
+    return page.locator("#connection-status")
+
+
+def say(page: Page, message: str) -> None:
+    """Write a message and press Enter."""
+    message_input(page).fill(message)
+    message_input(page).press("Enter")
+
+
+def expect_lines(page: Page, *messages: str) -> None:
+    """Wait until the log shows these messages, and nothing else, in this order."""
+    wait(page, SHOWS_LINES, list(messages))
+    expect(lines(page)).to_contain_text(list(messages))
+
+
+def expect_open(page: Page) -> None:
+    """Wait until the page says that it is connected."""
+    wait(page, SHOWS_STATE, "open")
+    expect(status(page)).to_have_text("Connected")
+    expect(status(page)).to_have_attribute("data-state", "open")
+
+
+def expect_closed(page: Page, reason: str | re.Pattern = "Closed") -> None:
+    """Wait until the page says that its connection is closed, and why."""
+    wait(page, SHOWS_STATE, "closed")
+    expect(status(page)).to_contain_text(reason)
+    expect(status(page)).to_have_attribute("data-state", "closed")
+
+
+def sign_up(page: Page, name: str) -> None:
+    """Fill in the page where people sign up, and send it."""
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password:", exact=True).fill(PASSWORD)
+    page.get_by_label("Password confirmation").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+
+
+def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    """Fill in the page where people sign in, and send it."""
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password:").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def try_socket(page: Page, url: str) -> dict | int:
+    """Open a socket from the page; return the first frame it gets, or its close code.
+
+    The socket says "may I?" once it is open. In a room without history, that comes back.
+    """
+    return page.evaluate(OPEN_SOCKET, url)
+
+
+def ask_for_token(page: Page) -> str:
+    """Return a token for the person who has signed in on this page."""
+    return page.evaluate(ASK_FOR_TOKEN)

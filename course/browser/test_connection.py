@@ -1,0 +1,116 @@
+"""The page and its connection: always shown, and gone when it is gone."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, Route, expect
+
+from course.browser.pages import (
+    expect_closed,
+    expect_lines,
+    expect_open,
+    message_input,
+    page_path,
+    say,
+    socket_path,
+    status,
+)
+from course.browser.sites import Site, steps
+
+Join = Callable[..., Page]
+
+
+@steps()
+def test_the_page_says_that_it_is_connecting_then_connected(site: Site, room: str, new_window):
+    """From the first moment to the open socket, the page tells what the connection is doing."""
+    page = new_window("ann")
+    scripts: list[Route] = []
+    page.route("**/chat.js", scripts.append)
+    page.goto(page_path(site, room), wait_until="commit")
+    expect(status(page)).to_have_text("Connecting…")
+    expect(status(page)).to_be_visible()
+    scripts[0].continue_()
+    expect_open(page)
+
+
+@steps()
+def test_a_line_is_answered(join: Join):
+    """What somebody writes and sends with Enter or with the button comes back to them."""
+    page = join()
+    say(page, "hello")
+    expect_lines(page, "hello")
+    expect(message_input(page)).to_have_value("")
+    message_input(page).fill("hello again")
+    page.get_by_role("button", name="Send").click()
+    expect_lines(page, "hello", "hello again")
+
+
+@steps()
+def test_an_error_is_shown_and_the_conversation_goes_on(join: Join):
+    """A message of only spaces is answered with a sentence, and the next one is sent."""
+    page = join()
+    say(page, "   ")
+    expect_lines(page, "The message is empty.")
+    expect(page.locator("#chat-log p.error")).to_have_count(1)
+    say(page, "better")
+    expect_lines(page, "The message is empty.", "better")
+
+
+@steps()
+def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list[str]):
+    """The page says so and keeps what was typed; a reload connects again.
+
+    From step 3, what was said before is still there.
+    """
+    page = join()
+    say(page, "before")
+    expect_lines(page, "before")
+    message_input(page).fill("half a thought")
+    site.kill()
+    try:
+        expect_closed(page)
+        message_input(page).press("Enter")
+        expect(message_input(page)).to_have_value("half a thought")
+        expect_lines(page, "before")
+    finally:
+        site.start()
+    complaints.clear()
+    page.reload()
+    expect_open(page)
+    say(page, "after")
+    expect_lines(page, *["before"] * site.remembers, "after")
+
+
+@steps()
+def test_a_reload_and_a_closed_tab_are_disconnects(site: Site, room: str, join: Join):
+    """The server notices both at once, with the browser's close code 1001, and logs them."""
+    gone = f"disconnect {socket_path(site, room)} 1001"
+    page = join()
+    before = site.log.read_text().splitlines().count(gone)
+    page.reload()
+    assert site.says(gone, before + 1), site.log.read_text()
+    expect_open(page)
+    page.close()
+    assert site.says(gone, before + 2), site.log.read_text()
+
+
+@steps()
+def test_the_socket_follows_the_page_to_https(site: Site, room: str, new_window):
+    """A page that came by https asks for a wss: socket of the same host; by http for ws:."""
+    page = new_window("ann")
+    asked = []
+    page.route_web_socket(re.compile("/ws/"), lambda route: asked.append(route.url))
+
+    def from_site(route: Route) -> None:
+        """Stand in for the server that ends TLS in front of the site."""
+        url = route.request.url.replace("https://chat.example", site.url)
+        cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies(site.url))
+        route.fulfill(response=route.fetch(url=url, headers={"Cookie": cookies}))
+
+    page.route("https://chat.example/**", from_site)
+    page.goto(page_path(site, room))
+    expect_open(page)
+    page.goto(f"https://chat.example{page_path(site, room)}")
+    expect_open(page)
+    path = socket_path(site, room)
+    assert asked == [f"ws://{site.host}{path}", f"wss://chat.example{path}"]

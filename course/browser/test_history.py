@@ -1,0 +1,75 @@
+"""History: what was said is still there, in order, without a gap or a double."""
+
+from playwright.sync_api import Page, expect
+
+from course.browser.pages import expect_lines, expect_open, lines, say
+from course.browser.sites import steps
+
+# Say the numbers from `first` to `last` through a socket of one's own; resolves once all came back.
+COUNT = """
+([first, last, pause]) => {
+    window.counting = new Promise(resolve => {
+        const path = location.pathname.replace("/chat/", "/ws/chat/");
+        const socket = new WebSocket(`ws://${location.host}${path}`);
+        const say = number => {
+            socket.send(JSON.stringify({message: `number ${number}`}));
+            if (number < last) setTimeout(say, pause, number + 1);
+        };
+        socket.onopen = () => say(first);
+        socket.onmessage = event => {
+            if (JSON.parse(event.data).message === `number ${last}`) resolve();
+        };
+    });
+}
+"""
+COUNTED = "() => window.counting"
+# The text after the time and the name is the message.
+NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
+
+
+def numbers(page: Page) -> list[int]:
+    """Return the numbers that the log shows."""
+    return lines(page).evaluate_all(NUMBERS)
+
+
+@steps(first=3)
+def test_a_reload_shows_the_same_lines(join):
+    """After a reload the page shows what it showed before, times included, and goes on."""
+    ann, ben = join("ann"), join("ben")
+    for number in range(3):
+        say(ann, f"question {number}")
+        expect(lines(ben)).to_have_count(2 * number + 1)
+        say(ben, f"answer {number}")
+        expect(lines(ann)).to_have_count(2 * number + 2)
+    before = lines(ann).all_text_contents()
+    ann.reload()
+    expect(lines(ann)).to_have_text(before)
+    say(ben, "and on")
+    expect(lines(ann)).to_have_count(7)
+    expect_lines(ben, *before[:0], *[line.split(" ", 1)[1] for line in before], "and on")
+
+
+@steps(first=3)
+def test_whoever_comes_later_sees_the_last_50(join):
+    """A room with more than 50 messages shows the last 50, oldest first."""
+    ann = join("ann")
+    ann.evaluate(COUNT, [1, 60, 0])
+    ann.evaluate(COUNTED)
+    ben = join("ben")
+    expect(lines(ben)).to_have_count(50)
+    assert numbers(ben) == list(range(11, 61))
+
+
+@steps(first=3)
+def test_nothing_is_lost_or_doubled_while_others_talk(join):
+    """Whoever joins in the middle of a conversation sees each message once, in order."""
+    ann, ben = join("ann"), join("ben")
+    ann.evaluate(COUNT, [1, 90, 5])
+    expect(lines(ben).nth(5)).to_be_visible()
+    for _ in range(2):
+        ben.reload()
+        expect_open(ben)
+    ann.evaluate(COUNTED)
+    expect(lines(ben).last).to_contain_text("number 90")
+    seen = numbers(ben)
+    assert seen == list(range(seen[0], 91))

@@ -1,0 +1,183 @@
+"""How the pages look: readable in light and dark, nothing sticking out; and their pictures."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from course.browser.pages import expect_lines, expect_open, lines, page_path, say
+from course.browser.sites import Site, steps
+from course.steps import ROOT
+
+ENOUGH = 4.5  # contrast of text: WCAG 2, success criterion 1.4.3
+CONVERSATION = [
+    ("ann", "Good morning! Has everybody read chapter three?"),
+    ("ben", "On the train, twice. 日本語の章もありますか?"),
+    ("ann", "Not yet: shall we write it together, and ask the others to read it before Friday?"),
+    ("ben", "Gladly. After lunch?"),
+]
+FORMS = {
+    "light": ("light", {"width": 1280, "height": 800}),
+    "dark": ("dark", {"width": 1280, "height": 800}),
+    "phone": ("light", {"width": 390, "height": 844}),
+}
+# The contrast of each piece of text with what is behind it, by the colours that the page has.
+CONTRASTS = """
+() => {
+    const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    function mix(colours) {
+        context.clearRect(0, 0, 1, 1);
+        for (const colour of colours) {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 1, 1);
+        }
+        return [...context.getImageData(0, 0, 1, 1).data];
+    }
+    function luminance(pixel) {
+        const [r, g, b] = pixel.slice(0, 3).map(value => value / 255).map(
+            value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }
+    function contrast(element, colour) {
+        const behind = [];
+        for (let outer = element; outer; outer = outer.parentElement)
+            behind.unshift(getComputedStyle(outer).backgroundColor);
+        if (mix(behind)[3] !== 255) return 0;
+        const both = [luminance(mix(behind)), luminance(mix([...behind, colour]))];
+        return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    }
+    const found = {};
+    for (const element of document.body.querySelectorAll("*")) {
+        const texts = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+        const written = element.value || texts.map(node => node.data).join("");
+        if (!written.trim() || !element.checkVisibility()) continue;
+        const name = element.id || `${element.localName} ${element.className}`.trim();
+        found[name] = contrast(element, getComputedStyle(element).color);
+        const before = getComputedStyle(element, "::before");
+        if (before.content !== "none")
+            found[`${name} ${element.dataset.state} sign`] = contrast(element, before.color);
+    }
+    return found;
+}
+"""
+TOO_WIDE = """
+() => [...document.querySelectorAll("body, body *")].filter(element => {
+    const box = element.getBoundingClientRect();
+    return box.left < 0 || box.right > innerWidth + 0.5;
+}).map(element => element.outerHTML.slice(0, 80))
+"""
+# Times of day that are the same in each run, so that a picture changes when its page does.
+SET_TIMES = "times => times.forEach((time, n) => { time.textContent = `09:4${n}`; })"
+
+
+@pytest.fixture
+def take(site: Site) -> Callable[[Page, str], None]:
+    """Return a function that takes pictures of a page: light, dark, and on a phone.
+
+    They go to `.course/screenshots`, and to the folder named by `COURSE_PICTURES`.
+    """
+    folders = [ROOT / ".course" / "screenshots"]
+    folders += [Path(name) for name in [os.environ.get("COURSE_PICTURES")] if name]
+
+    def take(page: Page, what: str) -> None:
+        for form, (scheme, size) in FORMS.items():
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            assert page.evaluate(TOO_WIDE) == [], form
+            picture = page.screenshot(animations="disabled", caret="hide")
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{site.step.label}-{what}-{form}.png").write_bytes(picture)
+
+    return take
+
+
+@steps()
+def test_a_conversation(site: Site, join, take):
+    """Take the pictures of the page where people write: a short conversation between two."""
+    room = "book club"
+    pages = {"ann": join("ann", room=room)}
+    if site.has_rooms:
+        pages["ben"] = join("ben", room=room)
+    for number, (who, message) in enumerate(CONVERSATION, 1):
+        say(pages.get(who, pages["ann"]), message)
+        expect(lines(pages["ann"])).to_have_count(number)
+    expect_lines(pages["ann"], *[message for _, message in CONVERSATION])
+    pages["ann"].locator("time").evaluate_all(SET_TIMES)
+    take(pages["ann"], "conversation")
+
+
+@steps(first=2)
+def test_the_page_that_asks_for_a_room(new_window, take):
+    """Take the pictures of the page where a room is chosen."""
+    page = new_window("ann")
+    page.goto("/chat/")
+    take(page, "rooms")
+
+
+@steps(first=4)
+def test_the_pages_that_ask_who_it_is(new_window, take):
+    """Take the pictures of the pages where people sign up and sign in."""
+    page = new_window()
+    page.goto("/accounts/signup/")
+    take(page, "signup")
+    page.goto("/accounts/login/")
+    take(page, "login")
+
+
+def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
+    """Lead a window through everything that a person can come to see; yield what that is."""
+    page.goto(page_path(site, room))
+    expect_open(page)
+    say(page, "a message")
+    say(page, "   ")
+    expect_lines(page, "a message", "empty")
+    page.locator("#chat-message-input").fill("being written")
+    yield "open"
+    for state in ("connecting", "closed"):
+        page.locator("#connection-status").evaluate(
+            "(status, state) => { status.dataset.state = state; }", state
+        )
+        yield state
+    if site.has_rooms:
+        page.goto("/chat/?room=a/b")
+        yield "a bad room name"
+    if site.knows_people:
+        for path in ("/accounts/signup/", "/accounts/login/"):
+            page.goto(path)
+            for field in page.locator("form.page input:not([type=hidden])").all():
+                field.fill("a")
+            page.locator("form.page button").click()
+            expect(page.locator(".errorlist").first).to_be_visible()
+            yield path
+
+
+@steps()
+def test_text_stands_out(site: Site, room: str, new_window, complaints: list[str]):
+    """All text, links, buttons, states and errors have a contrast of 4.5 in light and in dark."""
+    page = new_window("ann")
+    for what in shown_pages(site, room, page):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = page.evaluate(CONTRASTS)
+            assert len(found) >= 3
+            low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
+            assert low == {}, f"{what}, {scheme}"
+    complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
+
+
+@steps()
+def test_nothing_sticks_out_on_a_phone(site: Site, join):
+    """A long word, a long room name, a small screen: nothing has to be scrolled sideways."""
+    page = join("ann-with-a-very-long-name-" + "x" * 50, room="n" * 49 + "語")
+    say(page, "w" * 300)
+    expect(lines(page).last).to_contain_text("w" * 300)
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 640})
+        assert page.evaluate(TOO_WIDE) == []
+        log = page.locator("#chat-log").bounding_box()
+        assert log["height"] >= 90
+        button = page.locator("#chat-message-submit").bounding_box()
+        assert button["y"] + button["height"] <= 640, "the button is below the screen"

@@ -1,0 +1,101 @@
+"""Rooms: who is in one hears everything said there, and nothing else."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from course.browser.pages import expect_lines, expect_open, say
+from course.browser.sites import Site, steps
+
+ROOMS = ["lobby", "test-room", "my room", "日本語", "a.b", "n" * 50]
+BAD_NAMES = ["n" * 51, "a/b", "..", "a\u200bb"]
+RULE = "A room name is 1 to 50 printable characters, without a slash."
+
+
+def enter(page: Page, room: str, press: Callable[[Page], None]) -> None:
+    """Go to a room through the form that asks for its name."""
+    page.goto("/")
+    page.locator("#room-name-input").fill(room)
+    press(page)
+
+
+def with_enter(page: Page) -> None:
+    """Send the form with the Enter key."""
+    page.locator("#room-name-input").press("Enter")
+
+
+def with_button(page: Page) -> None:
+    """Send the form with its button."""
+    page.locator("#room-name-submit").click()
+
+
+@steps(first=2)
+def test_two_windows_in_a_room_hear_each_other(new_window):
+    """Whatever a room is called, two people who enter its name meet; the sender hears it too."""
+    ann, ben = new_window("ann"), new_window("ben")
+    for room in ROOMS:
+        enter(ann, room, with_enter)
+        enter(ben, room, with_button)
+        for page in (ann, ben):
+            expect_open(page)
+            expect(page.get_by_role("heading")).to_have_text(room)
+        say(ann, f"who is in {room}?")
+        expect_lines(ben, f"who is in {room}?")
+        say(ben, "I am")
+        for page in (ann, ben):
+            expect_lines(page, f"who is in {room}?", "I am")
+
+
+@steps(first=2)
+def test_another_room_hears_nothing(room: str, join):
+    """The first line that a window in another room shows is the one that was said there."""
+    ann, ben, cat = join("ann"), join("ben"), join("cat", room=f"not {room}")
+    say(ann, "only for this room")
+    expect_lines(ben, "only for this room")
+    say(cat, "only for that room")
+    expect_lines(cat, "only for that room")
+    say(ben, "nobody else heard it")
+    for page in (ann, ben):
+        expect_lines(page, "only for this room", "nobody else heard it")
+
+
+@steps(first=2)
+def test_a_bad_name_is_answered_with_the_rule(new_window, complaints: list[str]):
+    """A name that no room can have leads back to the form, with a sentence that says why."""
+    page = new_window("ann")
+    for name in BAD_NAMES:
+        enter(page, name, with_enter)
+        expect(page.get_by_role("alert")).to_have_text(RULE)
+        expect(page.locator("#room-name-input")).to_be_focused()
+    assert {message[:3] for message in complaints} == {"404", "Fai"}, complaints
+    complaints.clear()
+    page.goto("/chat/")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    enter(page, "lobby", with_button)
+    expect_open(page)
+
+
+@steps(first=2)
+def test_a_link_leads_to_other_rooms(site: Site, join):
+    """From a room, a link leads back to where rooms are chosen, and leaves the room."""
+    page = join()
+    page.get_by_role("link", name="Other rooms").click()
+    expect(page).to_have_url(f"{site.url}/chat/")
+    page.get_by_label("Room name").fill("another")
+    page.get_by_role("button", name="Enter").click()
+    expect(page).to_have_url(re.compile("/chat/another/$"))
+    expect_open(page)
+
+
+@steps(first=2)
+@pytest.mark.parametrize("name", ["50% off?", "a&b#c", '"quoted"', "\\back", "<b>bold", "🐳"])
+def test_names_are_taken_literally(site: Site, name: str, new_window):
+    """Characters that mean something in a URL, in HTML or in JSON are only characters here."""
+    page = new_window("ann")
+    enter(page, name, with_enter)
+    expect_open(page)
+    expect(page.get_by_role("heading")).to_have_text(name)
+    assert unquote(page.url) == f"{site.url}/chat/{name}/"
