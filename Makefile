@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff lint
+.PHONY: help run test-all test diff lint upgrade
 
 help:
 	$(COURSE)
@@ -11,7 +11,7 @@ run:
 	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT))
 
 test-all:
-	$(COURSE) test-all
+	$(COURSE) test-all $(if $(DJANGO),--django=$(DJANGO))
 
 test:
 	$(COURSE) test $(STEP)
@@ -21,3 +21,6 @@ diff:
 
 lint:
 	$(COURSE) lint
+
+upgrade:
+	$(COURSE) upgrade

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from course import diff, lint, run, standalone, testing
+from course import diff, lint, run, standalone, testing, upgrade
 from course.processes import interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
@@ -15,10 +15,11 @@ from course.terminal import UserError, colour
 # What each command is called with `make`, and what it does, in the order of first use.
 COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step and print the address to open"),
-    "test-all": ("test-all", "test everything: steps, course, browser"),
+    "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
     "lint": ("lint", "check style and common mistakes"),
+    "upgrade": ("upgrade", "raise all versions together, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
 
@@ -56,6 +57,9 @@ def build_parser() -> Parser:
     for name in ("run", "test", "standalone"):
         made[name].add_argument("step", nargs="?", help=step_help)
     made["run"].add_argument("--port", default="8000", help="where to listen (default: 8000)")
+    made["test-all"].add_argument(
+        "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
+    )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
     made["standalone"].add_argument("--results", type=Path, help="folder for JUnit files")
@@ -77,7 +81,11 @@ def dispatch(options: argparse.Namespace) -> int:
         case "test":
             return testing.run_step_tests(require(options.step, "test STEP=1"))
         case "test-all":
+            if options.django:
+                return upgrade.try_django(options.django)
             return testing.run_all_tests()
+        case "upgrade":
+            return upgrade.upgrade()
         case "diff":
             if not (options.first and options.second):
                 raise UserError(

@@ -20,6 +20,7 @@ from course.steps import ROOT, Step, all_steps
 from course.terminal import Progress, UserError, say
 
 STAMP = "course.json"
+LOCK = "requirements.lock"
 LAST_LINES = 8
 
 
@@ -148,7 +149,7 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
     call nothing is installed. Raises UserError with a sentence when it cannot be done.
     """
     venv = root / ".venv"
-    lock_file = root / "requirements.lock"
+    lock_file = root / LOCK
     lock = fingerprint(lock_file)
     wanted = {file.relative_to(root).as_posix(): fingerprint(file) for file in files}
 
@@ -189,6 +190,6 @@ def ensure_step(step: Step, root: Path = ROOT) -> Path:
 
 def ensure_everything(root: Path = ROOT) -> Path:
     """Prepare `.venv` for tests and checks of the whole course; return its Python."""
-    files = [root / "requirements.lock"]
+    files = [root / LOCK]
     files += [step.folder / "requirements.txt" for step in all_steps(root)]
     return ensure(files, "Installing the packages of the course", root)

@@ -1,0 +1,203 @@
+"""Versions in one place: raise them everywhere, or try the course on another Django.
+
+`make upgrade` asks which releases are the newest that work together, raises the ranges in the
+steps' and the course's requirements, makes the lock file anew, and runs everything. How far a
+range is raised is read off the range itself:
+
+    name~=4.3       to the newest release: `~=5.1`
+    name~=5.2.0     to the newest patch of the same series: Django stays on its long-term release
+    name>=1.2,<3    the lower bound stays, the upper one follows the newest release: `<5`
+
+`make test-all DJANGO=latest` changes nothing here: it runs everything in a copy of the course, in
+`.course/django-…`, with an environment and a lock file of its own.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from course import environment
+from course.environment import LOCK, venv_program
+from course.processes import CommandFailed, run_quietly, stop
+from course.steps import ROOT, all_steps, copy_files, step_files
+from course.terminal import Progress, UserError, say
+
+REQUIREMENT = re.compile(
+    r"^(?P<name>[A-Za-z][\w.-]*)(?P<extras>\[[\w,]+\])?(?P<range>[^;#]*?)"
+    r"(?P<marker> *;[^#]*?)?(?P<comment> *#.*)?$"
+)
+OLDEST_PYTHON = "3.11"
+HEAD = """\
+# Every version that make and CI install, for Python 3.11 and later. Made by `make upgrade` from
+# course/requirements.txt and the requirements.txt of each step.
+"""
+
+
+def requirement_files(root: Path) -> list[Path]:
+    """Return the files whose ranges the lock file is made from."""
+    steps = [step.folder / "requirements.txt" for step in all_steps(root)]
+    return [root / "course" / "requirements.txt", *steps]
+
+
+def normal(name: str) -> str:
+    """Return a package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked_versions(lock: str) -> dict[str, str]:
+    """Return the version of each package in the text of a lock file, by normal name."""
+    return {
+        normal(name): version
+        for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)
+    }
+
+
+def is_series(wanted: str) -> bool:
+    """Tell whether a range holds a package to one series, as `~=5.2.0` does."""
+    return bool(re.fullmatch(r"~=\d+\.\d+\.\d+", wanted))
+
+
+def raised(wanted: str, newest: str) -> str:
+    """Return the range that `wanted` becomes when `newest` is the newest release."""
+    major, minor, *_ = [*newest.split("."), "0"]
+    if wanted.startswith("~=") and not is_series(wanted):
+        return f"~={major}.{minor}"
+    return re.sub(r"<(\d+)$", lambda bound: f"<{max(int(bound[1]), int(major) + 1)}", wanted)
+
+
+def raise_ranges(text: str, newest: dict[str, str]) -> str:
+    """Return the text of a requirements file with its ranges raised to the newest releases."""
+    lines = []
+    for line in text.splitlines():
+        found = REQUIREMENT.match(line)
+        if found and normal(found["name"]) in newest:
+            higher = raised(found["range"].strip(), newest[normal(found["name"])])
+            line = line[: found.start("range")] + higher + line[found.end("range") :]
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def open_ranges(text: str) -> str:
+    """Return the text of a requirements file without its ranges, but for those of a series."""
+    lines = []
+    for line in text.splitlines():
+        found = REQUIREMENT.match(line)
+        if found and not is_series(found["range"].strip()):
+            line = line[: found.start("range")] + line[found.end("range") :]
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def resolve(python: Path, inputs: list[Path], output: Path, *options: str) -> str:
+    """Write versions that satisfy `inputs` to `output`, which says what to keep; return them.
+
+    Raises UserError with the resolver's words where there are none, or no network.
+    """
+    uv = venv_program(python.parent.parent, "uv")
+    command = [uv, "pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
+    if "--python-version" not in options:
+        command += ["--python-version", OLDEST_PYTHON]
+    command += ["--output-file", output, *options, *inputs]
+    progress = Progress("Looking for versions that work together")
+    try:
+        run_quietly(command, progress)
+    except CommandFailed as error:
+        raise environment.failure("Looking for versions", error) from None
+    progress.done()
+    return output.read_text("utf-8")
+
+
+def write_lock(root: Path, versions: str) -> None:
+    """Write the lock file of `root`."""
+    (root / LOCK).write_text(HEAD + versions, "utf-8")
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Return a line for each package whose version differs."""
+    names = sorted(before.keys() | after.keys())
+    return [
+        f"  {name:<28}{before.get(name, 'none'):>16} → {after.get(name, 'none')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def upgrade(root: Path = ROOT) -> int:
+    """Raise ranges and lock file to the newest releases, then run everything; exit code."""
+    python = environment.ensure_everything(root)
+    folder = root / ".course" / "upgrade"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = requirement_files(root)
+    opened = []
+    for number, file in enumerate(files):
+        opened.append(folder / f"open{number}.txt")
+        opened[-1].write_text(open_ranges(file.read_text("utf-8")), "utf-8")
+    newest = locked_versions(resolve(python, opened, folder / "newest.txt", "--upgrade"))
+    before = locked_versions((root / LOCK).read_text("utf-8"))
+    for file in files:
+        file.write_text(raise_ranges(file.read_text("utf-8"), newest), "utf-8")
+    versions = resolve(python, files, folder / "lock.txt", "--upgrade")
+    write_lock(root, versions)
+    changes = differences(before, locked_versions(versions))
+    say("\n".join(changes) if changes else "Everything is at its newest version already.")
+    say("To take it back: git restore requirements.lock '*requirements.txt'")
+    return run_tests(root)
+
+
+def run_tests(root: Path) -> int:
+    """Run `test-all` of the course in `root`; return its exit code."""
+    process = subprocess.Popen([sys.executable, "-m", "course", "test-all"], cwd=root)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        stop(process, grace=10.0)
+        raise
+
+
+def django_range(wanted: str) -> str:
+    """Return the range for `DJANGO=wanted`: `latest`, or a series such as `6.0`."""
+    if wanted == "latest":
+        return ""
+    if re.fullmatch(r"\d+\.\d+", wanted):
+        return f"~={wanted}.0"
+    raise UserError(f"DJANGO must be latest or a series such as 6.0, not {wanted!r}.")
+
+
+def try_django(wanted: str, root: Path = ROOT) -> int:
+    """Run everything on another Django, in a copy of the course; return the exit code."""
+    range_ = django_range(wanted)
+    copy = root / ".course" / f"django-{wanted}-python-{environment.python_version()}"
+    lay_out(root, copy)
+    for step in all_steps(copy):
+        file = step.folder / "requirements.txt"
+        text = re.sub(r"^Django[^\s#;]*", f"Django{range_}", file.read_text("utf-8"), flags=re.M)
+        file.write_text(text, "utf-8")
+    tools = [copy / "course" / "requirements.txt"]
+    python = environment.ensure(tools, "Installing the tools of the course", copy)
+    held = copy / ".course" / "lock.txt"
+    held.write_text((root / LOCK).read_text("utf-8"), "utf-8")
+    # For this Python alone: the newest Django need not install on the oldest one.
+    options = ["--python-version", environment.python_version(), "--upgrade-package", "django"]
+    versions = resolve(python, requirement_files(copy), held, *options)
+    write_lock(copy, versions)
+    say(f"Django {locked_versions(versions)['django']} on Python {environment.python_version()}")
+    return run_tests(copy)
+
+
+def lay_out(root: Path, copy: Path) -> None:
+    """Make `copy` hold the course's files and nothing else, what its commands keep aside."""
+    copy.mkdir(parents=True, exist_ok=True)
+    for entry in copy.iterdir():
+        if entry.name in (".course", ".venv"):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    copy_files(step_files(root), root, copy)
+    if shutil.which("git"):
+        # A repository of its own: in the one around it, everything here is ignored.
+        subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
