@@ -114,32 +114,59 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
     context.on("dialog", dismiss)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def complaints() -> list[str]:
     """Return what the browser complained about; a test that expects that clears the list."""
     return []
 
 
+@pytest.fixture(scope="session")
+def spare_contexts() -> list[BrowserContext]:
+    """Return browsers with cookies of their own that earlier tests have left behind, clean."""
+    return []
+
+
+def clean(context: BrowserContext) -> None:
+    """Make a used context as good as new: one empty window, no cookies, nothing stored."""
+    page, *others = context.pages or [context.new_page()]
+    for other in others:
+        other.close()
+    page.unroute_all()
+    page.evaluate("() => { try { localStorage.clear(); sessionStorage.clear() } catch {} }")
+    page.goto("about:blank")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.emulate_media(color_scheme="null")
+    context.clear_cookies()
+
+
 @pytest.fixture
-def new_context(browser: Browser, complaints: list[str]) -> Iterator[Callable[..., BrowserContext]]:
-    """Return a function that makes a browser with cookies of its own.
+def new_context(
+    browser: Browser, complaints: list[str], spare_contexts: list[BrowserContext]
+) -> Iterator[Callable[[], BrowserContext]]:
+    """Return a function that makes a browser with cookies of its own, and one empty window.
 
     At the end there must be nothing in any console, and no request that failed.
     """
-    contexts = []
+    complaints.clear()
+    used = []
 
-    def new_context(**options) -> BrowserContext:
-        options = {"locale": "en-GB", "timezone_id": "UTC", **options}
-        contexts.append(browser.new_context(**options))
-        contexts[-1].set_default_timeout(MILLISECONDS)
-        watch(contexts[-1], complaints)
-        return contexts[-1]
+    def new_context() -> BrowserContext:
+        if spare_contexts:
+            context = spare_contexts.pop()
+        else:
+            context = browser.new_context(locale="en-GB", timezone_id="UTC")
+            context.set_default_timeout(MILLISECONDS)
+            watch(context, complaints)
+            context.new_page()
+        used.append(context)
+        return context
 
     yield new_context
     found = list(complaints)
-    for context in contexts:
+    for context in used:
         with suppress(Error):
-            context.close()
+            clean(context)
+            spare_contexts.append(context)
     assert found == []
 
 
@@ -151,12 +178,12 @@ def new_window(site: Site, new_context: Callable) -> Callable[..., Page]:
     `None` is a stranger.
     """
 
-    def new_window(who: str | None = None, **options) -> Page:
-        context = new_context(base_url=site.url, **options)
-        page = context.new_page()
+    def new_window(who: str | None = None) -> Page:
+        context = new_context()
+        (page,) = context.pages
         if who and site.knows_people:
             if who not in site.sessions:
-                page.goto("/accounts/signup/")
+                page.goto(f"{site.url}/accounts/signup/")
                 sign_up(page, who)
                 page.wait_for_url("**/chat/")
                 site.sessions[who] = context.cookies()
@@ -170,9 +197,9 @@ def new_window(site: Site, new_context: Callable) -> Callable[..., Page]:
 def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
     """Return a function that opens a window in a room, and waits until it is connected."""
 
-    def join(who: str = "ann", room: str = room, **options) -> Page:
-        page = new_window(who, **options)
-        page.goto(page_path(site, room))
+    def join(who: str = "ann", room: str = room) -> Page:
+        page = new_window(who)
+        page.goto(site.url + page_path(site, room))
         expect_open(page)
         return page
 

@@ -21,7 +21,7 @@ from course.browser.sites import Site, steps
 def test_a_stranger_signs_up_on_the_way_to_a_room(site: Site, room: str, new_window):
     """Who opens a room is sent to sign in, can sign up instead, and comes out in that room."""
     page = new_window()
-    page.goto(page_path(site, room))
+    page.goto(site.url + page_path(site, room))
     expect(page).to_have_title(re.compile("Sign in"))
     page.get_by_role("link", name="Sign up").click()
     expect(page).to_have_title(re.compile("Sign up"))
@@ -36,11 +36,11 @@ def test_signing_out_closes_all_windows_of_the_user(site: Site, room: str, new_w
     """In every tab and on every device, at once; the pages say so, and nobody else notices."""
     phone, ben = join("ann"), join("ben")
     page = new_window()
-    page.goto(page_path(site, room))
+    page.goto(site.url + page_path(site, room))
     sign_in(page, "ann")
     expect_open(page)
     tab = page.context.new_page()
-    tab.goto(page_path(site, room))
+    tab.goto(site.url + page_path(site, room))
     expect_open(tab)
 
     page.get_by_role("button", name="Sign out").click()
@@ -55,11 +55,11 @@ def test_signing_out_closes_all_windows_of_the_user(site: Site, room: str, new_w
 
 
 @steps(first=4)
-def test_a_wrong_password_is_told_so(new_window):
+def test_a_wrong_password_is_told_so(site: Site, new_window):
     """The page says what is wrong, and asks again; the right password leads in."""
     new_window("ann")
     page = new_window()
-    page.goto("/")
+    page.goto(f"{site.url}/")
     sign_in(page, "ann", "wrong")
     expect(page.locator(".errorlist")).to_contain_text("correct username and password")
     sign_in(page, "ann")

@@ -25,8 +25,8 @@ def test_the_page_says_that_it_is_connecting_then_connected(site: Site, room: st
     """From the first moment to the open socket, the page tells what the connection is doing."""
     page = new_window("ann")
     scripts: list[Route] = []
-    page.route("**/chat.js", scripts.append)
-    page.goto(page_path(site, room), wait_until="commit")
+    page.route("**/chat.js", lambda route: scripts.append(route))
+    page.goto(site.url + page_path(site, room), wait_until="commit")
     expect(status(page)).to_have_text("Connecting…")
     expect(status(page)).to_be_visible()
     scripts[0].continue_()
@@ -97,7 +97,7 @@ def test_a_reload_and_a_closed_tab_are_disconnects(site: Site, room: str, join: 
 @steps()
 def test_the_socket_follows_the_page_to_https(site: Site, room: str, new_window):
     """A page that came by https asks for a wss: socket of the same host; by http for ws:."""
-    page = new_window("ann")
+    page = new_window("ann").context.new_page()  # one that is closed afterwards
     asked = []
     page.route_web_socket(re.compile("/ws/"), lambda route: asked.append(route.url))
 
@@ -108,7 +108,7 @@ def test_the_socket_follows_the_page_to_https(site: Site, room: str, new_window)
         route.fulfill(response=route.fetch(url=url, headers={"Cookie": cookies}))
 
     page.route("https://chat.example/**", from_site)
-    page.goto(page_path(site, room))
+    page.goto(site.url + page_path(site, room))
     expect_open(page)
     page.goto(f"https://chat.example{page_path(site, room)}")
     expect_open(page)

@@ -110,26 +110,26 @@ def test_a_conversation(site: Site, join, take):
 
 
 @steps(first=2)
-def test_the_page_that_asks_for_a_room(new_window, take):
+def test_the_page_that_asks_for_a_room(site: Site, new_window, take):
     """Take the pictures of the page where a room is chosen."""
     page = new_window("ann")
-    page.goto("/chat/")
+    page.goto(f"{site.url}/chat/")
     take(page, "rooms")
 
 
 @steps(first=4)
-def test_the_pages_that_ask_who_it_is(new_window, take):
+def test_the_pages_that_ask_who_it_is(site: Site, new_window, take):
     """Take the pictures of the pages where people sign up and sign in."""
     page = new_window()
-    page.goto("/accounts/signup/")
+    page.goto(f"{site.url}/accounts/signup/")
     take(page, "signup")
-    page.goto("/accounts/login/")
+    page.goto(f"{site.url}/accounts/login/")
     take(page, "login")
 
 
 def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
     """Lead a window through everything that a person can come to see; yield what that is."""
-    page.goto(page_path(site, room))
+    page.goto(site.url + page_path(site, room))
     expect_open(page)
     say(page, "a message")
     say(page, "   ")
@@ -142,11 +142,11 @@ def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
         )
         yield state
     if site.has_rooms:
-        page.goto("/chat/?room=a/b")
+        page.goto(f"{site.url}/chat/?room=a/b")
         yield "a bad room name"
     if site.knows_people:
         for path in ("/accounts/signup/", "/accounts/login/"):
-            page.goto(path)
+            page.goto(site.url + path)
             for field in page.locator("form.page input:not([type=hidden])").all():
                 field.fill("a")
             page.locator("form.page button").click()

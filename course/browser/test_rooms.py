@@ -15,9 +15,9 @@ BAD_NAMES = ["n" * 51, "a/b", "..", "a\u200bb"]
 RULE = "A room name is 1 to 50 printable characters, without a slash."
 
 
-def enter(page: Page, room: str, press: Callable[[Page], None]) -> None:
+def enter(page: Page, site: Site, room: str, press: Callable[[Page], None]) -> None:
     """Go to a room through the form that asks for its name."""
-    page.goto("/")
+    page.goto(f"{site.url}/")
     page.locator("#room-name-input").fill(room)
     press(page)
 
@@ -33,12 +33,12 @@ def with_button(page: Page) -> None:
 
 
 @steps(first=2)
-def test_two_windows_in_a_room_hear_each_other(new_window):
+def test_two_windows_in_a_room_hear_each_other(site: Site, new_window):
     """Whatever a room is called, two people who enter its name meet; the sender hears it too."""
     ann, ben = new_window("ann"), new_window("ben")
     for room in ROOMS:
-        enter(ann, room, with_enter)
-        enter(ben, room, with_button)
+        enter(ann, site, room, with_enter)
+        enter(ben, site, room, with_button)
         for page in (ann, ben):
             expect_open(page)
             expect(page.get_by_role("heading")).to_have_text(room)
@@ -63,18 +63,18 @@ def test_another_room_hears_nothing(room: str, join):
 
 
 @steps(first=2)
-def test_a_bad_name_is_answered_with_the_rule(new_window, complaints: list[str]):
+def test_a_bad_name_is_answered_with_the_rule(site: Site, new_window, complaints: list[str]):
     """A name that no room can have leads back to the form, with a sentence that says why."""
     page = new_window("ann")
     for name in BAD_NAMES:
-        enter(page, name, with_enter)
+        enter(page, site, name, with_enter)
         expect(page.get_by_role("alert")).to_have_text(RULE)
         expect(page.locator("#room-name-input")).to_be_focused()
     assert {message[:3] for message in complaints} == {"404", "Fai"}, complaints
     complaints.clear()
-    page.goto("/chat/")
+    page.goto(f"{site.url}/chat/")
     expect(page.get_by_role("alert")).to_have_count(0)
-    enter(page, "lobby", with_button)
+    enter(page, site, "lobby", with_button)
     expect_open(page)
 
 
@@ -95,7 +95,7 @@ def test_a_link_leads_to_other_rooms(site: Site, join):
 def test_names_are_taken_literally(site: Site, name: str, new_window):
     """Characters that mean something in a URL, in HTML or in JSON are only characters here."""
     page = new_window("ann")
-    enter(page, name, with_enter)
+    enter(page, site, name, with_enter)
     expect_open(page)
     expect(page.get_by_role("heading")).to_have_text(name)
     assert unquote(page.url) == f"{site.url}/chat/{name}/"

@@ -64,7 +64,7 @@ def foreign_port() -> Iterator[int]:
 def test_a_stranger_is_told_4001(site: Site, room: str, new_window: Callable[..., Page]):
     """Without a session the socket is closed with a code that a page can act on."""
     page = new_window()
-    page.goto("/accounts/login/")
+    page.goto(f"{site.url}/accounts/login/")
     assert try_socket(page, socket_url(site, room)) == SIGNED_OUT
 
 
@@ -75,8 +75,8 @@ def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..
     A bad token never falls back to the cookie: Ann's own browser is told the same.
     """
     ann, stranger = new_window("ann"), new_window()
-    ann.goto("/chat/")
-    stranger.goto("/accounts/login/")
+    ann.goto(f"{site.url}/chat/")
+    stranger.goto(f"{site.url}/accounts/login/")
     token, fresh = ask_for_token(ann), ask_for_token(ann)
     minted, expired = site.manage("shell", "-v0", "-c", MINT).split()
 
@@ -101,7 +101,7 @@ def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..
 def test_a_deactivated_user_is_told_4001(site: Site, room: str, new_window: Callable[..., Page]):
     """Who has been switched off gets in neither with a session nor with a token."""
     page = new_window("dora")
-    page.goto("/chat/")
+    page.goto(f"{site.url}/chat/")
     token = ask_for_token(page)
     assert try_socket(page, socket_url(site, room))["username"] == "dora"
     site.deactivate("dora")
@@ -123,7 +123,7 @@ def test_a_page_of_another_site_opens_no_socket(
     for cookie in page.context.cookies():
         page.context.add_cookies([{**cookie, "domain": "chat.example"}])
     url = socket_url(site, room)
-    page.goto(page_path(site, room))
+    page.goto(site.url + page_path(site, room))
     token = ask_for_token(page) if site.knows_people else None
     assert try_socket(page, url)["message"].endswith("may I?")
 
