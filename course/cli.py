@@ -1,6 +1,7 @@
 """The command line: `python -m course <command>`, and what `make` calls."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -107,7 +108,8 @@ def main(arguments: Sequence[str]) -> int:
     interrupt_on_signals()
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show a character shows a question mark instead of failing.
-        stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return dispatch(build_parser().parse_args(arguments))
     except UserError as error:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from course.processes import CommandFailed, run_quietly
 from course.steps import ROOT, Step, all_steps
@@ -49,10 +50,10 @@ def fingerprint(file: Path) -> str:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def read_stamp(venv: Path) -> dict | None:
+def read_stamp(venv: Path) -> dict[str, Any] | None:
     """Return the stamp of a sound environment made with this Python, else None."""
     try:
-        stamp = json.loads((venv / STAMP).read_text("utf-8"))
+        stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     if stamp.get("python") != python_version() or not venv_program(venv, "python").exists():
@@ -85,7 +86,7 @@ def alone(root: Path) -> Iterator[None]:
     folder = root / ".course"
     folder.mkdir(exist_ok=True)
     with (folder / "environment.lock").open("w") as handle:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
@@ -110,6 +111,7 @@ def failure(title: str, error: CommandFailed, advice: str = "") -> UserError:
 def create(venv: Path) -> None:
     """Make `venv` from nothing, replacing whatever is there; raise UserError if it fails."""
     uv = shutil.which("uv")
+    command: list[str | Path]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
     else:
@@ -129,6 +131,7 @@ def install(venv: Path, arguments: Sequence[str | Path], title: str) -> None:
     """Install packages, given as pip's own `arguments`; raise UserError if that fails."""
     uv = shutil.which("uv")
     python = venv_program(venv, "python")
+    command: list[str | Path]
     if uv:
         command = [uv, "pip", "install", "--python", python]
     else:

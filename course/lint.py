@@ -10,6 +10,8 @@ from course.processes import stop
 from course.steps import ROOT, all_steps
 from course.terminal import say
 
+GITHUB = "vendor.github-workflows"  # the schema that comes with check-jsonschema
+
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     """Return the linters to run in `root`, from the environment that `python` belongs to."""
@@ -21,27 +23,31 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     steps = [step.label for step in all_steps(root)]
     templates = [f"{step}/chat/templates" for step in steps]
     scripts = [f"{step}/chat/static" for step in steps]
+    workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
     return [
         tool("ruff", "check", "--quiet", "course", *steps),
         tool("ruff", "format", "--quiet", "--diff", "course", *steps),
         tool("djlint", "--quiet", "--lint", *templates),
         tool("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
+        tool("mypy", "--no-error-summary", "course"),
+        tool("check-jsonschema", "--quiet", "--builtin-schema", GITHUB, *workflows),
     ]
 
 
 def lint(root: Path = ROOT) -> int:
     """Run all linters side by side; print what fails and return 1, or nothing and 0."""
     python = environment.ensure_everything(root)
+    linters = commands(python, root)
     running = [
-        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for command in commands(python, root)
+        subprocess.Popen(linter, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for linter in linters
     ]
     failed = []
     try:
-        for process in running:
+        for linter, process in zip(linters, running, strict=True):
             output = process.communicate()[0].decode(errors="replace")
             if process.returncode != 0:
-                failed.append(Path(process.args[0]).stem)
+                failed.append(Path(linter[0]).stem)
                 say(output.strip())
     except KeyboardInterrupt:
         stop(*running, patience=1.0)

@@ -80,7 +80,7 @@ def descendants(*pids: int) -> set[int]:
 
 def start_job(
     command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]
-) -> subprocess.Popen:
+) -> subprocess.Popen[bytes]:
     """Start `command` in a process group of its own, output to `log`; return the Popen."""
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -94,13 +94,15 @@ def start_job(
         )
 
 
-def wait_for(processes: Sequence[subprocess.Popen], seconds: float) -> list[subprocess.Popen]:
+def wait_for(
+    processes: Sequence[subprocess.Popen[bytes]], seconds: float
+) -> list[subprocess.Popen[bytes]]:
     """Give `processes` this long to end, all together; return those still running."""
     wait_until(lambda: all(process.poll() is not None for process in processes), seconds)
     return [process for process in processes if process.poll() is None]
 
 
-def stop(*processes: subprocess.Popen, patience: float = 0.0, grace: float = 5.0) -> None:
+def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
     """End `processes` and everything they started; return when all of it is gone.
 
     They get `patience` seconds to end by themselves (a terminal's Ctrl-C has reached them

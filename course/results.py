@@ -148,9 +148,9 @@ def report(parts: list[Part], seconds: float) -> str:
     """Return the table, the skips, the failures, the slowest tests and the closing line."""
     lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
     for part in parts:
-        counts = [part.count(outcome) for outcome in ("passed", "failed", "skipped")]
-        text = row(part.name, *counts, f"{part.seconds:.1f}")
-        lines.append(colour(text, "red") if counts[1] else text)
+        passed, failed, skipped = map(part.count, ("passed", "failed", "skipped"))
+        text = row(part.name, passed, failed, skipped, f"{part.seconds:.1f}")
+        lines.append(colour(text, "red") if failed else text)
     passed, failed, skipped = (
         sum(part.count(outcome) for part in parts) for outcome in ("passed", "failed", "skipped")
     )

@@ -51,7 +51,8 @@ def free_port() -> int:
     """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def require_free(port: int, step: Step) -> None:
@@ -93,7 +94,7 @@ def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
     The child keeps our standard input and process group, so `breakpoint()` works in a step
     and a terminal's Ctrl-C reaches it.
     """
-    command = [python, "manage.py", "runserver", f"{HOST}:{port}"]
+    command = [str(python), "manage.py", "runserver", f"{HOST}:{port}"]
     server = subprocess.Popen(command, cwd=step.folder, env=env)
     try:
         while server.poll() is None and not answers(port):

@@ -35,7 +35,7 @@ class Running:
     """A job under way: its process and when it started (monotonic seconds)."""
 
     job: Job
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     started: float
 
     @property
@@ -48,7 +48,7 @@ def run_step_tests(wanted: str, root: Path = ROOT) -> int:
     """Run one step's tests in its folder, output shown as it comes; return the exit code."""
     step = find_step(wanted, root)
     python = environment.ensure_everything(root)
-    command = [python, "-m", "pytest"]
+    command = [str(python), "-m", "pytest"]
     process = subprocess.Popen(command, cwd=step.folder, env=clean_environment())
     try:
         return process.wait()
@@ -113,9 +113,10 @@ def in_order(jobs: list[Job], times: dict[str, float]) -> list[Job]:
 def read_times(file: Path) -> dict[str, float]:
     """Return how many seconds each job took last time."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        times: dict[str, float] = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
+    return times
 
 
 def start(job: Job) -> Running:
@@ -146,7 +147,8 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> l
 
     A job over `time_limit` seconds is stopped and counts as a failure.
     """
-    waiting, running, parts = list(jobs), [], {}
+    waiting, running = list(jobs), list[Running]()
+    parts: dict[str, Part] = {}
     line = LiveLine()
     try:
         while waiting or running:

@@ -96,7 +96,15 @@ def resolve(python: Path, inputs: list[Path], output: Path, *options: str) -> st
     Raises UserError with the resolver's words where there are none, or no network.
     """
     uv = venv_program(python.parent.parent, "uv")
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
+    command: list[str | Path] = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--no-header",
+        "--no-annotate",
+    ]
     if "--python-version" not in options:
         command += ["--python-version", OLDEST_PYTHON]
     command += ["--output-file", output, *options, *inputs]
