@@ -8,7 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from course.browser.pages import expect_open, page_path, sign_up
 from course.browser.sites import Site
@@ -27,7 +35,7 @@ FLAGS = [
     "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
 INSTALL = "python -m playwright install chromium"
-MILLISECONDS = 5_000  # longer than any page takes
+MILLISECONDS = 10_000  # longer than any page takes
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -49,6 +57,7 @@ def launch(playwright: Playwright) -> Browser:
 def browser() -> Iterator[Browser]:
     """Start the browser, once for all tests."""
     interrupt_on_signals()
+    expect.set_options(timeout=MILLISECONDS)
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
@@ -101,7 +110,13 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
         lambda message: message.type in ("error", "warning") and complaints.append(message.text),
     )
     context.on("weberror", lambda error: complaints.append(str(error.error)))
-    context.on("requestfailed", lambda asked: complaints.append(f"{asked.url} {asked.failure}"))
+
+    def note_failure(asked):
+        # Whoever leaves a page breaks off what it was still loading.
+        if asked.failure != "net::ERR_ABORTED":
+            complaints.append(f"{asked.url} {asked.failure}")
+
+    context.on("requestfailed", note_failure)
     context.on(
         "response",
         lambda answer: answer.status >= 400 and complaints.append(f"{answer.status} {answer.url}"),

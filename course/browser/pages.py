@@ -14,6 +14,7 @@ url => new Promise(resolve => {
     socket.onopen = () => socket.send(JSON.stringify({message: "may I?"}));
     socket.onmessage = event => resolve(JSON.parse(event.data));
     socket.onclose = event => resolve(event.code);
+    setTimeout(resolve, 10_000, "neither a frame nor a close");
 })
 """
 ASK_FOR_TOKEN = """
