@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff lint upgrade
+.PHONY: help run test-all test diff redgreen guarantees lint upgrade
 
 help:
 	$(COURSE)
@@ -18,6 +18,12 @@ test:
 
 diff:
 	$(COURSE) diff $(FROM) $(TO)
+
+redgreen:
+	$(COURSE) redgreen $(STEP)
+
+guarantees:
+	$(COURSE) guarantees
 
 lint:
 	$(COURSE) lint

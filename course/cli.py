@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from course import diff, lint, run, standalone, testing, upgrade
+from course import diff, lint, matrix, redgreen, run, standalone, testing, upgrade
 from course.processes import interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
@@ -19,6 +19,8 @@ COMMANDS = {
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
+    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
+    "guarantees": ("guarantees", "write the page that says what each step guarantees"),
     "lint": ("lint", "check style and common mistakes"),
     "upgrade": ("upgrade", "raise all versions together, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
@@ -55,7 +57,7 @@ def build_parser() -> Parser:
         for name, (_, text) in COMMANDS.items()
     }
     step_help = "the step: its number (1) or its folder (step01_echo)"
-    for name in ("run", "test", "standalone"):
+    for name in ("run", "test", "redgreen", "standalone"):
         made[name].add_argument("step", nargs="?", help=step_help)
     made["run"].add_argument("--port", default="8000", help="where to listen (default: 8000)")
     made["test-all"].add_argument(
@@ -63,7 +65,11 @@ def build_parser() -> Parser:
     )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
-    made["standalone"].add_argument("--results", type=Path, help="folder for JUnit files")
+    for name in ("redgreen", "standalone"):
+        made[name].add_argument("--results", type=Path, help="folder for JUnit files")
+    made["guarantees"].add_argument(
+        "--check", action="store_true", help="write nothing, fail where the page is stale"
+    )
     return parser
 
 
@@ -93,6 +99,10 @@ def dispatch(options: argparse.Namespace) -> int:
                     f"Which two steps? Say: make diff FROM=1 TO=2 (the steps are {choices()})."
                 )
             return diff.show(options.first, options.second)
+        case "redgreen":
+            return redgreen.redgreen(options.step, options.results)
+        case "guarantees":
+            return matrix.guarantees(options.check)
         case "lint":
             return lint.lint()
         case "standalone":

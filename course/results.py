@@ -93,6 +93,8 @@ def write_junit(test: Test, file: Path) -> None:
     case = ElementTree.SubElement(suite, "testcase", name=test.id, time=f"{test.seconds:.3f}")
     if test.outcome == "failed":
         ElementTree.SubElement(case, "failure", message=test.message)
+    if test.outcome == "skipped":
+        ElementTree.SubElement(case, "skipped", message=test.message)
     ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
 
 

@@ -69,6 +69,10 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
         made = job(step.label, [sys.executable, "-u", "-m", "course", "standalone", step.label])
         made.command += ["--results", str(made.results)]
         jobs.append(made)
+    if (root / "course" / "steps.toml").is_file():
+        made = job("redgreen", [sys.executable, "-u", "-m", "course", "redgreen"])
+        made.command += ["--results", str(made.results)]
+        jobs.append(made)
     # The browser's tests run by themselves: Playwright's synchronous API leaves an event
     # loop running, which breaks asynchronous tests that come after it.
     for name, folder in (("course", "course/tests"), ("browser", "course/browser")):
