@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff redgreen guarantees lint upgrade
+.PHONY: help run test-all test diff redgreen guarantees drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -24,6 +24,12 @@ redgreen:
 
 guarantees:
 	$(COURSE) guarantees
+
+drift:
+	$(COURSE) drift
+
+propagate:
+	$(COURSE) propagate $(FROM) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(addprefix --by-hand=,$(BY_HAND))
 
 lint:
 	$(COURSE) lint

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from course import diff, lint, matrix, redgreen, run, standalone, testing, upgrade
+from course import (
+    diff,
+    lint,
+    manifest,
+    matrix,
+    propagate,
+    redgreen,
+    run,
+    standalone,
+    testing,
+    upgrade,
+)
 from course.processes import interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
@@ -21,6 +32,8 @@ COMMANDS = {
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
     "guarantees": ("guarantees", "write the page that says what each step guarantees"),
+    "drift": ("drift", "check that steps differ only as steps.toml says"),
+    "propagate": ("propagate FROM=1", "carry what changed in one step into later ones"),
     "lint": ("lint", "check style and common mistakes"),
     "upgrade": ("upgrade", "raise all versions together, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
@@ -65,6 +78,15 @@ def build_parser() -> Parser:
     )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
+    made["propagate"].add_argument("step", nargs="?", metavar="from", help=step_help)
+    made["propagate"].add_argument(
+        "--dry-run", action="store_true", help="show, write nothing (make: DRY_RUN=1)"
+    )
+    made["propagate"].add_argument(
+        "--by-hand", metavar="FILE", action="append", default=[],
+        help="a file in conflict, changed by hand since, such as step02_groups/chat/urls.py: "
+        "keep it, and take its change on from there (make: BY_HAND)",
+    )  # fmt: skip
     for name in ("redgreen", "standalone"):
         made[name].add_argument("--results", type=Path, help="folder for JUnit files")
     made["guarantees"].add_argument(
@@ -103,6 +125,11 @@ def dispatch(options: argparse.Namespace) -> int:
             return redgreen.redgreen(options.step, options.results)
         case "guarantees":
             return matrix.guarantees(options.check)
+        case "drift":
+            return manifest.drift()
+        case "propagate":
+            wanted = require(options.step, "propagate FROM=1")
+            return propagate.propagate(wanted, options.by_hand, options.dry_run)
         case "lint":
             return lint.lint()
         case "standalone":
