@@ -31,11 +31,11 @@ COMMANDS = {
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
-    "guarantees": ("guarantees", "write the page that says what each step guarantees"),
+    "guarantees": ("guarantees", "write down what each step guarantees"),
     "drift": ("drift", "check that steps differ only as steps.toml says"),
     "propagate": ("propagate FROM=1", "carry what changed in one step into later ones"),
     "lint": ("lint", "check style and common mistakes"),
-    "upgrade": ("upgrade", "raise all versions together, then test everything"),
+    "upgrade": ("upgrade", "raise all versions, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
 

