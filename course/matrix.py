@@ -64,7 +64,12 @@ def first_line(docstring: str | None) -> str:
     return (docstring or "").partition("\n")[0].strip()
 
 
-def read_tests(source: str) -> tuple[str, dict[str, str]]:
+def test_files(tree: Tree) -> list[str]:
+    """Return the paths of a step's files of tests."""
+    return sorted(fnmatch.filter(tree.files, TEST_FILE))
+
+
+def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
     """Return the title of a file of tests, and what the docstring of each test says."""
     tree = ast.parse(source)
     said = {
@@ -83,9 +88,9 @@ def collect(steps: list[Step], trees: list[Tree]) -> list[Group]:
     """
     groups: dict[str, Group] = {}
     for step, tree in zip(steps, trees, strict=True):
-        for path in sorted(fnmatch.filter(tree.files, TEST_FILE)):
+        for path in test_files(tree):
             group = groups.setdefault(path, Group(path, step))
-            group.title, texts = read_tests(tree.text(path).decode("utf-8"))
+            group.title, texts = read_tests(tree.text(path))
             for name, text in texts.items():
                 row = group.rows.setdefault(name, Row(name))
                 row.text = text
@@ -93,27 +98,32 @@ def collect(steps: list[Step], trees: list[Tree]) -> list[Group]:
     return list(groups.values())
 
 
-def unsaid(groups: list[Group]) -> Iterator[str]:
+def unsaid(trees: list[Tree]) -> Iterator[str]:
     """Yield a sentence for each file and test whose docstring does not say what it is for."""
-    for group in groups:
-        place = f"{group.step.label}/{group.path}"
-        if not group.title:
-            yield f"{place} has no docstring that says what its tests are about."
-        for row in group.rows.values():
-            if not row.text:
-                yield f"{place}::{row.name} has no docstring that says what it guarantees."
-            elif row.text[-1] not in ".!?":
-                yield f"{place}::{row.name}: the first line of its docstring is no whole sentence."
+    told = set()
+    for tree in trees:
+        for path in test_files(tree):
+            title, texts = read_tests(tree.text(path))
+            said = {path: title} | {f"{path}::{name}": text for name, text in texts.items()}
+            for place, text in said.items():
+                if place in told or text.endswith((".", "!", "?")):
+                    continue
+                told.add(place)
+                if text:
+                    yield f"{tree.label}/{place}: its docstring's first line is no whole sentence."
+                else:
+                    yield f"{tree.label}/{place} has no docstring that says what it is for."
 
 
 def problems(entries: list[Entry], trees: list[Tree]) -> list[str]:
-    """Return a sentence for each test that cannot be read, or is gone without a reason."""
+    """Return a sentence for each test that cannot be read, says nothing, or is lost."""
     found = [sentence for tree in trees for sentence in broken_tests(tree)]
-    if not found:
-        for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):
-            found += lost_tests(entry, before, after)
-            found += retired_problems(entry, before, after)
-    return found
+    if found:
+        return found
+    for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):
+        found += lost_tests(entry, before, after)
+        found += retired_problems(entry, before, after)
+    return found + list(unsaid(trees))
 
 
 def in_words(name: str) -> str:
@@ -172,14 +182,13 @@ def guarantees(check: bool = False, root: Path = ROOT) -> int:
     entries, steps = load(root), all_steps(root)
     trees = [read_tree(step) for step in steps]
     found = problems(entries, trees)
-    groups = [] if found else collect(steps, trees)
-    found += unsaid(groups)
     if found:
         for text in found:
             say(text)
         closing = f"{PAGE.as_posix()} cannot be made from the tests and {NAME}: see above."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
+    groups = collect(steps, trees)
     text, file = page(entries, groups), root / PAGE
     current = file.read_text("utf-8") if file.is_file() else ""
     count = sum(len(group.rows) for group in groups)

@@ -1,5 +1,6 @@
 """Read what tests did from JUnit files, and show it as one table."""
 
+import re
 import textwrap
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ PYTEST_OPTIONS = ("-q", "-o", "junit_family=xunit1")
 WIDTH = 80
 SLOWEST = 10
 MESSAGE_LINES = 4
+# How pytest writes down that a file of tests is skipped: its path, a line, and this.
+SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ def test_id(case: ElementTree.Element) -> str:
 def message_of(element: ElementTree.Element) -> str:
     """Return why a test failed or was skipped.
 
-    Of a file that could not even be read, pytest's message says no more than that; what is
-    wrong with it stands in the last line of the text.
+    Of a file that could not even be read, or wants to be skipped as a whole, pytest's message
+    says no more than that; the reason stands in the last line of the text.
     """
     message = element.get("message", "").strip()
+    if message == "collection skipped" and (why := SKIPPED.search(element.text or "")):
+        return why[2]
     if message == "collection failure" and element.text and element.text.strip():
         return f"{message}: {element.text.strip().splitlines()[-1].removeprefix('E').strip()}"
     return message

@@ -49,9 +49,25 @@ def test_each_outcome_is_read(tests):
     assert tests[4].message == "collection failure: ImportError: no x"
 
 
-def test_what_is_written_can_be_read(tmp_path):
+@pytest.mark.parametrize("reason", ["'no Valkey (here)'", '"it\'s not here"'])
+def test_a_file_that_is_skipped_says_why(tmp_path, reason):
+    """Pytest hides the reason behind `collection skipped`."""
+    file = tmp_path / "pytest.xml"
+    where = reason[0] + "Skipped: " + reason[1:]
+    file.write_text(
+        '<testsuite><testcase file="tests/test_redis.py" name="tests.test_redis">'
+        f"<skipped message=\"collection skipped\">('/a/b.py', 16, {where})</skipped>"
+        "</testcase></testsuite>"
+    )
+    (test,) = read_junit(file)
+    assert (test.id, test.outcome) == ("tests/test_redis.py", "skipped")
+    assert test.message == reason[1:-1]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "skipped"])
+def test_what_is_written_can_be_read(tmp_path, outcome):
     """The proof that a step runs alone is kept in the same form."""
-    test = Test("runs on its own", "failed", 1.5, 'ended with "3" & no <page>')
+    test = Test("runs on its own", outcome, 1.5, 'ended with "3" & no <page>')
     write_junit(test, tmp_path / "proof.xml")
     assert read_junit(tmp_path / "proof.xml") == [test]
 

@@ -1,0 +1,190 @@
+"""The page of guarantees says what the tests say, and is never stale."""
+
+from pathlib import Path
+
+import pytest
+
+from course.matrix import PAGE, guarantees, in_words
+from course.tests.conftest import add_step, run_course
+
+MANIFEST = """
+[[step]]
+label = "step01_echo"
+concept = "an echo"
+
+[[step]]
+label = "step02_groups"
+concept = "groups"
+adds = ["tests/test_groups.py"]
+changes = ["tests/test_page.py"]
+removes = ["tests/test_echo.py"]
+[step.retires]
+"tests/test_echo.py" = "everybody hears"
+"tests/test_page.py::test_one" = "there are two pages."
+"""
+ECHO = '"""An echo."""\n\ndef test_the_answer():\n    """It comes back."""\n'
+GROUPS = '''\
+"""Who hears what?"""
+
+class TestRoom:
+    async def test_the_orm_and_a_pipe(self):
+        """Code like ``a | b``.
+
+        More about it.
+        """
+'''
+PAGE_1 = '''\
+"""The page."""
+
+def helper():
+    pass
+
+def test_one():
+    """One page."""
+
+def test_title():
+    """It has a title."""
+'''
+PAGE_2 = PAGE_1.replace('def test_one():\n    """One page."""\n', "").replace("a title", "two")
+EXPECTED = """\
+## Since step 1: an echo
+
+### An echo
+
+[tests/test_echo.py](../step01_echo/tests/test_echo.py)
+
+Step 2 gives up all of this: everybody hears.
+
+| Guarantee | 1 | 2 |
+|---|:-:|:-:|
+| **The answer.** It comes back. | ✓ | – |
+
+### The page
+
+[tests/test_page.py](../step01_echo/tests/test_page.py)
+
+Step 2 gives up “One”: there are two pages.
+
+| Guarantee | 1 | 2 |
+|---|:-:|:-:|
+| **One.** One page. | ✓ | – |
+| **Title.** It has two. | ✓ | ✓ |
+
+## Since step 2: groups
+
+### Who hears what?
+
+[tests/test_groups.py](../step02_groups/tests/test_groups.py)
+
+| Guarantee | 1 | 2 |
+|---|:-:|:-:|
+| **The ORM and a pipe.** Code like `a \\| b`. |   | ✓ |
+"""
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    """Two steps, the second of which adds, words anew and retires tests."""
+    add_step(tmp_path, "step01_echo", {"tests/test_echo.py": ECHO, "tests/test_page.py": PAGE_1})
+    second = {"tests/test_groups.py": GROUPS, "tests/test_page.py": PAGE_2}
+    add_step(tmp_path, "step02_groups", second)
+    (tmp_path / "course").mkdir()
+    (tmp_path / "course" / "steps.toml").write_text(MANIFEST)
+    return tmp_path
+
+
+def test_the_page_of_this_course_is_not_stale() -> None:
+    """Who changes a test or its docstring makes the page anew."""
+    checked = run_course("guarantees", "--check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_what_the_page_says(course: Path) -> None:
+    """Who brings a guarantee, what it is, which steps keep it, and why one does not."""
+    assert guarantees(root=course) == 0
+    text = (course / PAGE).read_text("utf-8")
+    assert text.startswith("<!-- Made by `make guarantees`")
+    assert text.endswith(f"\n\n{EXPECTED}")
+
+
+def test_a_stale_page_is_told_and_left_alone(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--check`, also where there is no page at all; made once, it is up to date."""
+    assert guarantees(check=True, root=course) == 1
+    stale = "docs/guarantees.md is not what the tests say. Run: make guarantees\n"
+    assert capsys.readouterr() == ("", stale)
+    assert not (course / PAGE).exists()
+    assert guarantees(root=course) == 0
+    assert guarantees(check=True, root=course) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "docs/guarantees.md: written, 4 guarantees.",
+        "docs/guarantees.md: up to date, 4 guarantees.",
+    ]
+    (course / PAGE).write_text("by hand")
+    assert guarantees(check=True, root=course) == 1
+    assert (course / PAGE).read_text() == "by hand"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (
+            "step02_groups/tests/test_page.py",
+            '"""It has two."""',
+            "pass",
+            "step02_groups/tests/test_page.py::test_title has no docstring that says what it is "
+            "for.",
+        ),
+        (
+            "step02_groups/tests/test_groups.py",
+            "Code like ``a | b``.",
+            "Code like",
+            "step02_groups/tests/test_groups.py::TestRoom::test_the_orm_and_a_pipe: its "
+            "docstring's first line is no whole sentence.",
+        ),
+        (
+            "step01_echo/tests/test_echo.py",
+            '"""An echo."""',
+            "",
+            "step01_echo/tests/test_echo.py has no docstring that says what it is for.",
+        ),
+        (
+            "step02_groups/tests/test_page.py",
+            "test_title",
+            "test_header",
+            "test_title is gone from step02_groups/tests/test_page.py: bring it back, or say why "
+            'under retires in course/steps.toml, as "tests/test_page.py::test_title".',
+        ),
+        (
+            "step02_groups/tests/test_groups.py",
+            "class TestRoom:",
+            "class",
+            "step02_groups/tests/test_groups.py is no Python: invalid syntax (<unknown>, line 3).",
+        ),
+    ],
+    ids=["no docstring", "half a sentence", "no title", "a lost test", "no Python"],
+)
+def test_what_the_page_cannot_be_made_of(
+    course: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, said: str
+) -> None:
+    """One sentence names the place, the command fails, and nothing is written."""
+    path = course / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert guarantees(root=course) == 1
+    assert capsys.readouterr().out.splitlines() == [said]
+    assert not (course / PAGE).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("test_a_token_works_once", "A token works once"),
+        ("test_async_code_may_not_call_the_orm", "Async code may not call the ORM"),
+        ("TestRoom::test_one", "One"),
+    ],
+)
+def test_a_name_is_a_sentence(name: str, words: str) -> None:
+    """Abbreviations are written as usual."""
+    assert in_words(name) == words
