@@ -528,12 +528,13 @@ def propagate(
             plan = Plan(repository, step, entries)
             results = [Result("kept", f"{change.shown} (done by hand)") for change in done]
             results += map(plan.carry, changes)
-            shown = [*map(str, results)] or ["  nothing to do"]
+            conflicts = [result for result in results if result.word == "conflict"]
+            shown = [*map(str, conflicts or results)] or ["  nothing to do"]
             say("\n".join(["", colour(step.label, "bold"), *shown]))
-            conflicts = [f"{step.label}/{r.path}" for r in results if r.word == "conflict"]
             if conflicts:
+                solved = hands.names + [f"{step.label}/{each.path}" for each in conflicts]
                 again = f"make propagate FROM={source.label}"
-                return stop_at(step, later, hands.names + conflicts, again, dry_run)
+                return stop_at(step, later, solved, again, dry_run)
             if not dry_run:
                 carry_out(results, step, root)
             # What was done by hand goes on from here, in place of what it stands for.
