@@ -103,13 +103,18 @@ class Result:
 class Repository:
     """The steps as committed and as they lie on disk, read without touching either."""
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Path, scratch: Path, source: Step) -> None:
+        """Read the repository at `root`; UserError where `source` is not committed in it."""
         self.root = root
         self.scratch = scratch
         self.env = dict(os.environ)
         self.require()
         self.head = self.git("rev-parse", "HEAD").decode().strip()
         self.committed = self.files(self.head)
+        if not any(path.startswith(f"{source.label}/") for path in self.committed):
+            raise UserError(
+                f"{source.label} was never committed: there is nothing to compare it with."
+            )
         self.tree = self.snapshot()
         self.working = self.files(self.tree)
 
@@ -118,8 +123,9 @@ class Repository:
         command = [*GIT, *arguments]
         done = subprocess.run(command, cwd=cwd or self.root, env=self.env, capture_output=True)
         if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"]
-            raise UserError(f"git {arguments[0]} failed. It said: {said[-1]}")
+            said = done.stderr.decode(errors="replace").splitlines()
+            said = [line for line in said if line and not line.startswith("hint:")]
+            raise UserError(f"git {arguments[0]} failed. It said: {' '.join(said[-1:])}")
         return done.stdout
 
     def require(self) -> None:
@@ -513,11 +519,7 @@ def propagate(
     if not later:
         raise UserError(f"{source.label} is the last step: there is none to carry changes into.")
     with tempfile.TemporaryDirectory() as scratch:
-        repository = Repository(root, Path(scratch))
-        if not any(path.startswith(f"{source.label}/") for path in repository.committed):
-            raise UserError(
-                f"{source.label} was never committed: there is nothing to compare it with."
-            )
+        repository = Repository(root, Path(scratch), source)
         changes = repository.changes(source.label)
         announce(source, changes, repository)
         if not changes:
