@@ -26,10 +26,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from course.manifest import NAME, Entry, is_binary, load, problems, removed_by
@@ -270,23 +271,31 @@ class Plan:
         """Return the file of the later step, or None."""
         return self.repository.working.get(f"{self.later.label}/{path}")
 
+    def base(self, change: Change) -> Blob:
+        """Return the committed file of a change that is no new file."""
+        return self.repository.committed[f"{change.source}/{change.old}"]
+
+    def theirs(self, change: Change) -> Blob:
+        """Return the working file of a change that is no deletion."""
+        return self.repository.working[f"{change.source}/{change.new}"]
+
     def carry(self, change: Change) -> Result:
         """Return what is to be done about one change."""
-        base = self.repository.committed.get(f"{change.source}/{change.old}")
-        theirs = self.repository.working.get(f"{change.source}/{change.new}")
         ours = self.ours(change.old)
+        sides = [ours] if ours else []
+        sides += [] if change.letter == "A" else [self.base(change)]
+        sides += [] if change.letter == "D" else [self.theirs(change)]
         try:
-            for blob in (base, theirs, ours):
-                if blob and blob.mode not in ("100644", "100755"):
-                    raise Conflict("is no ordinary file")
+            if any(blob.mode not in ("100644", "100755") for blob in sides):
+                raise Conflict("is no ordinary file")
             remover = self.remover(change)
             if remover:
                 return Result("skipped", f"{change.shown} ({remover} removes it)")
             if change.letter == "D":
-                return self.delete(change, base, ours)
+                return self.delete(change, ours)
             if change.letter == "A":
-                return self.add(change, theirs, ours)
-            return self.change(change, base, ours, theirs)
+                return self.add(change, ours)
+            return self.change(change, ours)
         except Conflict as conflict:
             return Result("conflict", f"{change.shown}: {conflict}", change.old)
 
@@ -300,16 +309,17 @@ class Plan:
                 return label
         return None
 
-    def delete(self, change: Change, base: Blob, ours: Blob | None) -> Result:
+    def delete(self, change: Change, ours: Blob | None) -> Result:
         """Delete a file that is what the deleted one was."""
         if ours is None:
             return Result("same", f"{change.shown} (gone already)")
-        if ours != base:
+        if ours != self.base(change):
             raise Conflict("was deleted, but differs there")
         return Result("deleted", change.shown, delete=change.old)
 
-    def add(self, change: Change, theirs: Blob, ours: Blob | None) -> Result:
+    def add(self, change: Change, ours: Blob | None) -> Result:
         """Add a new file."""
+        theirs = self.theirs(change)
         if ours == theirs:
             return Result("same", change.shown)
         if ours is not None:
@@ -318,8 +328,9 @@ class Plan:
         content = self.on_disk(change.source, change.new)
         return Result("added", change.shown, change.new, content, theirs.is_executable)
 
-    def change(self, change: Change, base: Blob, ours: Blob | None, theirs: Blob) -> Result:
+    def change(self, change: Change, ours: Blob | None) -> Result:
         """Change a file, and rename it where it was renamed."""
+        base, theirs = self.base(change), self.theirs(change)
         renamed = change.old != change.new
         if ours is None:
             if renamed and self.ours(change.new) == theirs:
@@ -327,7 +338,7 @@ class Plan:
             raise Conflict(f"is missing, and {NAME} names no step that removes it")
         if renamed:
             self.require_room(change.new)
-        content, word = self.merged(change, base, ours, theirs)
+        content, word = self.merged(change, ours)
         executable = (ours if base.mode == theirs.mode else theirs).is_executable
         remark = ""
         if executable != ours.is_executable:
@@ -340,8 +351,9 @@ class Plan:
             return Result("same", change.shown)
         return Result(word, change.shown + remark, change.new, content, executable)
 
-    def merged(self, change: Change, base: Blob, ours: Blob, theirs: Blob) -> tuple[bytes, str]:
+    def merged(self, change: Change, ours: Blob) -> tuple[bytes, str]:
         """Return the content of the later step's file after the change, and how it was made."""
+        base, theirs = self.base(change), self.theirs(change)
         if ours.id in (base.id, theirs.id):
             return self.on_disk(change.source, change.new), "copied"
         mine = self.on_disk(self.later.label, change.old)
@@ -366,14 +378,14 @@ class Plan:
 
 
 @contextmanager
-def undone_on_failure() -> Iterator[list]:
-    """Collect calls, as a function and its arguments, that undo what is done inside."""
-    undo: list = []
+def undone_on_failure() -> Iterator[list[Callable[[], object]]]:
+    """Collect calls that undo what is done inside; make them, last first, if that fails."""
+    undo: list[Callable[[], object]] = []
     try:
         yield undo
     except BaseException:
-        for function, *arguments in reversed(undo):
-            function(*arguments)
+        for call in reversed(undo):
+            call()
         raise
 
 
@@ -398,10 +410,10 @@ def write(results: list[Result], folder: Path, scratch: Path) -> None:
             for kind, path in (("old", result.path), ("gone", result.delete)):
                 if path and (folder / path).exists():
                     shutil.copy2(folder / path, scratch / f"{kind}{number}")
-                    undo.append(((scratch / f"{kind}{number}").replace, folder / path))
+                    undo.append(partial((scratch / f"{kind}{number}").replace, folder / path))
                 elif path:
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    undo.append(((folder / path).unlink, True))
+                    undo.append(partial((folder / path).unlink, missing_ok=True))
             if result.content is not None:
                 (scratch / f"new{number}").replace(folder / result.path)
             if result.delete:
