@@ -163,6 +163,8 @@ def first_difference(before: bytes, after: bytes) -> str:
     """Return where two different texts part, such as ` from line 3 on`; nothing if binary."""
     if is_binary(before) or is_binary(after):
         return ""
+    if before.replace(b"\r\n", b"\n") == after.replace(b"\r\n", b"\n"):
+        return " by its line ends (CRLF and LF)"
     lines = list(zip(before.split(b"\n"), after.split(b"\n"), strict=False))
     same = next((n for n, (one, other) in enumerate(lines) if one != other), len(lines))
     return f" from line {same + 1} on"
@@ -216,7 +218,7 @@ def content_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
             elif one != other and not bit_changed and only_whitespace(one, other):
                 yield (
                     f"{after.label}/{path} differs from {before.label} by nothing but "
-                    f"whitespace{first_difference(one, other)}: make them the same."
+                    f"whitespace,{first_difference(one, other)}: make them the same."
                 )
         elif one != other:
             yield (

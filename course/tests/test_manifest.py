@@ -108,6 +108,11 @@ def test_a_truthful_manifest_raises_no_complaint(root):
             "among the changes of step02_groups in course/steps.toml.",
         ),
         (
+            "chat/apps.py",
+            "one\r\ntwo\r\n",
+            "step02_groups/chat/apps.py differs from step01_echo by its line ends (CRLF and LF)",
+        ),
+        (
             "chat/icon.svg",
             "<svg/>\0",
             "step02_groups/chat/icon.svg differs from step01_echo, and is not among the changes",
@@ -121,7 +126,7 @@ def test_a_truthful_manifest_raises_no_complaint(root):
         (
             "chat/views.py",
             "\ndef index():\n    ...\n",
-            "step02_groups/chat/views.py differs from step01_echo by nothing but whitespace from "
+            "step02_groups/chat/views.py differs from step01_echo by nothing but whitespace, from "
             "line 1 on: make them the same.",
         ),
         (
@@ -152,7 +157,7 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
     if content is None:
         (root / "step02_groups" / file).unlink()
     else:
-        (root / "step02_groups" / file).write_text(content, "utf-8")
+        (root / "step02_groups" / file).write_bytes(content.encode())
     (sentence,) = manifest.problems(root)
     assert said in sentence
 
