@@ -137,16 +137,9 @@ def start(pair: Pair, python: Path, folder: Path) -> Red:
     junit.unlink(missing_ok=True)
     # Verbose, so that the last line names the test that hangs; the time is the test's own,
     # without the server that its fixtures start.
-    command = [
-        str(python),
-        "-m",
-        "pytest",
-        *PYTEST_OPTIONS,
-        "-v",
-        "-v",
-        "--continue-on-collection-errors",
-    ]
-    command += [*pair.new, "-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
+    options = [*PYTEST_OPTIONS, "-vv", "--continue-on-collection-errors"]
+    options += ["-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
+    command = [str(python), "-m", "pytest", *options, *pair.new]
     return Red(pair, folder, start_job(command, log, folder, env), time.monotonic())
 
 
