@@ -9,8 +9,10 @@ import pytest
 from course import lint
 from course.environment import venv_program
 from course.steps import ROOT
-from course.tests.conftest import add_step, run_course
+from course.tests.conftest import run_course
 
+STEP = "step01_echo/chat"
+WORKFLOW = "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: make}]}}\n"
 JS = "export const answer = 42;\n"
 ASGI = '''"""The order of this file matters."""
 
@@ -37,25 +39,34 @@ def test_the_course_is_clean():
 @pytest.mark.parametrize(
     ("tool", "file", "text"),
     [
-        ("ruff", "chat/views.py", "import os\n"),
-        ("ruff", "chat/urls.py", "urls = [ 1 ]\n"),
-        ("djlint", "chat/templates/chat/a.html", "<html><p></html>\n{% endblock %}\n"),
-        ("oxlint", "chat/static/chat/a.js", "if (a == 1) { debugger; }\n"),
+        ("ruff", f"{STEP}/views.py", "import os\n"),
+        ("ruff", f"{STEP}/urls.py", "urls = [ 1 ]\n"),
+        ("djlint", f"{STEP}/templates/chat/a.html", "<html><p></html>\n{% endblock %}\n"),
+        ("oxlint", f"{STEP}/static/chat/a.js", "if (a == 1) { debugger; }\n"),
+        ("mypy", "course/untyped.py", "def double(number):\n    return 2 * number\n"),
+        ("check-jsonschema", ".github/workflows/a.yml", "on: push\njobs: {}\n"),
     ],
 )
 def test_each_tool_finds_what_it_is_there_for(tmp_path, tool, file, text):
     """One defect in one file fails exactly the tool that looks at such files."""
-    clean = {"chat/templates/chat/ok.html": "<p>Hello</p>\n", "chat/static/chat/ok.js": JS}
-    add_step(tmp_path, "step01_echo", clean | {file: text})
-    (tmp_path / "course").mkdir()
-    for name in ("pyproject.toml", "course/oxlint.json"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    failed = {
-        Path(command[0]).stem
-        for command in lint.commands(Path(sys.executable), tmp_path)
-        if subprocess.run(command, cwd=tmp_path, capture_output=True).returncode != 0
+    files = {
+        f"{STEP}/templates/chat/ok.html": "<p>Hello</p>\n",
+        f"{STEP}/static/chat/ok.js": JS,
+        "course/ok.py": "ANSWER = 42\n",
+        ".github/workflows/ok.yml": WORKFLOW,
+        "step01_echo/manage.py": "",
+        file: text,
     }
-    assert failed == {tool}
+    for name in ("pyproject.toml", "course/oxlint.json"):
+        files[name] = (ROOT / name).read_text("utf-8")
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, "utf-8")
+    running = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        for command in lint.commands(Path(sys.executable), tmp_path)
+    ]
+    assert {Path(done.args[0]).stem for done in running if done.wait() != 0} == {tool}
 
 
 def test_the_order_of_asgi_py_is_kept(tmp_path):

@@ -48,7 +48,7 @@ def test_a_weak_password_is_not_accepted(stranger):
     assert "This password is too short" in answer.text
 
 
-def test_sign_up_leads_to_no_other_site(stranger):
+def test_signing_up_leads_to_no_other_site(stranger):
     """A link with somebody else's address in ``next`` leads nowhere else."""
     arrived = sign_up(stranger, "ben", "/accounts/signup/?next=https://evil.example/")
     assert arrived.url == f"{stranger.url}/chat/"

@@ -68,7 +68,7 @@ async def test_a_terminal_and_a_browser_chat(server, connect, cat):
         assert PASSWORD not in " ".join(client.args)
 
 
-def test_a_wrong_password_ends_it_with_the_reason(server, cat):
+def test_a_wrong_password_ends_the_client(server, cat):
     """One sentence, and an exit code that a script can see."""
     with terminal_client(server, cat) as client:
         output, _ = client.communicate("wrong\n", timeout=10)
@@ -76,7 +76,7 @@ def test_a_wrong_password_ends_it_with_the_reason(server, cat):
     assert client.returncode == 1
 
 
-def test_signing_out_ends_it(server, cat, stranger):
+def test_signing_out_ends_the_client(server, cat, stranger):
     """The server closes the socket; the client says why and stops."""
     with terminal_client(server, cat) as client:
         write(client, PASSWORD)

@@ -9,7 +9,7 @@ IDS = ["chat-log", "chat-message-input", "chat-message-submit", "connection-stat
 
 @pytest.mark.parametrize("element_id", IDS)
 def test_the_page_has_the_elements_that_its_script_needs(page, element_id):
-    """The page carries the ids that the script, and everybody's tests, look for."""
+    """The log, the input, the button and the connection's status keep their ids."""
     assert f'id="{element_id}"' in page
 
 

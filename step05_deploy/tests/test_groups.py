@@ -5,7 +5,7 @@ from channels.layers import get_channel_layer
 from .helpers import hear, say, socket_path
 
 
-async def test_everyone_in_the_room_hears_a_message_the_sender_too(connect):
+async def test_everyone_in_the_room_and_the_sender_hears_a_message(connect):
     """A message goes to each socket in the room."""
     ann, ben, cat = await connect(), await connect(), await connect()
     await say(ann, "hi all")

@@ -34,7 +34,7 @@ async def test_async_code_may_not_call_the_orm():
         messages.create(room="lobby", text="hi")
 
 
-async def test_it_may_call_a_decorated_function():
+async def test_async_code_may_call_a_decorated_function():
     """As a decorator: the whole function runs in a thread, where it may wait."""
     messages = stored_messages()
 
@@ -46,14 +46,14 @@ async def test_it_may_call_a_decorated_function():
     assert await write_and_count() == 1
 
 
-async def test_it_may_wrap_a_single_call():
+async def test_async_code_may_wrap_a_single_call():
     """As a call: wrap the function, then await what it returns."""
     messages = stored_messages()
     await database_sync_to_async(messages.create)(room="lobby", text="hi")
     assert await database_sync_to_async(messages.count)() == 1
 
 
-async def test_it_may_use_the_async_orm():
+async def test_async_code_may_use_the_async_orm():
     """The ORM's own methods with an ``a`` do the same, one query at a time."""
     messages = stored_messages()
     await messages.acreate(room="lobby", text="hi")

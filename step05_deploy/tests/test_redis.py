@@ -73,7 +73,7 @@ async_to_sync(get_channel_layer().group_send)(group_name("lobby"), event)
 
 
 async def test_signing_out_on_one_process_closes_sockets_on_the_other(connect, workers, session):
-    """4001 comes through Redis."""
+    """The other process closes them with 4001: the word comes through Redis."""
     socket = await connect(server=workers[0])
     with Visitor(workers[1].url) as visitor:
         visitor.cookies["sessionid"] = session

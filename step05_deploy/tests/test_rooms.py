@@ -47,7 +47,7 @@ def room_of(response):
 
 @good_names
 async def test_a_good_name_has_a_page_and_a_socket(visitor, connect, room):
-    """A room has a page, and a socket where two people meet."""
+    """1 to 50 printable characters without a slash, in any language: two people meet there."""
     response = visitor.get(page_path(room))
     assert response.status_code == 200
     assert room_of(response) == room
