@@ -31,6 +31,10 @@ FLAGS = [
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
+    # One process for all pages: a new one for each would cost more than the pages do.
+    "--renderer-process-limit=1",
+    "--disable-features=IsolateOrigins,site-per-process",
+    "--disable-site-isolation-trials",
     # Names for the pages of other sites. They never leave this machine.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]

@@ -42,7 +42,7 @@ def wait(page: Page, condition: str, argument: object) -> None:
     `expect`, which has the better words when something is wrong, looks every 100 ms or less often.
     """
     with suppress(Error):
-        page.wait_for_function(condition, arg=argument)
+        page.wait_for_function(condition, arg=argument, polling=20)
 
 
 def page_path(site: Site, room: str) -> str:
