@@ -22,7 +22,7 @@ from course.browser.pages import expect_open, page_path, sign_up
 from course.browser.sites import Site
 from course.processes import interrupt_on_signals
 
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
     "--headless",
     "--disable-background-networking",
