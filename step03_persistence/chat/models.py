@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Message(models.Model):
-    """One message in a room. The ids grow in the order in which messages are stored."""
+    """One message in a room. SQLite stores one at a time, so ids grow in the order of storing."""
 
     room = models.CharField(max_length=50)
     text = models.TextField()
