@@ -3,10 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from channels.layers import get_channel_layer
-
-from chat.rooms import group_name
-
 from .helpers import hear, history_of, say, socket_path
 
 
@@ -63,36 +59,6 @@ async def test_messages_survive_the_death_of_the_server(server, connect):
     server.start()
 
     assert await history_of(await connect()) == [before]
-
-
-async def test_what_is_said_during_the_join_comes_once(join, monkeypatch):
-    """A message just before or just after the join is neither missing nor double."""
-
-    async def talk(message):
-        await talker.send_json_to({"message": message})
-        assert (await talker.receive_json_from())["message"] == message
-
-    talker = await join()
-    layer = get_channel_layer()
-    group_add = layer.group_add
-
-    async def group_add_while_others_talk(group, channel):
-        if group != group_name("lobby"):
-            return await group_add(group, channel)
-        await talk("just before")
-        await group_add(group, channel)
-        await talk("just after")
-
-    monkeypatch.setattr(layer, "group_add", group_add_while_others_talk)
-    listener = await join()
-    await talk("later")
-
-    heard = []
-    while "later" not in heard:
-        heard.append((await listener.receive_json_from())["message"])
-    assert heard == ["just before", "just after", "later"]
-    await talker.disconnect()
-    await listener.disconnect()
 
 
 async def test_nothing_is_missing_or_double_while_others_talk(connect):

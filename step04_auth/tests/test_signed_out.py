@@ -95,6 +95,7 @@ async def test_signing_out_during_the_handshake_closes_the_socket(join, monkeypa
     await socket.send_json_to({"message": "let me in"})
     closed = await socket.receive_output()
     assert (closed["type"], closed.get("code")) == ("websocket.close", SIGNED_OUT)
+    await socket.wait()
     assert layer.groups == {}
 
 
@@ -117,7 +118,9 @@ async def test_nothing_is_heard_of_who_was_signed_out(join, ann):
     socket = await join()
     await socket.send_json_to({"message": "in time"})
     assert (await socket.receive_json_from()).get("username") == "ann"
-    await get_channel_layer().group_send(f"user.{ann.pk}", {"type": "signed.out"})
+    layer = get_channel_layer()
+    (group,) = [name for name in layer.groups if not name.startswith("room.")]
+    await layer.group_send(group, {"type": "signed.out", "user": ann.pk})
     assert (await socket.receive_output())["code"] == SIGNED_OUT
     await socket.send_json_to({"message": "too late"})
     await socket.wait()

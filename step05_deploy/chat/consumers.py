@@ -6,111 +6,138 @@ import logging
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
+from django.http import QueryDict
 
-from .models import Message
+from .fanout import encode
+from .limits import RateLimit
+from .live import SIGNED_OUT, Process, Room
+from .outbox import TOO_SLOW, Outbox
 from .protocol import FrameError, parse_frame
-from .rooms import group_name
-from .signals import user_group
+from .stopping import RESTARTING
+from .store import Draft, read_after
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
 
 HISTORY = 50  # messages that somebody who joins a room is shown
-SIGNED_OUT = 4001  # close code: not signed in, or no longer; 4000 to 4999 are for applications
+FLOODING = 1008  # close code: policy violation
+RETRY = 2  # seconds after which a message that was not stored may be sent again
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
     """Store each message of one user, and pass it on to everyone in the room.
 
-    Takes ``{"message": "hi"}`` and sends ``{"message": "hi", "id": 7, "sent_at": "…",
-    "username": "ann"}`` to each client in the room, the sender too; whoever joins gets the last
-    ``HISTORY`` messages first, oldest first, as the same frames. A frame that breaks the rules
-    gets ``{"error": "…"}``, and the conversation goes on. Strangers, and users who sign out, are
+    Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id": 7, "seq": 3,
+    "sent_at": "…", "username": "ann", "client_id": "…"}`` to each client in the room, the sender
+    too. Whoever joins gets the last ``HISTORY`` messages first, oldest first, as the same frames;
+    with ``?after=<seq>`` everything after that one. A frame that breaks the rules gets
+    ``{"error": "…"}``, and the conversation goes on. Strangers, and users who sign out, are
     closed with ``SIGNED_OUT``.
     """
 
+    # No channel for each socket: what a room hears comes by way of live.Room.
+    channel_layer_alias = None
+
+    async def __call__(self, scope, receive, send):
+        """Handle one connection, and leave nothing behind however it ends."""
+        self.outbox = Outbox(send, scope["user"].pk)
+        self.limit = RateLimit()
+        self.process = self.room = None
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for subscription in [self.room, self.process]:
+                if subscription:
+                    await subscription.leave(self.outbox)
+
     async def connect(self):
-        """Join the room's group, welcome the client, and show it what was said before."""
-        self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
-        self.room_group = group_name(self.room_name)
+        """Welcome the client, and show it what was said before; from then on it is in the room."""
         self.user = self.scope["user"]
-        self.user_group = user_group(self.user)
-        await self.channel_layer.group_add(self.user_group, self.channel_name)
-        if not await self.is_signed_in():
-            await self.accept()  # a browser is told the close code of an open socket only
-            await self.signed_out()
-        # A group is a mailing list; this connection's own channel is the mailbox on it.
-        await self.channel_layer.group_add(self.room_group, self.channel_name)
-        await self.accept()
-        logger.info("connect %s", self.scope["path"])
-        # Join, then read: a message stored in between comes both ways, and is shown once. Read,
-        # then join: it would come neither way.
-        history = await self.read_history()
-        self.shown = {frame["id"] for frame in history}
-        for frame in history:
-            await self.send(json.dumps(frame))
+        self.process = await Process.join()
+        self.process.sockets.add(self.outbox)
+        try:
+            if self.process.stopping:
+                await self.end(RESTARTING)
+            if not await self.is_signed_in():
+                await self.end(SIGNED_OUT)
+            self.room = await Room.join(self.scope["url_route"]["kwargs"]["room_name"])
+            self.outbox.accept()
+            logger.info("connect %s", self.scope["path"])
+            await self.catch_up()
+        except DatabaseError:
+            logger.exception("not joined %s", self.scope["path"])
+            await self.end(TOO_SLOW)
+
+    async def catch_up(self):
+        """Send what the client has missed, page by page; then what is said from now on."""
+        after = QueryDict(self.scope["query_string"]).get("after", "")
+        if after.isdecimal():
+            seq = int(after[:18])
+        else:
+            seq = max(self.room.seq - HISTORY, 0)
+        while seq < self.room.seq:
+            frames = await read_after(self.room.name, seq, until=self.room.seq)
+            for frame in frames:
+                self.outbox.put(encode(frame))
+            await self.outbox.empty()  # memory holds one page, however much was missed
+            seq = frames[-1]["seq"] if frames else self.room.seq
+        # Nothing has been awaited since the comparison: what the room hands out next is next.
+        self.room.sockets.add(self.outbox)
 
     async def receive(self, text_data=None, bytes_data=None):
-        """Store one message, then send it to the room, never the other way round.
+        """Store one message; the room hears it when it is stored.
 
         Both parameters are needed: a binary frame would end in a TypeError without the second.
         """
+        if self.outbox.closed:
+            await self.end(None)
+        wait = self.limit.wait()
+        if self.limit.flooded:
+            self.outbox.close(FLOODING)
+        client_id = None
         try:
-            message = parse_frame(text_data)
+            message, client_id = parse_frame(text_data)
+            if wait:
+                raise FrameError("Too many messages at once. Wait a moment.", client_id, wait)
+            frame, is_new = await self.room.store(Draft(self.user, message, client_id))
         except FrameError as error:
             # Caught here, because an exception that leaves a consumer ends the connection.
-            await self.send(json.dumps({"error": str(error)}))
-            return
-        try:
-            frame = await self.store(message)
+            self.outbox.put(encode(error.as_frame()))
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
-            await self.send(json.dumps({"error": "The message was not stored. Send it again."}))
-            return
-        # The type names the method that each member runs: chat.message is chat_message. It is
-        # ours alone: a client that could choose it could call any method of everybody's consumer.
-        event = {"type": "chat.message", "frame": frame}
-        await self.channel_layer.group_send(self.room_group, event)
+            error = FrameError("The message was not stored. Send it again.", client_id, RETRY)
+            self.outbox.put(encode(error.as_frame()))
+        else:
+            if not is_new:
+                self.answer_again(frame)
+
+    def answer_again(self, frame):
+        """Tell the sender of a message that was stored before; the room has heard it."""
+        if frame["seq"] <= self.room.seq:
+            self.outbox.put(encode(frame))
+        else:
+            self.room.take([frame])  # its process died before anybody was told
 
     async def disconnect(self, code):
-        """Leave the group. 1001: the tab was closed or left the page."""
-        await self.channel_layer.group_discard(self.room_group, self.channel_name)
-        await self.channel_layer.group_discard(self.user_group, self.channel_name)
+        """Note that the client has gone. 1001: the tab was closed or left the page."""
         logger.info("disconnect %s %s", self.scope["path"], code)
 
-    async def chat_message(self, event):
-        """Hand an event from the group to this client."""
-        if event["frame"].get("id") in self.shown:
-            return  # it came with the history
-        await self.send(json.dumps(event["frame"]))
-
-    async def signed_out(self, event=None):
-        """Close this socket, and look at nothing more that its client sends."""
-        await self.disconnect(SIGNED_OUT)
-        await self.close(SIGNED_OUT)
+    async def end(self, code):
+        """Close this socket, and look at nothing that its client sends."""
+        self.outbox.close(code)
+        if not self.outbox.accepted:
+            self.outbox.accept()
+        await self.outbox.empty()
         raise StopConsumer
 
     @in_a_thread
     def is_signed_in(self):
         """Return whether there is a user, whose session, if any, has not ended meanwhile.
 
-        Sign-out tells the sockets in the user's group: one that was still connecting was not in it.
+        Sign-out tells the sockets of this process: one that was still connecting was not among
+        them.
         """
         session = self.scope.get("session")  # none with a token
         return self.user.is_authenticated and (
             session is None or session.exists(session.session_key)
         )
-
-    @in_a_thread
-    def read_history(self):
-        """Return the room's last messages as frames, oldest first."""
-        messages = Message.objects.select_related("user").filter(room=self.room_name)
-        newest = messages.order_by("-id")[:HISTORY]
-        return [message.as_frame() for message in reversed(newest)]
-
-    async def store(self, text):
-        """Store one message of this room, and return it as a frame."""
-        message = await in_a_thread(Message.objects.create)(
-            room=self.room_name, user=self.user, text=text
-        )
-        return message.as_frame()

@@ -3,10 +3,30 @@
 import json
 
 MAX_LENGTH = 1000  # characters in a message
+MAX_CLIENT_ID = 64  # characters in a client's own name for a message
 
 
 class FrameError(ValueError):
-    """A frame from a client breaks the rules; the text says how, to the person who sent it."""
+    """A frame from a client breaks the rules; the text says how, to the person who sent it.
+
+    With ``client_id``, the client knows which of its frames it was, and with ``retry_after``,
+    that the same frame may be good so many seconds later.
+    """
+
+    def __init__(self, sentence, client_id=None, retry_after=None):
+        """Take the sentence, and what else is known."""
+        super().__init__(sentence)
+        self.client_id = client_id
+        self.retry_after = retry_after
+
+    def as_frame(self):
+        """Return the answer to the frame."""
+        frame = {"error": str(self)}
+        if self.client_id is not None:
+            frame["client_id"] = self.client_id
+            if self.retry_after is not None:
+                frame["retry_after"] = round(self.retry_after, 2)
+        return frame
 
 
 def is_text(value):
@@ -20,10 +40,10 @@ def is_text(value):
 
 
 def parse_frame(text_data):
-    """Return the message in a client's frame, ``{"message": "hi"}``.
+    """Return message and ``client_id`` of a client's frame, ``{"message": "hi", "client_id": "…"}``.
 
-    ``text_data`` is the frame's text, or None if the frame was binary. Keys we do not know
-    are ignored. Raises ``FrameError`` for anything that is not a message of 1 to
+    ``text_data`` is the frame's text, or None if the frame was binary; a ``client_id`` may be
+    missing, and is None then. Keys we do not know are ignored. Raises ``FrameError`` for anything that is not a message of 1 to
     ``MAX_LENGTH`` characters.
     """
     if text_data is None:
@@ -34,16 +54,23 @@ def parse_frame(text_data):
         # ValueError: not JSON, or a number of thousands of digits.
         # RecursionError: thousands of brackets inside each other.
         raise FrameError('That is not JSON this server reads. Try {"message": "hi"}.') from None
-    if not isinstance(frame, dict) or not isinstance(frame.get("message"), str):
-        raise FrameError('A frame is a JSON object with a text in it: {"message": "hi"}.')
+    if not isinstance(frame, dict):
+        frame = {}
+    client_id = frame.get("client_id")
+    if client_id is not None and not (is_text(client_id) and 1 <= len(client_id) <= MAX_CLIENT_ID):
+        raise FrameError(f"A client_id is a text of 1 to {MAX_CLIENT_ID} characters.")
+    if not isinstance(frame.get("message"), str):
+        raise FrameError(
+            'A frame is a JSON object with a text in it: {"message": "hi"}.', client_id
+        )
 
     message = frame["message"]
     if not message.strip():
-        raise FrameError("The message is empty. Write something first.")
+        raise FrameError("The message is empty. Write something first.", client_id)
     if len(message) > MAX_LENGTH:
         raise FrameError(
-            f"The message has {len(message):,} characters; {MAX_LENGTH:,} is the limit."
+            f"The message has {len(message):,} characters; {MAX_LENGTH:,} is the limit.", client_id
         )
     if not is_text(message):
-        raise FrameError("The message has a character that is not text.")
-    return message
+        raise FrameError("The message has a character that is not text.", client_id)
+    return message, client_id

@@ -8,15 +8,13 @@ from django.db import transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
-
-def user_group(user):
-    """Return the channel-layer group of all sockets of a user."""
-    return f"user.{user.pk}"
+EVERYBODY = "everybody"  # the group of all processes that have sockets
 
 
 def close_sockets(user):
-    """Tell the sockets of a user to close. Not for async code, which awaits group_send itself."""
-    async_to_sync(get_channel_layer().group_send)(user_group(user), {"type": "signed.out"})
+    """Tell all processes to close a user's sockets. Not for async code."""
+    event = {"type": "signed.out", "user": user.pk}
+    async_to_sync(get_channel_layer().group_send)(EVERYBODY, event)
 
 
 @receiver(user_logged_out)

@@ -6,6 +6,8 @@ DJANGO_ALLOWED_HOSTS         the site's host names, separated by commas
 DJANGO_CSRF_TRUSTED_ORIGINS  origins whose forms are accepted, such as https://chat.example
 DATABASE_URL                 postgres://user:password@host/name; without it, SQLite in a file
 REDIS_URL                    redis://host:6379; without it, everything stays in one process
+CHAT_MESSAGE_RATE            messages a second that one connection may send: 10
+CHAT_MESSAGE_BURST           … and at once, after a pause: 20
 
 Several Redis servers, separated by commas, share the rooms among them.
 """
@@ -24,6 +26,8 @@ try:
     CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
     DATABASES = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
     REDIS_URLS = env.list("REDIS_URL", [])
+    CHAT_MESSAGE_RATE = env.float("CHAT_MESSAGE_RATE", 10)
+    CHAT_MESSAGE_BURST = env.int("CHAT_MESSAGE_BURST", 20)
 except EnvError as error:
     # One sentence instead of a traceback, whoever reads the settings: a server or manage.py.
     raise SystemExit(f"Cannot start: {error}") from None

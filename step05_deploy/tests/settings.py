@@ -16,3 +16,6 @@ DATABASES = {
 
 # A password hash is slow on purpose; here it need not be.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# The tests write faster than a person, but for those that ask what happens then.
+CHAT_MESSAGE_RATE = CHAT_MESSAGE_BURST = 100_000
