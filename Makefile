@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff redgreen guarantees drift propagate lint upgrade
+.PHONY: help run test-all test diff stack redgreen guarantees drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -18,6 +18,10 @@ test:
 
 diff:
 	$(COURSE) diff $(FROM) $(TO)
+
+stack:
+	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \
+	    $(if $(SERVER),--server=$(SERVER)) $(if $(SHARDS),--shards=$(SHARDS))
 
 redgreen:
 	$(COURSE) redgreen $(STEP)

@@ -16,6 +16,7 @@ from course import (
     propagate,
     redgreen,
     run,
+    stack,
     standalone,
     testing,
     upgrade,
@@ -30,6 +31,7 @@ COMMANDS = {
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
+    "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "drift": ("drift", "check that steps differ only as steps.toml says"),
@@ -73,6 +75,12 @@ def build_parser() -> Parser:
     for name in ("run", "test", "redgreen", "standalone"):
         made[name].add_argument("step", nargs="?", help=step_help)
     made["run"].add_argument("--port", default="8000", help="where to listen (default: 8000)")
+    made["stack"].add_argument("--port", default="8080", help="nginx's (default: 8080)")
+    made["stack"].add_argument("--workers", default="2", help="how many (default: 2)")
+    made["stack"].add_argument(
+        "--server", default="uvicorn", help="what the workers are: uvicorn (default) or daphne"
+    )
+    made["stack"].add_argument("--shards", default="1", help="Redis servers (default: 1)")
     made["test-all"].add_argument(
         "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
     )
@@ -125,6 +133,8 @@ def dispatch(options: argparse.Namespace) -> int:
             return redgreen.redgreen(options.step, options.results)
         case "guarantees":
             return matrix.guarantees(options.check)
+        case "stack":
+            return stack.run(options.port, options.workers, options.server, options.shards)
         case "drift":
             return manifest.drift()
         case "propagate":

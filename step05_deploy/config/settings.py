@@ -9,7 +9,8 @@ REDIS_URL                    redis://host:6379; without it, everything stays in 
 CHAT_MESSAGE_RATE            messages a second that one connection may send: 10
 CHAT_MESSAGE_BURST           … and at once, after a pause: 20
 
-Several Redis servers, separated by commas, share the rooms among them.
+Several Redis servers, separated by commas, share the rooms among them. In production the site is
+taken to be served by https, unless all trusted origins begin with http:// (to try it at home).
 """
 
 from pathlib import Path
@@ -56,6 +57,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -81,6 +83,36 @@ TEMPLATES = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
+# A thread that needs the database takes a connection, and gives it back: no socket keeps one.
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # A connection that broke, as all do when PostgreSQL restarts, is not handed out.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        # Without PostgreSQL, work fails after some seconds (this one is in milliseconds), instead
+        # of waiting for minutes.
+        "connect_timeout": 3,
+        "tcp_user_timeout": 3000,
+        "pool": {
+            "min_size": 1,
+            # Half a class that signs in at once. PostgreSQL's usual hundred connections are enough
+            # for four such processes; for more of them, raise its max_connections.
+            "max_size": 20,
+            # Seconds to wait for a connection. The checks of health wait for two.
+            "timeout": 1.5,
+            # The pool tries to connect ever more rarely. After this long it begins anew.
+            "reconnect_timeout": 3,
+        },
+        **DATABASES["default"].get("OPTIONS", {}),  # from the query string of DATABASE_URL
+    }
+else:
+    DATABASES["default"]["OPTIONS"] = {
+        # Who reads does not wait for who writes, and a commit does not wait for the disk.
+        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+        # Take the lock for writing when a transaction begins: it is too late once it has read.
+        "transaction_mode": "IMMEDIATE",
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
+
 # How consumers reach each other. This layer lives in the memory of one process: enough for
 # `runserver`; with two server processes, half of a room would hear nothing of the other half.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -96,19 +128,21 @@ CACHES = {
 
 # With Redis, several processes serve the same rooms, and know of each other's tokens.
 if REDIS_URLS:
+    # A Redis that is gone, or frozen, is an error after two seconds.
+    REDIS_PATIENCE = {"socket_connect_timeout": 2, "socket_timeout": 2}
     CHANNEL_LAYERS = {
         "default": {
-            # Not channels_redis.core: it forgets messages when a room is busy, and takes five
-            # silent seconds for a broken connection, unless its hosts are given as
-            # {"address": url, "socket_timeout": None}.
+            # Not channels_redis.core: it forgets messages when a room is busy, and takes silence
+            # for a broken connection, unless its socket_timeout is None.
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": REDIS_URLS},
+            "CONFIG": {"hosts": [{"address": url, **REDIS_PATIENCE} for url in REDIS_URLS]},
         }
     }
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URLS[0],
+            "OPTIONS": REDIS_PATIENCE,
         }
     }
 
@@ -129,11 +163,56 @@ LOGOUT_REDIRECT_URL = "login"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
+# Where `manage.py collectstatic` puts the files that nginx serves.
+STATIC_ROOT = BASE_DIR / "staticfiles"
+if not DEBUG:
+    # A hash in each name, so that browsers may keep a file for good, and still get the next one.
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {
+            "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
+        },
+    }
 
-# What the consumers log is seen in the terminal that runs the server.
+# What a page may load and run: our own files alone. Should somebody smuggle a script into a page
+# after all, the browser does not run it.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "object-src": ["'none'"],
+    }
+}
+
+# With an origin of http:// only, cookies that need https would never come back.
+plain_http = CSRF_TRUSTED_ORIGINS and all(url.startswith("http:") for url in CSRF_TRUSTED_ORIGINS)
+if not DEBUG and not plain_http:
+    # nginx says how the browser came. It must set this header itself, as deploy/nginx.conf does.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    # What asks these two asks the process itself, where there is no https.
+    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    # Browsers come by https for a month, even if told otherwise. Whether that goes for all
+    # subdomains, for ever, is for their owner to say: the checks that demand it are silenced.
+    SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+# Everything goes to the terminal, or in production to whatever collects it from there.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"chat": {"handlers": ["console"], "level": "INFO"}},
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "chat": {"level": "INFO"},
+        # Without this line, an error in a view is logged in development only.
+        "django": {"level": "INFO"},
+        # As information it logs the address of each socket, with the token in it.
+        "uvicorn": {"level": "WARNING", "propagate": True},
+    },
 }

@@ -74,7 +74,8 @@ def test_each_variable_is_read():
     assert database["HOST"] == "db.example"
     assert database["PORT"] == 5433
     assert database["NAME"] == "messages"
-    assert layers["default"]["CONFIG"]["hosts"] == ["redis://one:6379", "redis://two:6379"]
+    hosts = [host["address"] for host in layers["default"]["CONFIG"]["hosts"]]
+    assert hosts == ["redis://one:6379", "redis://two:6379"]
 
 
 @pytest.mark.parametrize("command", [["manage.py", "check"], ["-c", "import config.asgi"]])
