@@ -1,6 +1,5 @@
 """What happens on a socket: a consumer is to a conversation what a view is to a request."""
 
-import json
 import logging
 
 from channels.exceptions import StopConsumer
@@ -10,17 +9,15 @@ from django.http import QueryDict
 
 from .fanout import encode
 from .limits import RateLimit
-from .live import SIGNED_OUT, Process, Room
-from .outbox import TOO_SLOW, Outbox
-from .protocol import FrameError, parse_frame
-from .stopping import RESTARTING
+from .live import Process, Room
+from .outbox import Outbox
+from .protocol import FLOODING, RESTARTING, SIGNED_OUT, TOO_SLOW, FrameError, parse_frame
 from .store import Draft, read_after
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
 
 HISTORY = 50  # messages that somebody who joins a room is shown
-FLOODING = 1008  # close code: policy violation
 RETRY = 2  # seconds after which a message that was not stored may be sent again
 
 
@@ -71,10 +68,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def catch_up(self):
         """Send what the client has missed, page by page; then what is said from now on."""
         after = QueryDict(self.scope["query_string"]).get("after", "")
-        if after.isdecimal():
-            seq = int(after[:18])
-        else:
-            seq = max(self.room.seq - HISTORY, 0)
+        seq = int(after[:18]) if after.isdecimal() else max(self.room.seq - HISTORY, 0)
         while seq < self.room.seq:
             frames = await read_after(self.room.name, seq, until=self.room.seq)
             for frame in frames:

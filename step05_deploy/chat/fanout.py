@@ -43,7 +43,7 @@ class Subscription:
 
     @classmethod
     async def enter(cls, group, *args):
-        """Return the subscription to a group, made if need be. Every ``enter`` needs a ``leave``."""
+        """Return the subscription to a group, new or old; every ``enter`` needs a ``leave``."""
         here = subscriptions.setdefault(asyncio.get_running_loop(), {})
         while (found := here.get(group)) and found.ended:
             await asyncio.wait([found.receiving])  # the last one left just now
@@ -110,4 +110,3 @@ class Subscription:
         encoded = encode(frame)
         for socket in self.sockets:
             socket.put(encoded)
-

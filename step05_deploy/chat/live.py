@@ -12,6 +12,7 @@ from collections import deque
 from channels.layers import get_channel_layer
 
 from .fanout import PATIENCE, Subscription, subscriptions
+from .protocol import SIGNED_OUT
 from .rooms import group_name
 from .signals import EVERYBODY
 from .stopping import stop_gently
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 OVERTAKING = 0.05  # seconds in which a message that was overtaken comes by itself
 SWEEP = 2  # seconds between two looks at the counters
-SIGNED_OUT = 4001  # close code: not signed in, or no longer; 4000 to 4999 are for applications
 BATCH = 50  # messages stored in one transaction
 UNSENT = 1000  # batches that may wait for the channel layer
 

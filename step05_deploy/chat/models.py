@@ -39,7 +39,8 @@ class Message(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     text = models.TextField()
     sent_at = models.DateTimeField(auto_now_add=True)
-    client_id = models.CharField(max_length=64, null=True, editable=False)
+    # Null, not empty, without one: no two may be equal, but for nulls.
+    client_id = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
 
     class Meta:
         constraints = [

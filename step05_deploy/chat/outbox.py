@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections import deque
 
+from .protocol import TOO_SLOW
+
 logger = logging.getLogger(__name__)
 
 LIMIT = 1000  # frames that may wait for one socket
-TOO_SLOW = 1013  # close code: try again later; the page comes back, and asks for what it missed
 
 
 class Outbox:

@@ -5,6 +5,13 @@ import json
 MAX_LENGTH = 1000  # characters in a message
 MAX_CLIENT_ID = 64  # characters in a client's own name for a message
 
+# Close codes: 4000 to 4999 are for applications, the others have names of their own in RFC 6455 and
+# the list that it began.
+SIGNED_OUT = 4001  # not signed in, or no longer
+FLOODING = 1008  # policy violation: it went on sending
+RESTARTING = 1012  # the server stops: come back in a moment
+TOO_SLOW = 1013  # try again later: come back, and ask for what was missed
+
 
 class FrameError(ValueError):
     """A frame from a client breaks the rules; the text says how, to the person who sent it.
@@ -40,10 +47,10 @@ def is_text(value):
 
 
 def parse_frame(text_data):
-    """Return message and ``client_id`` of a client's frame, ``{"message": "hi", "client_id": "…"}``.
+    """Return the message and the ``client_id`` in a client's frame; the latter may be None.
 
-    ``text_data`` is the frame's text, or None if the frame was binary; a ``client_id`` may be
-    missing, and is None then. Keys we do not know are ignored. Raises ``FrameError`` for anything that is not a message of 1 to
+    ``text_data`` is the frame's text, or None if the frame was binary. Keys we do not know
+    are ignored. Raises ``FrameError`` for anything that is not a message of 1 to
     ``MAX_LENGTH`` characters.
     """
     if text_data is None:

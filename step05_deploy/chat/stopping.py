@@ -9,9 +9,10 @@ import logging
 import signal
 import threading
 
+from .protocol import RESTARTING
+
 logger = logging.getLogger(__name__)
 
-RESTARTING = 1012  # close code: come back in a moment
 PATIENCE = 5  # seconds that clients have to close, and the database to store
 
 
@@ -49,10 +50,8 @@ async def close_then_stop(process, number):
     logger.info("stopping: %d sockets", len(process.sockets))
     for socket in process.sockets:
         socket.close(RESTARTING)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while process.sockets:
-                await asyncio.sleep(0.05)
-    except TimeoutError:
+    # The subscription of the process ends with its last socket.
+    await asyncio.wait([process.receiving], timeout=PATIENCE)
+    if process.sockets:
         logger.warning("stopping: %d sockets did not close", len(process.sockets))
     signal.raise_signal(number)

@@ -25,9 +25,7 @@ class Draft:
 
     def as_message(self, room, seq):
         """Return the message to store, with its number."""
-        return Message(
-            room=room, seq=seq, user=self.user, text=self.text, client_id=self.client_id
-        )
+        return Message(room=room, seq=seq, user=self.user, text=self.text, client_id=self.client_id)
 
 
 def store(room, drafts):
