@@ -37,7 +37,7 @@ STEP = "step05_deploy"
 SERVERS = ("uvicorn", "daphne")
 PATIENCE = 20.0  # seconds for a part to start, on a busy machine
 GRACE = 12.0  # seconds for a part to stop; the workers promise ten
-ORPHANS_GRACE = 2.0  # seconds for the children of a killed process to see that it is gone
+ORPHANS_GRACE = 0.5  # seconds for the children of a killed process to see that it is gone
 POOL = 20  # connections that a worker may have, as the step's settings say
 OLDEST_POSTGRES = 15  # what the newest Django still works with
 # Below the ports that systems give to outgoing connections: nothing takes the port of a part
@@ -185,6 +185,7 @@ class Part:
             for pid in family:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not any(map(is_alive, family)), GRACE, pause=0.02)
         self.process = None
 
 
@@ -439,8 +440,10 @@ class Stack:
 
         def ready() -> bool:
             """It accepts connections while it still recovers; this file says when it is done."""
-            with_state = data / "postmaster.pid"
-            return with_state.exists() and with_state.read_text().rstrip().endswith("ready")
+            state = data / "postmaster.pid"
+            lines = state.read_text().split() if state.exists() else [""]
+            # A process that was killed leaves the file behind.
+            return lines[0] == str(self.parts["postgres"].pid) and lines[-1] == "ready"
 
         # Its SIGTERM waits until everybody has left.
         end = signal.SIGINT
