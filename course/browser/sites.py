@@ -14,6 +14,11 @@ from course.steps import Step, all_steps, copy_files, step_files
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"
+# A password hash is slow on purpose; here it need not be.
+SETTINGS = """
+from config.settings import *
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+"""
 
 
 class Site:
@@ -30,10 +35,15 @@ class Site:
         self.url = f"http://{self.host}"
         self.sessions: dict[str, list] = {}
         self.process: subprocess.Popen | None = None
+        self.environment = clean_environment() | {
+            "DJANGO_SETTINGS_MODULE": "browser_settings",
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def prepare(self) -> "Site":
         """Copy the step, make its database, start its server; return the site."""
         copy_files(step_files(self.step.folder), self.step.folder, self.folder)
+        (self.folder / "browser_settings.py").write_text(SETTINGS)
         self.manage("migrate")
         self.start()
         return self
@@ -42,7 +52,7 @@ class Site:
         """Run one of the step's management commands; return its output."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            command, cwd=self.folder, env=clean_environment(), capture_output=True, text=True
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -58,8 +68,7 @@ class Site:
     def start(self) -> None:
         """Start the server and wait until it answers; AssertionError with its log if it ends."""
         command = [sys.executable, "manage.py", "runserver", "--noreload", self.host]
-        environment = clean_environment() | {"PYTHONUNBUFFERED": "1"}
-        process = self.process = start_job(command, self.log, self.folder, environment)
+        process = self.process = start_job(command, self.log, self.folder, self.environment)
         wait_until(lambda: process.poll() is not None or self.answers(), SECONDS, pause=0.02)
         assert process.poll() is None, self.log.read_text()
 
