@@ -38,6 +38,9 @@ class Site:
         self.environment = clean_environment() | {
             "DJANGO_SETTINGS_MODULE": "browser_settings",
             "PYTHONUNBUFFERED": "1",
+            # The tests write faster than people do.
+            "CHAT_MESSAGE_RATE": "1000",
+            "CHAT_MESSAGE_BURST": "1000",
         }
 
     def prepare(self) -> "Site":

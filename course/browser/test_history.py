@@ -8,7 +8,7 @@ from course.browser.sites import steps
 # Say the numbers from `first` to `last` through a socket of one's own; resolves once all came back.
 COUNT = """
 ([first, last, pause]) => {
-    window.counting = new Promise(resolve => {
+    window.counting = new Promise((resolve, reject) => {
         const path = location.pathname.replace("/chat/", "/ws/chat/");
         const socket = new WebSocket(`ws://${location.host}${path}`);
         const say = number => {
@@ -16,6 +16,7 @@ COUNT = """
             if (number < last) setTimeout(say, pause, number + 1);
         };
         socket.onopen = () => say(first);
+        setTimeout(reject, 10_000, "not everything came back");
         socket.onmessage = event => {
             if (JSON.parse(event.data).message === `number ${last}`) resolve();
         };
