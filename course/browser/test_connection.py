@@ -16,6 +16,7 @@ from course.browser.pages import (
     status,
 )
 from course.browser.sites import Site, steps
+from course.processes import wait_until
 
 Join = Callable[..., Page]
 
@@ -56,11 +57,11 @@ def test_an_error_is_shown_and_the_conversation_goes_on(join: Join):
     expect_lines(page, "The message is empty.", "better")
 
 
-@steps()
+@steps(last=4)
 def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list[str]):
     """The page says so and keeps what was typed; a reload connects again.
 
-    From step 3, what was said before is still there.
+    From step 3, what was said before is still there; from step 5, the page connects by itself.
     """
     page = join()
     say(page, "before")
@@ -84,14 +85,18 @@ def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list
 @steps()
 def test_a_reload_and_a_closed_tab_are_disconnects(site: Site, room: str, join: Join):
     """The server notices both at once, with the browser's close code 1001, and logs them."""
-    gone = f"disconnect {socket_path(site, room)} 1001"
+    gone = f"disconnect {socket_path(site, room)} 1001\n"
+
+    def log_says(times: int) -> bool:
+        return wait_until(lambda: site.log.read_text().count(gone) >= times, 5, pause=0.02)
+
     page = join()
-    before = site.log.read_text().splitlines().count(gone)
+    before = site.log.read_text().count(gone)
     page.reload()
-    assert site.says(gone, before + 1), site.log.read_text()
+    assert log_says(before + 1), site.log.read_text()
     expect_open(page)
     page.close()
-    assert site.says(gone, before + 2), site.log.read_text()
+    assert log_says(before + 2), site.log.read_text()
 
 
 @steps()
