@@ -14,6 +14,7 @@ PYTEST_OPTIONS = ("-q", "-o", "junit_family=xunit1")
 WIDTH = 80
 SLOWEST = 10
 MESSAGE_LINES = 4
+REMEMBERED = " (remembered)"  # ends the id of a test that was not run again
 # How pytest writes down that a file of tests is skipped: its path, a line, and this.
 SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
 
@@ -164,6 +165,11 @@ def report(parts: list[Part], seconds: float) -> str:
     lines.append("-" * len(row("", "", "", "", "")))
     lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}"))
     lines += listing("Skipped", "skipped", parts)
+    for part in parts:
+        known = sum(test.id.endswith(REMEMBERED) for test in part.tests)
+        if known:
+            text = f"{part.name}: {known} of {len(part.tests)} are remembered from an earlier run"
+            lines += ["", f"{text}, with the same files. CI runs all."]
     lines += listing("Failed", "failed", parts)
     lines += slowest(parts)
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
