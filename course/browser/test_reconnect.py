@@ -42,6 +42,13 @@ with transaction.atomic():
         for n in range({count})
     )
 """
+# From now on no socket opens, none closes, and each wait is as long as it may be.
+FREEZE = """
+() => {
+    Math.random = () => 1;
+    window.WebSocket = class extends EventTarget { close() {} };
+}
+"""
 NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
 
 
@@ -422,3 +429,23 @@ def test_waits_grow_and_differ(site: Site, join: Join):
         assert 0 <= low < 0.05 * longest
         assert 0.45 * longest < mean < 0.55 * longest
         assert 0.95 * longest < high <= longest
+
+
+@steps(first=5)
+def test_the_wait_is_counted_down(script: Script):
+    """The page says in how many seconds it tries again; a screen reader need not count along."""
+    page = script.page
+    page.clock.install()
+    page.evaluate(FREEZE)
+    script.close(RESTARTING)
+    expect(status(page)).to_have_text("Reconnecting in 1 s")
+    expect(status(page).locator("span")).to_have_attribute("aria-hidden", "true")
+    page.clock.run_for(1_000)
+    expect(status(page)).to_have_text("Reconnecting…")
+    # A socket that neither opens nor closes is given up after ten seconds.
+    page.clock.run_for(9_500)
+    expect(status(page)).to_have_text("Reconnecting in 1 s")
+    page.clock.run_for(11_000)
+    expect(status(page)).to_have_text("Reconnecting in 2 s")
+    page.clock.run_for(1_000)
+    expect(status(page)).to_have_text("Reconnecting in 1 s")
