@@ -1,6 +1,7 @@
 """The frames of the conversation: JSON objects, in text frames."""
 
 import json
+import math
 
 MAX_LENGTH = 1000  # characters in a message
 MAX_CLIENT_ID = 64  # characters in a client's own name for a message
@@ -32,7 +33,7 @@ class FrameError(ValueError):
         if self.client_id is not None:
             frame["client_id"] = self.client_id
             if self.retry_after is not None:
-                frame["retry_after"] = round(self.retry_after, 2)
+                frame["retry_after"] = math.ceil(self.retry_after * 100) / 100
         return frame
 
 

@@ -73,3 +73,12 @@ class Worker(Server):
     def command(self):
         """Return what Python is asked to run."""
         return ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+
+
+class UvicornWorker(Worker):
+    """The same under uvicorn."""
+
+    def command(self):
+        """Return what Python is asked to run."""
+        options = ["--port", str(self.port), "--log-level", "warning", "--no-access-log"]
+        return ["-m", "uvicorn", *options, "--ws-max-size", "65536", "config.asgi:application"]

@@ -115,3 +115,16 @@ def test_without_redis_a_worker_is_alive_and_not_ready(redis, workers):
     while ready() != (200, "ok"):
         assert time.monotonic() < deadline, "ten seconds later it is still not ready"
         time.sleep(0.1)
+
+
+async def test_a_worker_that_stops_leaves_nothing_in_redis(connect, redis, workers):
+    """No subscription stays behind, of a room or of a process."""
+    with redis.client() as client:
+        before = set(client.pubsub_channels())
+        socket = await connect(socket_path("the last room"), server=workers[0])
+        await say(socket, "hi")
+        await hear(socket)
+        assert set(client.pubsub_channels()) > before
+        workers[0].stop()
+        assert set(client.pubsub_channels()) <= before
+        workers[0].start()

@@ -1,0 +1,67 @@
+"""Whoever floods the server is slowed down, then closed; the others do not notice."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from django.conf import settings
+from websockets.exceptions import ConnectionClosed
+
+from .helpers import close_code, hear, say
+from .server import UvicornWorker, Worker
+
+FLOODING = 1008
+
+
+@pytest.fixture(scope="module", params=[UvicornWorker, Worker], ids=["uvicorn", "daphne"])
+def worker(request, django_db_setup, tmp_path_factory):
+    """Run one server on the tests' database, with a small limit."""
+    worker = request.param(
+        tmp_path_factory.mktemp("limits") / "log",
+        DATABASE_URL=f"sqlite:///{settings.DATABASES['default']['NAME']}",
+        CHAT_MESSAGE_RATE="5",
+        CHAT_MESSAGE_BURST="10",
+    )
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
+    """Ten at once pass; the next is refused, and passes when it is sent again as told."""
+    socket = await connect(server=worker)
+    for number in range(11):
+        await say(socket, f"message {number}", client_id=f"{number}")
+    answers = [await hear(socket) for _ in range(11)]
+    (refused,) = [answer for answer in answers if "error" in answer]
+    assert refused["client_id"] == "10"
+    assert 0 < refused["retry_after"] <= 0.2
+    await asyncio.sleep(refused["retry_after"])
+    await say(socket, "message 10", client_id="10")
+    assert (await hear(socket))["seq"] == 11
+
+
+async def test_a_flood_is_cut_off(connect, worker):
+    """Who does not stop is closed with 1008, even if none of it is a message."""
+    flooding, other = await connect(server=worker), await connect(server=worker)
+    with suppress(ConnectionClosed):
+        for _ in range(10_000):
+            await flooding.send("garbage")
+    answers = []
+    with suppress(ConnectionClosed):
+        while True:
+            answers.append(await hear(flooding))
+    assert flooding.close_code == FLOODING
+    assert 10 < len(answers) < 40
+    assert all(list(answer) == ["error"] for answer in answers)
+    await say(other, "all quiet")
+    assert (await hear(other))["message"] == "all quiet"
+
+
+async def test_a_huge_frame_closes_its_socket_alone(connect, worker):
+    """A megabyte and more: 1009 where the server can say so, and the others go on."""
+    huge, other = await connect(server=worker), await connect(server=worker)
+    await huge.send("x" * 2_000_000)
+    assert await close_code(huge) in {1009, 1006}
+    await say(other, "all quiet")
+    assert (await hear(other))["message"] == "all quiet"
