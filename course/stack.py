@@ -181,6 +181,9 @@ class Part:
         if not wait_until(lambda: process.poll() is not None, GRACE, pause=0.02):
             process.kill()
             process.wait()
+        # nginx's processes go on when the one that started them is killed.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         if not wait_until(lambda: not any(map(is_alive, family)), ORPHANS_GRACE, pause=0.02):
             for pid in family:
                 with suppress(ProcessLookupError):
@@ -296,12 +299,15 @@ class Stack:
         """Send a part a signal: SIGSTOP freezes it, SIGCONT wakes it, SIGHUP reloads nginx."""
         self.parts[name].signal(number)
 
-    def manage(self, *arguments: str) -> str:
-        """Run a command of `manage.py` against the stack; return its output, or UserError."""
+    def manage(self, *arguments: str, **variables: str) -> str:
+        """Run a command of `manage.py` against the stack, with more environment variables.
+
+        Returns its output; UserError with that, if it fails.
+        """
         done = subprocess.run(
             [str(self.python), "manage.py", *arguments],
             cwd=self.site,
-            env=self.environment,
+            env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -169,9 +169,7 @@ if not DEBUG:
     # A hash in each name, so that browsers may keep a file for good, and still get the next one.
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-        "staticfiles": {
-            "BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
-        },
+        "staticfiles": {"BACKEND": "config.static.HashedNames"},
     }
 
 # What a page may load and run: our own files alone. Should somebody smuggle a script into a page

@@ -1,0 +1,448 @@
+"""`make stack`: step 5 in production shape, part by part, with real faults."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+import redis
+import requests
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from course import stack as stack_module
+from course.processes import descendants, wait_until
+from course.run import answers, free_port
+from course.stack import HOST, SERVERS, Part, Stack, find_programs, fit_nginx, is_alive
+from course.steps import ROOT
+from course.terminal import UserError
+from course.tests.conftest import clean, sentence
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
+
+PASSWORD = "correct horse battery"
+NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
+STACK_COMMAND = [sys.executable, "-m", "course", "stack"]
+
+
+# What depends on the server is asked of both; the rest of the one that is the default.
+BOTH = pytest.mark.parametrize("stack", SERVERS, indirect=True)
+ONE = pytest.mark.parametrize("stack", SERVERS[:1], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def stack(request) -> Iterator[Stack]:
+    """Run a stack with two Redis servers, on each kind of worker in turn."""
+    with Stack(server=request.param, shards=2) as stack:
+        stack.manage(
+            "shell",
+            "-c",
+            "from django.contrib.auth.models import User;"
+            f"[User.objects.create_user(name, password={PASSWORD!r}) for name in ('ann', 'ben')]",
+        )
+        yield stack
+
+
+@pytest.fixture(autouse=True)
+def whole(request) -> Iterator[None]:
+    """Mend after each test what it broke."""
+    yield
+    if "stack" in request.fixturenames:
+        stack = request.getfixturevalue("stack")
+        for name, part in stack.parts.items():
+            if not part.running:
+                stack.start(name)
+        assert wait_until(lambda: is_ready(stack), 15)
+
+
+def is_ready(stack: Stack) -> bool:
+    """Tell whether each worker is ready."""
+    return all(requests.get(f"{url}/readyz", timeout=10).ok for url in stack.worker_urls)
+
+
+def token(stack: Stack, name: str = "ann") -> str:
+    """Return a new token."""
+    answer = requests.post(
+        f"{stack.url}/api/token/", json={"username": name, "password": PASSWORD}, timeout=20
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()["token"]
+
+
+def enter(stack: Stack, room: str, at: str | None = None):
+    """Return a socket of Ann's, through nginx or at a worker's host."""
+    return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack)}")
+
+
+def ask(stack: Stack, path: str, source: str = HOST, **headers: str) -> tuple[int, dict]:
+    """Send a wrong password from an address of this machine; return status and answer."""
+    connection = http.client.HTTPConnection(HOST, stack.port, source_address=(source, 0))
+    body = urlencode({"username": "ben", "password": "wrong"})
+    headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    connection.request("POST", path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+@BOTH
+def test_every_part_is_there(stack):
+    """Each has a process and an address, and the properties lead to it."""
+    assert list(stack.pids) == ["postgres", "redis1", "redis2", "worker1", "worker2", "nginx"]
+    assert all(map(is_alive, stack.pids.values()))
+    assert len({part.address for part in stack.parts.values()}) == 6
+    for url in stack.redis_urls:
+        assert redis.Redis.from_url(url).ping()
+    assert requests.get(f"{stack.url}/readyz", timeout=5).json() == {
+        "database": "ok",
+        "channel_layer": "ok",
+    }
+
+
+@ONE
+def test_nothing_listens_beyond_this_machine_or_without_a_password(stack):
+    """Other users of the machine get neither the database nor Redis."""
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=stack.ports["redis1"]).ping()
+    guess = stack.database_url.replace(stack.password, "guess")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(guess)
+    if sys.platform == "linux":
+        listening = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+        sockets = re.findall(r"^ *\d+: (\w+):(\w+) \w+:0000 0A", listening, re.MULTILINE)
+        ports = {f"{part.port:04X}" for part in stack.parts.values()}
+        found = {(host, port) for host, port in sockets if port in ports}
+        assert found == {("0100007F", port) for port in ports}
+
+
+@BOTH
+def test_rooms_spread_over_all_redis_servers(stack):
+    """Both carry rooms, and in each room people on different workers hear each other."""
+    rooms = [f"room{number}" for number in range(12)]
+    one, two = (f"{HOST}:{stack.ports[name]}" for name in stack.worker_names)
+    with ExitStack() as sockets:
+        pairs = [
+            [sockets.enter_context(enter(stack, room, at)) for at in (one, two)] for room in rooms
+        ]
+        carried = [
+            len(redis.Redis.from_url(url).pubsub_channels("*group*")) for url in stack.redis_urls
+        ]
+        for room, (speaker, listener) in zip(rooms, pairs, strict=True):
+            speaker.send(json.dumps({"message": f"hello {room}"}))
+            assert json.loads(listener.recv(timeout=5))["message"] == f"hello {room}"
+    assert min(carried) >= 2
+
+
+@BOTH
+def test_the_client_counts_not_nginx(stack):
+    """Wrong passwords are counted by the browser's address, whatever headers it sends."""
+    if sys.platform != "linux":
+        pytest.skip("Only Linux has more addresses of its own than 127.0.0.1.")
+    forged = [{"X-Forwarded-For": f"10.0.0.{number}"} for number in range(6)]
+    answers = [ask(stack, "/api/token/", "127.0.0.2", **headers)[0] for headers in forged]
+    assert answers == [401] * 5 + [429]
+    forged = {"X-Forwarded-For": "127.0.0.2", "Forwarded": "for=127.0.0.2"}
+    assert ask(stack, "/api/token/", "127.0.0.3", **forged)[0] == 401
+
+
+@BOTH
+def test_odd_headers_of_a_client_do_no_harm(stack):
+    """Daphne stumbles over a forwarded port that is no number."""
+    headers = {"X-Forwarded-Port": "x", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "evil"}
+    assert requests.get(f"{stack.url}/healthz", headers=headers, timeout=5).status_code == 200
+
+
+@BOTH
+def test_a_token_is_in_no_log(stack):
+    """Neither one that is good nor one that is bad, nor one that meets no worker at all."""
+    good = token(stack)
+    with connect(f"ws://{stack.host}/ws/chat/lobby/?token={good}") as socket:
+        socket.send('{"message": "hi"}')
+        socket.recv(timeout=5)
+    with connect(f"ws://{stack.host}/ws/chat/lobby/?token=bad-{good}"):
+        pass
+    requests.get(f"{stack.url}/chat/lobby/?token={good}", timeout=5)
+    for name in stack.worker_names:
+        stack.stop(name)
+    with pytest.raises(InvalidStatus, match="502"):
+        connect(f"ws://{stack.host}/ws/chat/lobby/?token={good}")
+    assert "/ws/chat/lobby/" in (stack.folder / "access.log").read_text()
+    files = [file for file in stack.folder.glob("*") if file.is_file()]
+    assert len(files) >= 7
+    assert [file.name for file in files if good in file.read_text(errors="replace")] == []
+
+
+@ONE
+def test_static_files_come_from_nginx(stack):
+    """With a hash in the name they may be kept for good, packed, and without nginx's version."""
+    page = requests.get(f"{stack.url}/accounts/login/", timeout=5)
+    (sheet,) = re.findall(r'href="(/static/chat/chat\.[0-9a-f]{12}\.css)"', page.text)
+    answer = requests.get(stack.url + sheet, timeout=5)
+    assert answer.headers["Content-Type"] == "text/css"
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Server"] == "nginx"
+    plain = requests.get(f"{stack.url}/static/chat/chat.css", timeout=5)
+    assert plain.headers["Cache-Control"] == "public, max-age=300"
+    admin = requests.get(f"{stack.url}/admin/login/", timeout=5).text
+    (sheet, *_) = re.findall(r'href="(/static/admin/css/base\.[0-9a-f]{12}\.css)"', admin)
+    assert requests.get(stack.url + sheet, timeout=5).status_code == 200
+
+
+@BOTH
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_sees_that_a_worker_is_gone(stack, number):
+    """What was for it goes to the other, and it is used again once it is back."""
+    stack.stop("worker1", number)
+    for _ in range(6):
+        assert requests.get(f"{stack.url}/healthz", timeout=5).status_code == 200
+        with enter(stack, "lobby"):
+            pass
+    stack.start("worker1")
+    time.sleep(1.1)  # nginx leaves it alone for a second
+    log = stack.folder / "access.log"
+    before = log.stat().st_size
+    for _ in range(4):
+        assert requests.get(f"{stack.url}/healthz", timeout=5).status_code == 200
+    assert stack.parts["worker1"].address in log.read_text()[before:]
+
+
+@ONE
+def test_a_frozen_worker_delays_a_page_once(stack):
+    """Who meets it waits for ten seconds; then the other answers, also for a token."""
+    time.sleep(1.1)
+    stack.signal("worker1", signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            pages = pool.map(lambda _: requests.get(f"{stack.url}/healthz", timeout=20), range(2))
+            tokens = pool.map(lambda _: token(stack), range(2))
+            assert [page.status_code for page in pages] == [200, 200]
+            assert all(tokens)
+        assert 5 < time.monotonic() - began < 15
+    finally:
+        stack.signal("worker1", signal.SIGCONT)
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("part", "number"),
+    [("postgres", None), ("postgres", signal.SIGKILL), ("redis1", signal.SIGKILL)],
+)
+def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
+    """And when it is back, with its data, so are the workers."""
+    stack.stop(part, number)
+    # One Redis of two: each question goes to either.
+    times = 1 if part == "postgres" else 8
+    asked = [requests.get(f"{url}/readyz", timeout=10) for url in stack.worker_urls * times]
+    assert 503 in [answer.status_code for answer in asked]
+    assert max(answer.elapsed.total_seconds() for answer in asked) < 2.5
+    stack.start(part)
+    assert wait_until(lambda: is_ready(stack), 5)
+    assert token(stack)
+
+
+@ONE
+def test_a_class_comes_back_at_once(stack):
+    """The limits let two hundred sockets of one address in at the same moment."""
+    ticket = requests.Session()
+    page = ticket.get(f"{stack.url}/accounts/login/", timeout=5)
+    form = {"username": "ann", "password": PASSWORD}
+    form["csrfmiddlewaretoken"] = page.text.partition('csrfmiddlewaretoken" value="')[2][:64]
+    assert ticket.post(page.url, data=form, timeout=5).url == f"{stack.url}/chat/"
+    headers = {"Cookie": f"sessionid={ticket.cookies['sessionid']}"}
+
+    def come_back(number: int):
+        csrf = {"X-CSRFToken": ticket.cookies["csrftoken"], "Referer": stack.url}
+        answer = requests.post(
+            f"{stack.url}/api/token/", headers=csrf, cookies=ticket.cookies, timeout=20
+        )
+        assert answer.status_code == 200
+        return connect(
+            f"ws://{stack.host}/ws/chat/lobby/", origin=stack.url, additional_headers=headers
+        )
+
+    with ThreadPoolExecutor(50) as pool, ExitStack() as sockets:
+        entered = [sockets.enter_context(socket) for socket in pool.map(come_back, range(200))]
+        entered[0].send('{"message": "all here?"}')
+        for socket in entered:
+            while json.loads(socket.recv(timeout=10))["message"] != "all here?":
+                pass
+
+
+@ONE
+def test_guesses_are_slowed_down(stack):
+    """Somebody who tries one password after the other at the sign-in page is told to wait."""
+    statuses = set()
+    with ThreadPoolExecutor(8) as pool:
+        tries = pool.map(
+            lambda _: requests.post(f"{stack.url}/accounts/login/", timeout=20), range(60)
+        )
+        statuses = [answer.status_code for answer in tries]
+    assert statuses.count(429) >= 10
+    assert requests.get(f"{stack.url}/accounts/login/", timeout=5).status_code == 200
+
+
+@ONE
+def test_who_sends_slowly_is_cut_off(stack):
+    """Half a request does not hold a connection for longer than some ten seconds."""
+    assert set(re.findall(r"client_\w+_timeout (\w+);", NGINX)) == {"10s"}
+    answer = requests.post(f"{stack.url}/api/token/", data="x" * 70_000, timeout=5)
+    assert answer.status_code == 413
+
+
+@ONE
+def test_nginx_reloads_while_people_talk(stack):
+    """A changed configuration is read without closing a socket."""
+    with enter(stack, "lobby") as before:
+        stack.signal("nginx", signal.SIGHUP)
+        with enter(stack, "lobby") as after:
+            after.send('{"message": "still there?"}')
+            while json.loads(before.recv(timeout=5))["message"] != "still there?":
+                pass
+
+
+def test_a_part_that_does_not_start_takes_the_rest_with_it():
+    """Here a worker with a bad setting: its own words, and nothing is left."""
+    before = folders_left()
+    stack = Stack(workers=1, variables={"CHAT_MESSAGE_RATE": "many"})
+    with pytest.raises(UserError, match=r"Cannot start: .*CHAT_MESSAGE_RATE"):
+        stack.up()
+    assert stack.pids == {}
+    assert folders_left() <= before
+
+
+def test_two_stacks_side_by_side():
+    """Each has ports and a folder of its own, and takes all of it with it at the end."""
+    with Stack(workers=1) as one, Stack(workers=1) as two:
+        folders = [one.folder, two.folder]
+        family = descendants(*one.pids.values(), *two.pids.values())
+        family |= {*one.pids.values(), *two.pids.values()}
+        assert len(family) > 8
+        assert requests.get(f"{one.url}/readyz", timeout=5).ok
+        assert requests.get(f"{two.url}/readyz", timeout=5).ok
+    assert not any(map(is_alive, family))
+    assert not any(folder.exists() for folder in folders)
+
+
+def folders_left() -> set[str]:
+    """Return the folders of stacks that there are now."""
+    return {file.name for file in Path(tempfile.gettempdir()).glob("chat-stack-*")}
+
+
+def started_stack(terminal, port: int, *options: str):
+    """Run the command in a terminal until it is ready; return it and its processes."""
+    shown = terminal([*STACK_COMMAND, f"--port={port}", *options], ROOT)
+    shown.read(until="(Ctrl-C stops it)")
+    return shown, descendants(shown.pid)
+
+
+def test_ctrl_c_leaves_nothing(terminal):
+    """A line for each process, the address, and after Ctrl-C neither process nor file."""
+    before, port = folders_left(), free_port()
+    shown, family = started_stack(terminal, port)
+    seen = re.sub(r"\x1b\[\d*[mK]|\r", "", shown.seen)
+    rows = dict(re.findall(r"^.*  (\w+) +(\d+)   127\.0\.0\.1:\d+$", seen, re.MULTILINE))
+    assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
+    assert {int(pid) for pid in rows.values()} <= family
+    assert f"open http://127.0.0.1:{port}/" in seen
+    shown.type("\x03")
+    assert shown.wait() == 0
+    assert "Stopped." in shown.seen
+    assert "Traceback" not in shown.seen
+    assert not any(map(is_alive, family))
+    assert not answers(port)
+    assert folders_left() <= before
+
+
+@pytest.mark.parametrize("name", ["worker1", "postgres", "nginx"])
+def test_the_end_of_a_part_is_the_end_of_all(terminal, name):
+    """It says which, and how it ended, and nothing is left."""
+    shown, family = started_stack(terminal, free_port(), "--workers=1")
+    (pid,) = re.findall(rf"  {name} +(\d+) ", shown.seen)
+    os.kill(int(pid), signal.SIGKILL)
+    assert shown.wait() == 2
+    assert f"{name} ended (SIGKILL). The end of its log:" in shown.seen
+    assert "So all the others were stopped too." in shown.seen
+    assert wait_until(lambda: not any(map(is_alive, family)), 5)
+
+
+def refused(*options: str) -> str:
+    """Return the sentence with which the command refuses these options."""
+    command = [*STACK_COMMAND, *options]
+    return sentence(
+        subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, text=True, timeout=30)
+    )
+
+
+def test_what_cannot_be_is_one_sentence():
+    """A port in use, a number that is none, a server that is not known."""
+    with ExitStack() as sockets:
+        taken = sockets.enter_context(socket.create_server((HOST, 0))).getsockname()[1]
+        assert re.fullmatch(
+            rf"Port {taken} is already in use: choose another, for example: make stack PORT=\d+",
+            refused(f"--port={taken}"),
+        )
+    assert refused("--port=http").startswith("PORT must be a number")
+    assert refused("--workers=0") == "WORKERS must be a number from 1 to 32, not '0'."
+    assert refused("--shards=x") == "SHARDS must be a number from 1 to 8, not 'x'."
+    assert refused("--server=gunicorn") == "SERVER must be uvicorn or daphne, not 'gunicorn'."
+
+
+def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
+    """Then those of the wheels; PostgreSQL only in a version that Django works with."""
+    machine = tmp_path / "bin"
+    machine.mkdir()
+    for name in ("valkey-server", "nginx", "initdb"):
+        (machine / name).write_text("#!/bin/sh\n")
+    (machine / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 9.6'\n")
+    for file in machine.iterdir():
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{machine}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    found = find_programs(Path(sys.executable))
+    assert found["redis"] == machine / "valkey-server"
+    assert found["nginx"] == machine / "nginx"
+    assert found["postgres"] != machine / "postgres"
+    (machine / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 17.2'\n")
+    assert find_programs(Path(sys.executable))["postgres"] == machine / "postgres"
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    """With the command that installs it."""
+    monkeypatch.setattr(stack_module, "on_path", lambda *names: [])
+    with pytest.raises(UserError, match=r"There is no redis here.*sudo apt install redis-server"):
+        find_programs(tmp_path / "bin" / "python")
+
+
+def test_a_program_that_fails_is_told_with_its_words(tmp_path):
+    """Not a time-out: the end of its log, at once."""
+    command = [sys.executable, "-c", "raise SystemExit('no room on the disk')"]
+    part = Part("redis1", command, free_port(), tmp_path, tmp_path / "log")
+    with pytest.raises(UserError, match=r"redis1 ended \(exit code 1\)[\s\S]*no room on the disk"):
+        part.start()
+
+
+def test_the_stacks_nginx_is_the_operators(tmp_path):
+    """Only what is marked YOURS differs."""
+    made = fit_nginx(NGINX, 8080, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], tmp_path)
+    before, after = set(NGINX.splitlines()), set(made.splitlines())
+    assert sorted(line.split()[0] for line in before - after) == [
+        *("access_log", "alias", "listen", "server", "server", "server_name")
+    ]
+    assert sorted(line.split()[0] for line in after - before) == [
+        *("access_log", "alias", "listen", "server", "server", "server")
+    ]
+    with pytest.raises(ValueError, match="listen 80"):
+        fit_nginx(NGINX.replace("listen 80;", "listen 81;"), 8080, [], tmp_path)
