@@ -29,14 +29,17 @@ def layer(fanout, monkeypatch):
     """Return a channel layer that takes its time, and counts what it is asked."""
     layer = get_channel_layer()
     layer.asked = []
-    for name in ["group_add", "group_discard"]:
 
-        async def slowly(group, channel, name=name, really=getattr(layer, name)):
+    def slow(method):
+        async def slowly(group, channel):
             await asyncio.sleep(random.uniform(0, 0.002))
-            layer.asked.append(name)
-            await really(group, channel)
+            layer.asked.append(method.__name__)
+            await method(group, channel)
 
-        monkeypatch.setattr(layer, name, slowly)
+        return slowly
+
+    monkeypatch.setattr(layer, "group_add", slow(layer.group_add))
+    monkeypatch.setattr(layer, "group_discard", slow(layer.group_discard))
     return layer
 
 
