@@ -1,5 +1,7 @@
 """When a user may no longer speak: their sockets close, in every tab and on every device."""
 
+import logging
+
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
@@ -8,13 +10,19 @@ from django.db import transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+logger = logging.getLogger(__name__)
+
 EVERYBODY = "everybody"  # the group of all processes that have sockets
 
 
 def close_sockets(user):
     """Tell all processes to close a user's sockets. Not for async code."""
     event = {"type": "signed.out", "user": user.pk}
-    async_to_sync(get_channel_layer().group_send)(EVERYBODY, event)
+    try:
+        async_to_sync(get_channel_layer().group_send)(EVERYBODY, event)
+    except Exception:
+        # The session has ended, and the user should see that, whatever Redis does.
+        logger.exception("the sockets of %s stay open", user)
 
 
 @receiver(user_logged_out)

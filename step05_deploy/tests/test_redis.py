@@ -94,6 +94,25 @@ async def test_a_token_works_once_on_all_processes_together(connect, workers, se
     assert (await hear(first))["message"] == "I am in"
 
 
+async def test_without_redis_the_conversation_goes_on(connect, redis, workers, session):
+    """What one process stores, the other finds in the database; people join, and sign out."""
+    one, two = [await connect(server=worker) for worker in workers]
+    redis.stop()
+    try:
+        three = await connect(socket_path("another room"), server=workers[0])
+        for here, there in [(one, two), (two, one)]:
+            await say(here, "still here?")
+            assert (await hear(here))["message"] == "still here?"
+            assert (await hear(there))["message"] == "still here?"
+        await say(three, "and here?")
+        assert (await hear(three))["message"] == "and here?"
+        with Visitor(workers[1].url) as visitor:
+            visitor.cookies["sessionid"] = session
+            assert submit(visitor, "/chat/", to="/accounts/logout/").status_code == 200
+    finally:
+        redis.start()
+
+
 def test_without_redis_a_worker_is_alive_and_not_ready(redis, workers):
     """It says which part is missing, and is ready again when that is back."""
 
