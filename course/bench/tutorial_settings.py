@@ -1,0 +1,17 @@
+"""Step 5's settings, with the channel layer of the tutorials."""
+
+from config.settings import *  # noqa: F403
+from config.settings import REDIS_URLS
+
+ASGI_APPLICATION = "course.bench.tutorial_asgi.application"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            # With redis-py's own time limit, a quiet socket would be closed after five seconds.
+            "hosts": [{"address": url, "socket_timeout": None} for url in REDIS_URLS],
+            # The default, 100 messages for the whole process, would lose most of them.
+            "capacity": 1_000_000,
+        },
+    }
+}
