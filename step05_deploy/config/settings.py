@@ -15,7 +15,7 @@ taken to be served by https, unless all trusted origins begin with http:// (to t
 
 from pathlib import Path
 
-from environs import Env, EnvError
+from environs import Env, EnvError, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,8 +27,8 @@ try:
     CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
     DATABASES = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
     REDIS_URLS = env.list("REDIS_URL", [])
-    CHAT_MESSAGE_RATE = env.float("CHAT_MESSAGE_RATE", 10)
-    CHAT_MESSAGE_BURST = env.int("CHAT_MESSAGE_BURST", 20)
+    CHAT_MESSAGE_RATE = env.float("CHAT_MESSAGE_RATE", 10, validate=validate.Range(min=0.1))
+    CHAT_MESSAGE_BURST = env.int("CHAT_MESSAGE_BURST", 20, validate=validate.Range(min=1))
 except EnvError as error:
     # One sentence instead of a traceback, whoever reads the settings: a server or manage.py.
     raise SystemExit(f"Cannot start: {error}") from None

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from .server import STEP
 
+SECRET = "only the operator knows this, and it is long: 4Qz8 w0Lm"
 PRODUCTION = {
     "DJANGO_DEBUG": "off",
-    "DJANGO_SECRET_KEY": "only the operator knows this",
+    "DJANGO_SECRET_KEY": SECRET,
     "DJANGO_ALLOWED_HOSTS": "chat.example,www.chat.example",
 }
 
@@ -56,17 +60,21 @@ def test_each_variable_is_read():
         "DJANGO_CSRF_TRUSTED_ORIGINS": "https://chat.example",
         "DATABASE_URL": "postgres://chat:secret@db.example:5433/messages",
         "REDIS_URL": "redis://one:6379,redis://two:6379",
+        "CHAT_MESSAGE_RATE": "2.5",
+        "CHAT_MESSAGE_BURST": "7",
     }
-    secret, debug, hosts, origins, database, layers = read_settings(
+    secret, debug, hosts, origins, database, layers, rate, burst = read_settings(
         "SECRET_KEY",
         "DEBUG",
         "ALLOWED_HOSTS",
         "CSRF_TRUSTED_ORIGINS",
         "DATABASES['default']",
         "CHANNEL_LAYERS",
+        "CHAT_MESSAGE_RATE",
+        "CHAT_MESSAGE_BURST",
         **environment,
     )
-    assert secret == "only the operator knows this"
+    assert secret == SECRET
     assert debug is False
     assert hosts == ["chat.example", "www.chat.example"]
     assert origins == ["https://chat.example"]
@@ -76,6 +84,7 @@ def test_each_variable_is_read():
     assert database["NAME"] == "messages"
     hosts = [host["address"] for host in layers["default"]["CONFIG"]["hosts"]]
     assert hosts == ["redis://one:6379", "redis://two:6379"]
+    assert (rate, burst) == (2.5, 7)
 
 
 @pytest.mark.parametrize("command", [["manage.py", "check"], ["-c", "import config.asgi"]])
@@ -87,6 +96,8 @@ def test_each_variable_is_read():
         ({"DJANGO_DEBUG": "off"}, "DJANGO_SECRET_KEY"),
         ({"DJANGO_DEBUG": "perhaps"}, "DJANGO_DEBUG"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+        ({"CHAT_MESSAGE_RATE": "0"}, "CHAT_MESSAGE_RATE"),
+        ({"CHAT_MESSAGE_BURST": "many"}, "CHAT_MESSAGE_BURST"),
     ],
 )
 def test_what_is_missing_or_wrong_stops_the_start(command, environment, name):
@@ -96,3 +107,101 @@ def test_what_is_missing_or_wrong_stops_the_start(command, environment, name):
     assert finished.stderr.startswith("Cannot start: ")
     assert finished.stderr.count("\n") == 1
     assert name in finished.stderr
+
+
+def test_production_passes_the_checks_for_deployment():
+    """Django's own list, warnings included, has nothing to say."""
+    finished = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert finished.returncode == 0, finished.stderr
+    assert "no issues" in finished.stdout
+
+
+SECURE = ["SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "secure"),
+    [
+        ({}, False),
+        (PRODUCTION, True),
+        ({**PRODUCTION, "DJANGO_CSRF_TRUSTED_ORIGINS": "https://chat.example"}, True),
+        ({**PRODUCTION, "DJANGO_CSRF_TRUSTED_ORIGINS": "http://a,https://b"}, True),
+        ({**PRODUCTION, "DJANGO_CSRF_TRUSTED_ORIGINS": "http://127.0.0.1:8080"}, False),
+    ],
+)
+def test_cookies_need_https_in_production(environment, secure):
+    """Unless the operator names an origin without it, and no other."""
+    code = "import django; django.setup(); from django.conf import settings as s;"
+    code += f"print(*[getattr(s, name) for name in {SECURE}])"
+    finished = run("-c", code, **environment, DJANGO_SETTINGS_MODULE="config.settings")
+    assert finished.stdout.split() == [str(secure)] * 3, finished.stderr
+
+
+def test_production_logs_errors_with_time_and_level():
+    """A view that fails leaves a line; a socket's address, with its token, leaves none."""
+    code = """
+import logging, uvicorn
+uvicorn.Config("config.asgi:application").load()
+logging.getLogger("django.request").error("a view failed")
+logging.getLogger("chat.store").info("a message is stored")
+logging.getLogger("uvicorn.error").info("WebSocket /ws/chat/lobby/?token=secret [accepted]")
+logging.getLogger("uvicorn.access").info("GET /chat/lobby/?token=secret")
+"""
+    finished = run("-c", code, **PRODUCTION)
+    time, level = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", "(ERROR|INFO)"
+    lines = [
+        line for line in finished.stderr.splitlines() if re.match(f"{time} {level} [a-z.]+: ", line)
+    ]
+    assert [line.split(": ", 1)[1] for line in lines] == ["a view failed", "a message is stored"]
+    assert "token" not in finished.stdout + finished.stderr
+
+
+def test_postgresql_connections_are_pooled_and_checked():
+    """What the query string of the address asks for is kept."""
+    url = "postgres://chat:secret@db.example/messages?sslmode=require"
+    age, checks, options = read_settings(
+        *(f"DATABASES['default'][{name!r}]" for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS")),
+        "DATABASES['default']['OPTIONS']",
+        DATABASE_URL=url,
+    )
+    assert age == 0
+    assert checks is True
+    assert options["sslmode"] == "require"
+    assert options["pool"]["max_size"] * 4 < 100
+    assert options["pool"]["timeout"] < 2
+
+
+def test_sqlite_lets_readers_and_a_writer_work_side_by_side(tmp_path):
+    """With a write-ahead log, and a lock from the beginning of each transaction."""
+    code = """
+import django; django.setup()
+from django.db import connection, transaction
+with connection.cursor() as cursor:
+    for name in ("journal_mode", "synchronous"):
+        print(cursor.execute(f"PRAGMA {name}").fetchone()[0])
+with transaction.atomic():
+    import sqlite3
+    try:
+        sqlite3.connect(connection.settings_dict["NAME"], timeout=0).execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        print(error)
+"""
+    file = tmp_path / "db.sqlite3"
+    variables = {"DATABASE_URL": f"sqlite:///{file}", "DJANGO_SETTINGS_MODULE": "config.settings"}
+    finished = run("-c", code, **variables)
+    assert finished.stdout.split("\n")[:3] == ["wal", "1", "database is locked"], finished.stderr
+
+
+def test_a_frozen_redis_is_an_error_after_two_seconds():
+    """Somebody accepts the connection, and never answers."""
+    code = """
+import django; django.setup()
+from django.core.cache import cache
+cache.get("x")
+"""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        finished = run("-c", code, REDIS_URL=url, DJANGO_SETTINGS_MODULE="config.settings")
+    assert "TimeoutError" in finished.stderr
+    assert 2 < time.monotonic() - began < 8
