@@ -8,9 +8,9 @@ from queue import Queue
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
+from course.browser import pages
 from course.browser.pages import (
     expect_closed,
-    expect_lines,
     expect_open,
     lines,
     message_input,
@@ -56,6 +56,12 @@ def say_numbers(site: Site, room: str, username: str, count: int) -> None:
     """Store messages: the numbers from 1, said by somebody on another server."""
     code = SAY_NUMBERS.format(room=room, username=username, count=count)
     site.manage("shell", "-v0", "-c", code)
+
+
+def expect_lines(page: Page, *messages: str) -> None:
+    """Wait until the log shows these messages, in this order, and see that it shows no other."""
+    pages.expect_lines(page, *messages)
+    expect(lines(page)).to_have_count(len(messages))
 
 
 def expect_reconnecting(page: Page) -> None:
@@ -410,6 +416,10 @@ def test_a_frozen_server_is_left(script: Script):
     script.sockets[0].send(json.dumps({"error": "Hello from the dead."}))
     script.message(1, "anybody there?", sent["client_id"], "ann")
     expect_lines(page, "anybody there?")
+    # There is an answer, so the silence after it is nothing to worry about.
+    page.clock.run_for(60_000)
+    expect_open(page)
+    assert len(script.sockets) == 2
 
 
 @steps(first=5)
@@ -449,3 +459,28 @@ def test_the_wait_is_counted_down(script: Script):
     expect(status(page)).to_have_text("Reconnecting in 2 s")
     page.clock.run_for(1_000)
     expect(status(page)).to_have_text("Reconnecting in 1 s")
+
+
+@steps(first=5)
+def test_waits_are_short_again_after_a_good_connection(script: Script):
+    """One that brought a message, or lasted five seconds; one that only opened was in vain."""
+    page = script.page
+    page.clock.install()
+    page.evaluate("Math.random = () => 1")
+
+    def lose(seconds: int) -> None:
+        """Close the socket, see how long the page means to wait, and let it connect again."""
+        number = len(script.sockets) + 1
+        script.close(RESTARTING)
+        expect(status(page)).to_have_text(f"Reconnecting in {seconds} s")
+        page.clock.run_for(1_000 * seconds + 100)
+        script.accept(number)
+
+    for seconds in (1, 1, 2, 4):
+        lose(seconds)
+    script.message(1, "hello")
+    for seconds in (1, 1, 2):
+        lose(seconds)
+    page.clock.run_for(5_100)
+    for seconds in (1, 1, 2):
+        lose(seconds)
