@@ -25,7 +25,7 @@ from pathlib import Path
 from course import environment
 from course.manifest import TEST_FILE, Entry, Tree, load, read_tree
 from course.processes import clean_environment, start_job, stop
-from course.results import PYTEST_OPTIONS, REMEMBERED, Test, read_junit, write_junit
+from course.results import NO_HYPOTHESIS, PYTEST_OPTIONS, REMEMBERED, Test, read_junit, write_junit
 from course.steps import ROOT, Step, all_steps, copy_files, find_step, step_files
 from course.terminal import LiveLine, UserError, colour, say
 
@@ -185,7 +185,7 @@ def start(pair: Pair, python: Path, folder: Path) -> Red:
     junit.unlink(missing_ok=True)
     # Verbose, so that the last line names the test that hangs; the time is the test's own,
     # without the server that its fixtures start.
-    options = [*PYTEST_OPTIONS, "-vv", "--continue-on-collection-errors"]
+    options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "-vv", "--continue-on-collection-errors"]
     options += ["-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
     command = [str(python), "-m", "pytest", *options, *pair.new]
     return Red(pair, folder, start_job(command, log, folder, env), time.monotonic())

@@ -11,6 +11,8 @@ from course.terminal import colour
 
 # The older JUnit family names the file of each test, which makes ids that pytest accepts.
 PYTEST_OPTIONS = ("-q", "-o", "junit_family=xunit1")
+# Half a second for each start of pytest, where no test asks for it.
+NO_HYPOTHESIS = ("-p", "no:hypothesispytest")
 WIDTH = 80
 SLOWEST = 10
 MESSAGE_LINES = 4
@@ -152,8 +154,11 @@ def row(name: str, passed: object, failed: object, skipped: object, seconds: obj
     return f"{name:<30}{passed:>9}{failed:>9}{skipped:>9}{seconds:>11}"
 
 
-def report(parts: list[Part], seconds: float) -> str:
-    """Return the table, the skips, the failures, the slowest tests and the closing line."""
+def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
+    """Return the table, the skips, the failures, the slowest tests and the closing line.
+
+    Before that stands what the time is `made_of`.
+    """
     lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
     for part in parts:
         passed, failed, skipped = map(part.count, ("passed", "failed", "skipped"))
@@ -172,6 +177,7 @@ def report(parts: list[Part], seconds: float) -> str:
             lines += ["", f"{text}, with the same files. CI runs all."]
     lines += listing("Failed", "failed", parts)
     lines += slowest(parts)
+    lines += ["", *paragraph(made_of, "")] if made_of else []
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
     lines += ["", colour(closing, "red" if failed else "green")]
     return "\n".join(lines)

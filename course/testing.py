@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,15 @@ from pathlib import Path
 
 from course import environment
 from course.processes import clean_environment, start_job, stop
-from course.results import PYTEST_OPTIONS, Part, Test, read_junit, report, without_skips
+from course.results import (
+    NO_HYPOTHESIS,
+    PYTEST_OPTIONS,
+    Part,
+    Test,
+    read_junit,
+    report,
+    without_skips,
+)
 from course.steps import ROOT, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
@@ -78,6 +87,7 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     for name, folder in (("course", "course/tests"), ("browser", "course/browser")):
         if (root / folder).is_dir():
             made = job(name, [str(python), "-m", "pytest", folder, *PYTEST_OPTIONS])
+            made.command += NO_HYPOTHESIS
             made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
             jobs.append(made)
     return jobs
@@ -178,11 +188,20 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> l
     return [parts[job.name] for job in jobs]
 
 
+def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
+    """Return the line that says where the time went; `processor` in seconds of its work."""
+    made = r"(?m)^\$ .* -m venv "
+    cold = [job.name for job in jobs if re.search(made, job.log.read_text("utf-8", "replace"))]
+    cores = os.cpu_count() or 1
+    warm = f"Environments made for {', '.join(cold)}." if cold else "All environments were there."
+    return f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors. {warm}"
+
+
 def run_all_tests(root: Path = ROOT) -> int:
     """Run every test of the course; return 0 when all passed (with CI=true: none skipped)."""
     if not all_steps(root):
         raise UserError("There are no steps here to test.")
-    started = time.monotonic()
+    started, before = time.monotonic(), os.times()
     python = environment.ensure_everything(root)
     jobs = collect_jobs(python, root)
     times_file = root / ".course" / "times.json"
@@ -198,5 +217,8 @@ def run_all_tests(root: Path = ROOT) -> int:
             say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
             say(job.log.read_text("utf-8", errors="replace").rstrip())
     say()
-    say(report(parts, time.monotonic() - started))
+    seconds, after = time.monotonic() - started, os.times()
+    processor = after.children_user + after.children_system
+    processor -= before.children_user + before.children_system
+    say(report(parts, seconds, made_of(jobs, processor, seconds)))
     return 1 if any(part.count("failed") for part in parts) else 0

@@ -172,6 +172,8 @@ def test_test_all_ends_with_the_table(tested):
     assert lines[-1] == "4 passed, 0 failed"
     assert any(line.split()[:4] == ["step02_groups", "2", "0", "0"] for line in lines)
     assert tested.log.startswith("$ ")
+    # Step 2 has had its environment already.
+    assert lines[-3].endswith("processors. Environments made for step01_echo.")
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
@@ -189,6 +191,7 @@ def test_a_skip_counts_as_ci_says(ready, ci, code):
     closing = "3 passed, 1 failed" if ci else "3 passed, 0 failed, 1 skipped"
     assert shown.stdout.splitlines()[-1] == closing
     assert "why" in shown.stdout
+    assert "All environments were there." in shown.stdout
     assert ("with CI=true a skip is a failure" in shown.stdout) is bool(ci)
     assert ("===== step02_groups: " in shown.stdout) is bool(ci)
 
