@@ -474,11 +474,12 @@ def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
 
     `workers` are host:port; `folder` gets the access log and has the static files in `site`.
     """
-    server = re.compile(r"^( *server )127\.0\.0\.1:\d+( .*;\n)", re.MULTILINE)
+    server = re.compile(r"^ *server (127\.0\.0\.1:\d+) .*;\n", re.MULTILINE)
     first = server.search(text)
     if not first:
         raise ValueError("deploy/nginx.conf names no worker")
-    lines = "".join(f"{first[1]}{worker}{first[2]}" for worker in workers)
+    of_the_first = [found[0] for found in server.finditer(text) if found[1] == first[1]]
+    lines = "".join(line.replace(first[1], other) for line in of_the_first for other in workers)
     text = text[: first.start()] + lines + server.sub("", text[first.start() :])
     for old, new in {
         "    listen 80;\n    server_name chat.example;\n": f"    listen {HOST}:{port};\n",

@@ -74,7 +74,8 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
     """After the `sed` of the Dockerfile; workers and port are those of compose.yaml."""
     sed = re.search(r"^RUN (sed -e .*) /tmp/nginx\.conf >", joined(DOCKERFILE), re.MULTILINE)
     made = run(*shlex.split(sed[1]), DEPLOY / "nginx.conf")
-    servers = re.findall(r"^ *server (\w+):(\d+) ", made, re.MULTILINE)
+    servers = re.findall(r"^ *server (\w+):(\d+) max_fails=1 ", made, re.MULTILINE)
+    assert re.findall(r"^ *server (\w+):(\d+) .* backup;", made, re.MULTILINE) == servers
     workers = [name for name in COMPOSE["services"] if name.startswith("worker")]
     port = re.search(r'"--port", "(\d+)"', DOCKERFILE)[1]
     assert servers == [(worker, port) for worker in workers]
@@ -228,7 +229,8 @@ def test_workers_are_started_the_same_way_everywhere():
 def test_the_ports_of_the_units_are_those_of_nginx():
     """`systemctl enable --now chat@8001 chat@8002`."""
     enabled = re.search(r"systemctl enable --now (.*)", UNIT)[1].split()
-    workers = re.findall(r"^ *server 127\.0\.0\.1:(\d+) ", NGINX, re.MULTILINE)
+    workers = re.findall(r"^ *server 127\.0\.0\.1:(\d+) max_fails=1 ", NGINX, re.MULTILINE)
+    assert re.findall(r"^ *server .*:(\d+) .* backup;", NGINX, re.MULTILINE) == workers
     assert enabled == [f"chat@{port}" for port in workers]
     root = re.search(r"WorkingDirectory=(.*)", UNIT)[1]
     assert f"alias {root}/staticfiles/;" in NGINX
