@@ -173,7 +173,7 @@ class Conversation:
         if last is not None and seq > last + 1 and self.hole != last:
             self.hole = last
             return False
-        # Not what was shown before. Our own was not, or it would not have been in the outbox.
+        # Not what was shown before. Ours was not, however old, or it would have left the outbox.
         if is_ours or last is None or seq > last:
             show(f"{frame['username']}: {frame['message']}")
         self.last = max(seq, last or 0)

@@ -49,6 +49,13 @@ FREEZE = """
     window.WebSocket = class extends EventTarget { close() {} };
 }
 """
+# How many pixels there are below what the log shows, once the browser has drawn it.
+BELOW = """
+() => new Promise(resolve => requestAnimationFrame(() => setTimeout(() => {
+    const log = document.querySelector("#chat-log");
+    resolve(log.scrollHeight - log.scrollTop - log.clientHeight);
+})))
+"""
 NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
 
 
@@ -142,10 +149,7 @@ def test_ten_thousand_missed_messages(site: Site, room: str, join: Join, expecte
     assert seen[:-1] == list(range(10_000 - MAX_LINES + 2, 10_001))
     say(page, "after")
     expect(lines(page).last).to_contain_text("after")
-    assert page.evaluate(
-        "() => { const log = document.querySelector('#chat-log');"
-        " return log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
-    ), "the end is not in sight"
+    assert page.evaluate(BELOW) < 2, "the end is not in sight"
 
 
 @steps(first=5)
@@ -338,6 +342,19 @@ def test_history_acknowledges_too(script: Script):
 
 
 @steps(first=5)
+def test_an_old_message_of_ours_is_acknowledged(script: Script):
+    """It may be older than the history that we got: its line is done all the same."""
+    page = script.page
+    say(page, "sent long ago")
+    sent = script.hear()
+    script.message(60, "sixty")
+    script.message(3, "sent long ago", sent["client_id"], "ann")
+    script.message(61, "sixty-one")
+    expect_lines(page, "ben sixty", "12:34 ann sent long ago", "ben sixty-one")
+    expect(page.locator(SENDING)).to_have_count(0)
+
+
+@steps(first=5)
 def test_a_message_that_came_too_fast_is_sent_again_later(script: Script):
     """An error with retry_after is no reason to bother the person."""
     say(script.page, "too fast")
@@ -463,7 +480,10 @@ def test_the_wait_is_counted_down(script: Script):
 
 @steps(first=5)
 def test_waits_are_short_again_after_a_good_connection(script: Script):
-    """One that brought a message, or lasted five seconds; one that only opened was in vain."""
+    """One that brought a message, or lasted five seconds; one that only opened was in vain.
+
+    They are also when the network comes back: then the server was not the one in trouble.
+    """
     page = script.page
     page.clock.install()
     page.evaluate("Math.random = () => 1")
@@ -482,5 +502,9 @@ def test_waits_are_short_again_after_a_good_connection(script: Script):
     for seconds in (1, 1, 2):
         lose(seconds)
     page.clock.run_for(5_100)
-    for seconds in (1, 1, 2):
+    for seconds in (1, 1, 2, 4):
         lose(seconds)
+    script.close(RESTARTING)
+    expect(status(page)).to_have_text("Reconnecting in 8 s")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(status(page)).to_have_text("Reconnecting in 1 s")

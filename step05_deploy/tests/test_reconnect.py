@@ -247,6 +247,20 @@ async def test_history_acknowledges_too(script):
         assert await read_lines(client, 3) == [CONNECTED_AGAIN, "ann: first", "ann: and on"]
 
 
+async def test_an_old_message_of_ours_is_acknowledged(script):
+    """It may be older than the history that we got: it is shown all the same, and the next goes."""
+    async with joined(script) as (client, socket):
+        write(client, "sent long ago")
+        write(client, "next")
+        sent = await socket.hear()
+        assert 1 <= len(sent["client_id"]) <= 64
+        await socket.message(60, "sixty")
+        await socket.message(3, "sent long ago", sent["client_id"])
+        await socket.message(61, "sixty-one")
+        assert await read_lines(client, 3) == ["ann: sixty", "ann: sent long ago", "ann: sixty-one"]
+        assert (await socket.hear())["message"] == "next"
+
+
 async def test_a_message_that_came_too_fast_is_sent_again_later(script):
     """An error with retry_after is no reason to bother the person."""
     async with joined(script) as (client, socket):

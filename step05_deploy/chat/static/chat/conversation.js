@@ -4,7 +4,9 @@
 
 const SIGNED_OUT = 4001; // the server's close codes: for strangers …
 const TOO_LARGE = 1009; // … and for a message that it will not take next time either
-const PATIENCE = 10; // seconds without an answer, after which a socket is taken for dead
+// Seconds without an answer, after which a socket is taken for dead. Who only listens cannot tell a
+// dead one from a silent room: browsers have no ping. Servers have, and close what does not answer.
+const PATIENCE = 10;
 const SETTLED = 5; // seconds; a socket that lasts so long has got the history, if there is any
 
 // Seconds to wait before a try: longer each time, so that a server in trouble is left alone; and
@@ -145,7 +147,7 @@ export class Conversation {
       this.reconnect();
       return;
     }
-    // Not what was shown before. Our own was not, or it would not have been in the outbox.
+    // Not what was shown before. Ours was not, however old, or it would have left the outbox.
     if (isOurs || this.last === null || frame.seq > this.last) this.page.showMessage(frame);
     this.last = Math.max(this.last, frame.seq);
     if (isOurs) this.sendOldest();
