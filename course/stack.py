@@ -447,9 +447,9 @@ class Stack:
         def ready() -> bool:
             """It accepts connections while it still recovers; this file says when it is done."""
             state = data / "postmaster.pid"
-            lines = state.read_text().split() if state.exists() else [""]
+            words = state.read_text().split() if state.exists() else []
             # A process that was killed leaves the file behind.
-            return lines[0] == str(self.parts["postgres"].pid) and lines[-1] == "ready"
+            return words[:1] == [str(self.parts["postgres"].pid)] and words[-1] == "ready"
 
         # Its SIGTERM waits until everybody has left.
         end = signal.SIGINT

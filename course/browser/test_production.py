@@ -141,6 +141,11 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
         worker = requests.get(f"{stack.worker_urls[0]}/chat/", allow_redirects=False, timeout=5)
         assert worker.status_code == 301
         assert worker.headers["Location"].startswith("https://")
+        forged = {"X-Forwarded-Proto": "https"}
+        answer = requests.get(
+            f"{stack.url}/chat/", headers=forged, allow_redirects=False, timeout=5
+        )
+        assert answer.status_code == 301
 
         site = stack.folder / "site.conf"
         ssl = f" ssl; ssl_certificate {pem}; ssl_certificate_key {key};"
