@@ -144,7 +144,8 @@ def test_ten_thousand_missed_messages(site: Site, room: str, join: Join, expecte
     expect(page.locator(SENDING)).to_have_count(0, timeout=30_000)
     expect(lines(page).last).to_contain_text("typed while it was down")
     expect(lines(page)).to_have_count(MAX_LINES)
-    assert got == list(range(2, 10_003))
+    # On a busy machine they may need more than one connection.
+    assert list(dict.fromkeys(got)) == list(range(2, 10_003))
     seen = lines(page).evaluate_all(NUMBERS)
     assert seen[:-1] == list(range(10_000 - MAX_LINES + 2, 10_001))
     say(page, "after")

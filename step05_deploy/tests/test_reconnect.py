@@ -361,3 +361,14 @@ def test_waits_grow_and_differ():
         assert 0 <= min(waits) < 0.05 * longest
         assert 0.95 * longest < max(waits) <= longest
         assert 0.45 * longest < sum(waits) / len(waits) < 0.55 * longest
+
+
+def test_waits_are_short_again_after_a_good_connection():
+    """One that brought a message, or lasted five seconds; one that only opened was in vain."""
+    conversation = vars(client_module)["Conversation"]()
+    conversation.tries = 7
+    conversation.receive({"message": "hi", "seq": 1, "username": "ann"})
+    assert conversation.tries == 0
+    conversation.tries = 7
+    conversation.settle()
+    assert conversation.tries == 0
