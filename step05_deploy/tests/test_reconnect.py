@@ -327,8 +327,9 @@ async def test_without_a_token_the_client_tries_again(script):
         script.status = 503
         await socket.close(1012)
         assert await read_line(client) == RECONNECTING
-        while script.asked < 3:
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(SECONDS):
+            while script.asked < 3:
+                await asyncio.sleep(0.02)
         script.status = 200
         socket = await script.accept()
         assert await read_line(client) == CONNECTED_AGAIN
