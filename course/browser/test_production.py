@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,6 +148,12 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
             f"{stack.url}/chat/", headers=forged, allow_redirects=False, timeout=5
         )
         assert answer.status_code == 301
+
+        # The container's health check asks without https, and is not sent away.
+        check = stack.site / "deploy" / "healthcheck.py"
+        check.write_text(check.read_text().replace(":8000", f":{stack.ports['worker1']}"))
+        asked = subprocess.run([sys.executable, check], env=stack.environment, capture_output=True)
+        assert asked.returncode == 0, asked.stderr
 
         site = stack.folder / "site.conf"
         ssl = f" ssl; ssl_certificate {pem}; ssl_certificate_key {key};"

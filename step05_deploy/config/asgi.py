@@ -2,7 +2,6 @@
 
 import os
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
@@ -14,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # which has loaded the apps already, hides the mistake.
 django_application = get_asgi_application()
 
-from chat.middleware import TokenMiddleware  # noqa: E402
+from chat.middleware import SessionMiddleware, TokenMiddleware  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
@@ -27,7 +26,7 @@ application = ProtocolTypeRouter(
             sockets,
             # Any page on the web may open a socket to this server, with the visitor's cookies.
             # The validator refuses the pages that are not ours, by their Origin header.
-            without_token=AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+            without_token=AllowedHostsOriginValidator(SessionMiddleware(sockets)),
         ),
     }
 )

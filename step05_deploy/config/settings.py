@@ -104,7 +104,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         },
         **DATABASES["default"].get("OPTIONS", {}),  # from the query string of DATABASE_URL
     }
-else:
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # Who reads does not wait for who writes, and a commit does not wait for the disk.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
