@@ -2,6 +2,7 @@
 
 import logging
 
+from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
@@ -46,6 +47,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
             for subscription in [self.room, self.process]:
                 if subscription:
                     await subscription.leave(self.outbox)
+
+    async def dispatch(self, message):
+        """Call the method for an event of the server's.
+
+        Channels passes through the thread that everybody shares first, to close old connections
+        to the database. ``in_a_thread`` does that where they are used.
+        """
+        await getattr(self, get_handler_name(message))(message)
 
     async def connect(self):
         """Welcome the client, and show it what was said before; from then on it is in the room."""

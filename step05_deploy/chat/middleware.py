@@ -1,8 +1,13 @@
 """Who opens a socket: the user of a token, or of a session."""
 
+from importlib import import_module
+from types import SimpleNamespace
+
 from channels.middleware import BaseMiddleware
+from django.conf import settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
-from django.http import QueryDict
+from django.http import QueryDict, parse_cookie
 
 from .threads import in_a_thread
 from .tokens import redeem_token
@@ -28,3 +33,23 @@ class TokenMiddleware(BaseMiddleware):
         user = await in_a_thread(redeem_token)(query["token"])
         scope = {**scope, "user": user or AnonymousUser()}
         return await super().__call__(scope, receive, send)
+
+
+class SessionMiddleware(BaseMiddleware):
+    """Put the session of the cookie, and its user, into the scope.
+
+    Channels' ``AuthMiddlewareStack`` does the same, in the one thread that everybody shares and in
+    three visits to it, and stands in the way of every frame that is sent, in case it was a page.
+    """
+
+    async def __call__(self, scope, receive, send):
+        """Handle one connection."""
+        cookies = parse_cookie(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
+        session, user = await in_a_thread(read_session)(cookies.get(settings.SESSION_COOKIE_NAME))
+        return await super().__call__({**scope, "session": session, "user": user}, receive, send)
+
+
+def read_session(key):
+    """Return the session with that key, which may be None, and its user, who may be a stranger."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    return session, get_user(SimpleNamespace(session=session))

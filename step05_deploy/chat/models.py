@@ -63,15 +63,21 @@ class Message(models.Model):
             super().save(*args, **kwargs)
 
     def as_frame(self):
-        """Return the message as clients get it: text, numbers and strings only.
+        """Return the message as clients get it."""
+        username = self.user.get_username() if self.user else None
+        return as_frame(self.text, self.id, self.seq, self.sent_at, username, self.client_id)
 
-        JSON knows no datetime, and neither does a channel layer that leaves the process.
-        """
-        return {
-            "message": self.text,
-            "id": self.id,
-            "seq": self.seq,
-            "sent_at": self.sent_at.isoformat(),
-            "username": self.user.get_username() if self.user else "(unknown)",
-            "client_id": self.client_id,
-        }
+
+def as_frame(text, message_id, seq, sent_at, username, client_id):
+    """Return a message as clients get it: text, numbers and strings only.
+
+    JSON knows no datetime, and neither does a channel layer that leaves the process.
+    """
+    return {
+        "message": text,
+        "id": message_id,
+        "seq": seq,
+        "sent_at": sent_at.isoformat(),
+        "username": username or "(unknown)",
+        "client_id": client_id,
+    }
