@@ -1,0 +1,381 @@
+"""Clients that talk to a stack whatever happens to it, and keep a log of all that they hear."""
+
+import asyncio
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from playwright.sync_api import Page
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+PATIENCE = 10.0  # seconds without an answer, after which a socket is taken for dead
+WINDOW = 5  # messages that may wait for their acknowledgement at a time
+GAVE_UP = 0  # among close codes: the client itself ended a socket that did not answer
+
+
+def reconnect_wait(tries: int) -> float:
+    """Return the seconds to wait before another try, after so many in vain."""
+    return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
+
+
+@dataclass
+class Waiting:
+    """A message that is not acknowledged: when it was first said, and when to send it (again)."""
+
+    text: str
+    said: float = field(default_factory=time.monotonic)
+    due: float = 0.0
+    asked: bool = False  # sent on this socket, and no answer so far
+
+
+class Client:
+    """A client that keeps the contract of the sockets: asks for what it missed, sends again.
+
+    While `talking`, it says something every `pace` seconds. `log` has each message once, in the
+    order in which it came; `complaints` has whatever the server did that it must not do.
+    """
+
+    def __init__(self, name: str, url: str, headers: Mapping[str, str], pace: float = 0.2) -> None:
+        self.name = name
+        self.url = url
+        self.headers = headers
+        self.pace = pace
+        self.padding = ""
+        self.window = WINDOW
+        self.talking = False
+        self.buffer: int | None = 16  # frames that are read ahead
+        self.listening = asyncio.Event()
+        self.listening.set()
+        self.socket: ClientConnection | None = None
+        self.connections = 0
+        self.tries = 0
+        self.log: list[dict[str, object]] = []
+        self.times: list[float] = []
+        self.written: dict[str, str] = {}
+        self.waiting: dict[str, Waiting] = {}
+        self.round_trips: list[tuple[float, float]] = []  # when said, and seconds
+        self.codes: list[int] = []
+        self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
+        self.again: set[str] = set()
+        self.complaints: list[str] = []
+
+    @property
+    def texts(self) -> list[object]:
+        """What was said, in the order in which it came."""
+        return [frame["message"] for frame in self.log]
+
+    @property
+    def unsent(self) -> int:
+        """How many messages are not acknowledged."""
+        return len(self.waiting)
+
+    async def live(self) -> None:
+        """Stay in the room until cancelled, through as many sockets as it takes."""
+        while True:
+            try:
+                async with connect(
+                    f"{self.url}?after={len(self.log)}",
+                    additional_headers=self.headers,
+                    compression=None,
+                    max_queue=self.buffer,
+                    open_timeout=PATIENCE,
+                    ping_interval=None,  # as in a browser
+                    close_timeout=1,
+                ) as socket:
+                    self.socket = socket
+                    self.connections += 1
+                    await self.talk(socket)
+            except (OSError, InvalidHandshake, InvalidMessage, TimeoutError):
+                pass
+            finally:
+                self.socket = None
+            await asyncio.sleep(reconnect_wait(self.tries))
+            self.tries += 1
+
+    async def talk(self, socket: ClientConnection) -> None:
+        """Hear and speak through one socket until it is closed."""
+        mark = len(self.codes)
+        for message in self.waiting.values():
+            message.due, message.asked = 0.0, False
+        speaking = asyncio.create_task(self.speak(socket))
+        try:
+            with suppress(ConnectionClosed):
+                while True:
+                    await self.listening.wait()
+                    self.receive(socket, json.loads(await socket.recv()))
+        finally:
+            speaking.cancel()
+        if len(self.codes) == mark:
+            self.codes.append(socket.close_code or 1006)
+
+    async def speak(self, socket: ClientConnection) -> None:
+        """Send what is due, again and again; give the socket up if there is no answer."""
+        with suppress(ConnectionClosed):
+            while True:
+                if self.talking and len(self.waiting) < self.window:
+                    client_id = str(uuid4())
+                    text = f"{self.name} {len(self.written)}{self.padding}"
+                    self.written[client_id] = text
+                    self.waiting[client_id] = Waiting(text)
+                for client_id, message in [*self.waiting.items()]:
+                    now = time.monotonic()
+                    if now < message.due:
+                        continue
+                    if message.asked:
+                        self.give_up(socket)
+                        return
+                    message.asked, message.due = True, now + PATIENCE
+                    if now - message.said > self.pace:
+                        self.again.add(client_id)
+                    await socket.send(json.dumps({"message": message.text, "client_id": client_id}))
+                await asyncio.sleep(self.pace)
+
+    def give_up(self, socket: ClientConnection) -> None:
+        """End a socket without a word: who is at the other end does not answer anyway."""
+        self.codes.append(GAVE_UP)
+        socket.transport.abort()
+
+    def receive(self, socket: ClientConnection, frame: dict[str, object]) -> None:
+        """Note what the server says, and check that it comes once and in order."""
+        self.tries = 0
+        client_id = str(frame.get("client_id"))
+        if "error" in frame:
+            message = self.waiting.get(client_id)
+            retry_after = frame.get("retry_after")
+            if message and isinstance(retry_after, (int, float)):
+                self.repeats.append(frame)
+                message.due, message.asked = time.monotonic() + retry_after, False
+            else:
+                self.complaints.append(str(frame))
+            return
+        if message := self.waiting.pop(client_id, None):
+            self.round_trips.append((message.said, time.monotonic() - message.said))
+        last, seq = len(self.log), frame["seq"]
+        assert isinstance(seq, int)
+        if seq == last + 1:
+            self.log.append(frame)
+            self.times.append(time.monotonic())
+        elif seq > last:
+            self.complaints.append(f"{seq} came after {last}")
+            self.give_up(socket)
+        elif client_id not in self.again:
+            self.complaints.append(f"{seq} came again after {last}")
+
+
+class Terminal:
+    """client.py in a process of its own: somebody types a line every `pace` seconds."""
+
+    def __init__(self, name: str, password: str, file: Path, server: str, room: str) -> None:
+        self.name = name
+        self.password = password
+        self.command = [sys.executable, str(file), name, "--server", server, "--room", room]
+        self.pace = 0.25
+        self.talking = False
+        self.lines: list[str] = []
+        self.written: dict[str, str] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said, in the order in which it was shown."""
+        found = [re.fullmatch(r"(ann|ben|cat): (.*)", line) for line in self.lines]
+        return [match[2] for match in found if match]
+
+    @property
+    def unsent(self) -> int:
+        """How many lines it has not shown as stored."""
+        return len(set(self.written.values()) - set(self.texts))
+
+    @property
+    def complaints(self) -> list[str]:
+        """What else it has shown, other than that it lost the connection for a while."""
+        usual = ("Connected. ", "(reconnecting", "(connected again", "ann: ", "ben: ", "cat: ")
+        return [line for line in self.lines if not line.startswith(usual)]
+
+    async def live(self) -> None:
+        """Run the program until cancelled."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(f"{self.password}\n".encode())
+            typing = asyncio.create_task(self.type_into(process.stdin))
+            async for line in process.stdout:
+                self.lines.append(line.decode().rstrip("\n"))
+            typing.cancel()
+            self.lines.append(f"The program ended with exit code {await process.wait()}")
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def type_into(self, keyboard: asyncio.StreamWriter) -> None:
+        """Type a line, again and again."""
+        while True:
+            await asyncio.sleep(self.pace)
+            if self.talking:
+                text = f"{self.name} {len(self.written)}"
+                self.written[text] = text
+                keyboard.write(f"{text}\n".encode())
+
+
+# Remember with which codes sockets are closed.
+NOTE_CODES = """
+window.codes = [];
+const Real = WebSocket;
+window.WebSocket = class extends Real {
+    constructor(...args) {
+        super(...args);
+        this.addEventListener("close", event => window.codes.push(event.code));
+    }
+};
+"""
+TALK = """
+([name, pause]) => {
+    const input = document.querySelector("#chat-message-input");
+    window.written = 0;
+    window.talking = setInterval(() => {
+        input.value = `${name} ${window.written++}`;
+        input.form.requestSubmit();
+    }, pause);
+}
+"""
+READ = """
+() => {
+    const lines = [...document.querySelectorAll("#chat-log p")];
+    const those = name => lines.filter(line => line.className === name);
+    return {
+        texts: those("message").map(line => line.lastChild.textContent),
+        sending: those("sending").length,
+        errors: those("error").map(line => line.textContent),
+    };
+}
+"""
+
+
+class Window:
+    """The page in a browser: somebody who has signed in writes a line every `pace` seconds."""
+
+    MOST_LINES = 1000  # the page drops those before
+
+    def __init__(self, name: str, page: Page) -> None:
+        self.name = name
+        self.page = page
+        self.pace = 0.25
+        self.count = 0
+        self.seen: dict[str, list[str]] = {"texts": [], "errors": []}
+        self.sending = 0
+
+    def enter(self, url: str) -> None:
+        """Open the room, and wait until it is connected."""
+        self.page.goto(url)
+        self.page.wait_for_selector("#connection-status[data-state=open]")
+
+    def talk(self) -> None:
+        """Begin to write."""
+        self.page.evaluate(TALK, [self.name, self.pace * 1000])
+
+    def hush(self) -> None:
+        """Stop writing."""
+        self.page.evaluate("clearInterval(window.talking)")
+        self.count = self.page.evaluate("window.written")
+
+    def look(self) -> None:
+        """Read the page."""
+        self.seen = self.page.evaluate(READ)
+        self.sending = int(self.page.evaluate(READ)["sending"])
+
+    @property
+    def codes(self) -> list[int]:
+        """The close codes of its sockets."""
+        codes: list[int] = self.page.evaluate("window.codes")
+        return codes
+
+    @property
+    def written(self) -> dict[str, str]:
+        """What it wrote."""
+        return {text: text for text in (f"{self.name} {n}" for n in range(self.count))}
+
+    @property
+    def texts(self) -> list[str]:
+        """What the log showed, from its first line to its last."""
+        return self.seen["texts"]
+
+    @property
+    def unsent(self) -> int:
+        """How many messages are not acknowledged."""
+        return self.sending
+
+    @property
+    def complaints(self) -> list[str]:
+        """The errors that the log showed."""
+        return self.seen["errors"]
+
+
+class Proxy:
+    """A network between clients and the stack, which can vanish without a word to either side."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.carried: list[Pipe] = []
+        self.server: asyncio.Server | None = None
+
+    async def start(self) -> str:
+        """Listen; return host:port."""
+        self.server = await asyncio.start_server(self.carry, self.host, 0)
+        host, port = self.server.sockets[0].getsockname()
+        return f"{host}:{port}"
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection."""
+        far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        pipe = Pipe()
+        self.carried.append(pipe)
+        try:
+            await asyncio.gather(
+                pipe.copy(reader, far_writer, "client"), pipe.copy(far_reader, writer, "server")
+            )
+        finally:
+            writer.close()
+            far_writer.close()
+
+    def vanish(self) -> list["Pipe"]:
+        """Carry nothing more of the connections that there are; return them."""
+        gone, self.carried = self.carried, []
+        for pipe in gone:
+            pipe.open = False
+        return gone
+
+
+class Pipe:
+    """One connection through the proxy; `ended` says which sides have closed it, and when."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.ended: dict[str, float] = {}
+
+    async def copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, side: str
+    ) -> None:
+        """Carry what `side` says to the other one, as long as there is a network."""
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if self.open:
+                    writer.write(data)
+                    await writer.drain()
+        self.ended[side] = time.monotonic()
+        if self.open:
+            writer.close()

@@ -1,0 +1,225 @@
+"""A room full of real clients, and what must be true of it after every fault."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+from course.processes import wait_until
+from course.production.clients import Client, Terminal, Window
+from course.stack import Stack
+
+SETTLE = 45.0  # seconds for all to come back: the longest wait between two tries is fifteen
+REPORT: list[str] = []
+
+
+class Background:
+    """An event loop in a thread of its own: clients go on talking while a test does its work."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any], seconds: float = 30.0) -> Any:
+        """Run a coroutine there, and return what it returns."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def go(self, work: Coroutine[Any, Any, None]) -> Callable[[], None]:
+        """Run a coroutine there until the function that this returns is called."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+
+        def end() -> None:
+            future.cancel()
+
+        return end
+
+    def close(self) -> None:
+        """End what still runs, and the loop."""
+
+        async def end_all() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self.run(end_all())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+        self.loop.close()
+
+
+class Crowd:
+    """Clients of all kinds in one room of a stack: a page, client.py, and our own.
+
+    Our own are in `near` by way of nginx, and in `direct` one at each worker, past nginx.
+    """
+
+    def __init__(
+        self, stack: Stack, background: Background, window: Window, cookie: str, room: str
+    ) -> None:
+        self.stack = stack
+        self.background = background
+        self.window = window
+        self.cookie = cookie
+        self.room = room
+        self.ends: list[Callable[[], None]] = []
+        self.terminal = Terminal(
+            "cat", stack.password, stack.site / "client.py", stack.url, self.room
+        )
+        self.near = [self.client(f"near{n}", stack.url) for n in range(1, 5)]
+        self.direct = [
+            self.client(f"direct{n}", url) for n, url in enumerate(stack.worker_urls, start=1)
+        ]
+        self.more: list[Client] = []
+
+    def client(self, name: str, url: str, pace: float = 0.2) -> Client:
+        """Make a client that goes to this address; nobody is there yet."""
+        address = f"{url.replace('http', 'ws', 1)}/ws/chat/{quote(self.room)}/"
+        return Client(name, address, {"Cookie": self.cookie, "Origin": self.stack.url}, pace)
+
+    @property
+    def clients(self) -> list[Client]:
+        """Our own clients."""
+        return [*self.near, *self.direct, *self.more]
+
+    @property
+    def everybody(self) -> list[Client | Terminal | Window]:
+        """Everybody in the room."""
+        return [*self.clients, self.terminal, self.window]
+
+    def enter(self) -> "Crowd":
+        """Let all in, and wait until they are there."""
+        for each in [*self.near, *self.direct, self.terminal]:
+            self.ends.append(self.background.go(each.live()))
+        self.window.enter(f"{self.stack.url}/chat/{quote(self.room)}/")
+        joined = lambda: (  # noqa: E731
+            all(client.socket for client in self.clients) and bool(self.terminal.lines)
+        )
+        assert wait_until(joined, 20), "not everybody could join"
+        return self
+
+    def join(self, *clients: Client) -> None:
+        """Let more clients in, and wait until they are there."""
+        self.more += clients
+        self.ends += [self.background.go(client.live()) for client in clients]
+        assert wait_until(lambda: all(client.socket for client in clients), 20)
+
+    def talk(self) -> None:
+        """Let everybody talk."""
+        for each in [*self.near, *self.direct, self.terminal]:
+            each.talking = True
+        self.window.talk()
+
+    def hush(self) -> None:
+        """Let everybody finish."""
+        for each in [*self.clients, self.terminal]:
+            each.talking = False
+        self.window.hush()
+
+    def stored(self) -> list[tuple[int, str | None, str]]:
+        """Return what is in the database, in the order of seq: seq, client_id and text."""
+        question = "SELECT seq, client_id, text FROM chat_message WHERE room = %s ORDER BY seq"
+        with psycopg.connect(self.stack.database_url) as database:
+            return database.execute(question, [self.room]).fetchall()
+
+    def leave(self) -> None:
+        """Let all go."""
+        for end in self.ends:
+            end()
+        with suppress(Exception):
+            self.window.page.goto("about:blank")
+
+    @contextmanager
+    def fault(self, what: str) -> Iterator["Crowd"]:
+        """Talk before, while and after something happens; then hold all logs against each other."""
+        self.enter()
+        try:
+            self.talk()
+            time.sleep(1)
+            began = time.monotonic()
+            codes = {client.name: len(client.codes) for client in self.clients}
+            yield self
+            time.sleep(1)
+            # Wait for those that are still away, so that their silence is measured to its end.
+            back = lambda: all(each.times[-1:] > [began] for each in self.clients)  # noqa: E731
+            wait_until(lambda: all(client.socket for client in self.clients) and back(), SETTLE)
+            time.sleep(1)
+            stopped = time.monotonic()
+            self.hush()
+            self.settle()
+            self.tell(what, began, stopped, codes)
+        finally:
+            self.leave()
+
+    def complete(self) -> bool:
+        """Tell whether everything is stored, and everybody has heard it."""
+        self.window.look()
+        if any(each.unsent for each in self.everybody):
+            return False
+        texts = [text for _, _, text in self.stored()]
+        return all(each.texts == self.shown(each, texts) for each in self.everybody)
+
+    def shown(self, each: Client | Terminal | Window, texts: list[str]) -> list[str]:
+        """Return which of all texts somebody still shows."""
+        return texts[-Window.MOST_LINES :] if isinstance(each, Window) else texts
+
+    def settle(self) -> None:
+        """Wait until everybody has heard all; AssertionError if somebody does not, or not once."""
+        wait_until(self.complete, SETTLE, pause=0.2)
+        stored = self.stored()
+        texts = [text for _, _, text in stored]
+        assert [seq for seq, _, _ in stored] == list(range(1, len(stored) + 1))
+        client_ids = Counter(client_id for _, client_id, _ in stored)
+        said = Counter(texts)
+        for each in self.everybody:
+            assert not each.complaints, (each.name, each.complaints[:5])
+            assert not each.unsent, f"{each.name} has {each.unsent} messages that are not stored"
+            assert {text: said[text] for text in each.written.values() if said[text] != 1} == {}
+            assert difference(each.texts, self.shown(each, texts)) == "", each.name
+        for client in self.clients:
+            assert all(client_ids[client_id] == 1 for client_id in client.written)
+            assert [frame["seq"] for frame in client.log] == list(range(1, len(stored) + 1))
+
+    def tell(self, what: str, began: float, stopped: float, codes: dict[str, int]) -> None:
+        """Note how long the room was silent, for who stayed and for who lost the connection."""
+        stayed, lost = list[float](), list[float]()
+        for client in self.clients:
+            gap = silence(client.times, began, stopped)
+            (lost if client.codes[codes.get(client.name, 0) :] else stayed).append(gap)
+        trips = [
+            seconds
+            for client in self.clients
+            for said, seconds in client.round_trips
+            if began <= said <= stopped
+        ]
+        columns = [
+            f"{max(gaps):5.1f} s for {len(gaps):3}" if gaps else "" for gaps in (stayed, lost)
+        ]
+        columns += [f"{max(trips, default=0):5.1f} s", str(len(self.stored()))]
+        REPORT.append(row(what, *columns))
+
+
+def row(what: str, *columns: str) -> str:
+    """Return one line of the table."""
+    return f"{what:<36} " + " ".join(f"{text:>14}" for text in columns)
+
+
+def silence(times: list[float], began: float, stopped: float) -> float:
+    """Return the longest time in seconds between two deliveries, from `began` to `stopped`."""
+    return max((b - a for a, b in pairwise(times) if b > began and a < stopped), default=0.0)
+
+
+def difference(found: list[Any], wanted: list[Any]) -> str:
+    """Return the first place where two lists differ, in words; nothing if they are equal."""
+    for number, (one, other) in enumerate(zip(found, wanted, strict=False)):
+        if one != other:
+            return f"line {number} of {len(found)} is {one!r}, not {other!r}"
+    return "" if len(found) == len(wanted) else f"{len(found)} lines instead of {len(wanted)}"

@@ -1,0 +1,71 @@
+"""Workers that die, restart or freeze while people talk: nothing is lost, nothing comes twice."""
+
+import signal
+import time
+
+import pytest
+
+from course.processes import wait_until
+from course.production.crowd import Crowd
+from course.stack import SERVERS, Stack
+
+BOTH = pytest.mark.parametrize(
+    "site", [{"server": server} for server in SERVERS], ids=SERVERS, indirect=True
+)
+ONE = pytest.mark.parametrize("site", [{"server": SERVERS[0]}], ids=SERVERS[:1], indirect=True)
+
+
+@BOTH
+def test_a_worker_is_killed(stack: Stack, crowd: Crowd) -> None:
+    """Its clients go to the other one; the others notice nothing."""
+    with crowd.fault(f"kill -9 of a worker, {stack.server}"):
+        stack.stop("worker1", signal.SIGKILL)
+        stack.start("worker1")
+    assert 1006 in crowd.direct[0].codes
+    assert crowd.direct[1].codes == []
+
+
+@BOTH
+def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None:
+    """Everybody is told with 1012, through nginx as well, and each worker is gone in time."""
+    seconds = []
+    with crowd.fault(f"restart of all workers, {stack.server}"):
+        for name in stack.worker_names:
+            began = time.monotonic()
+            stack.stop(name)
+            seconds.append(time.monotonic() - began)
+            stack.start(name)
+        codes = [code for client in crowd.clients for code in client.codes] + crowd.window.codes
+    assert set(codes) == {1012}
+    assert all(client.codes == [1012] for client in crowd.direct)
+    assert max(seconds) < 10
+
+
+@ONE
+def test_nginx_reloads(stack: Stack, crowd: Crowd) -> None:
+    """Nobody loses a connection."""
+    with crowd.fault("reload of nginx"):
+        stack.signal("nginx", signal.SIGHUP)
+        time.sleep(1)
+    assert [code for client in crowd.clients for code in client.codes] == []
+    assert crowd.window.codes == []
+
+
+@ONE
+def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
+    """Its clients find out by themselves, and come to the other one while it is still frozen."""
+    victim, other = crowd.direct
+    victim.url = crowd.near[0].url
+    with crowd.fault("a worker is frozen, then killed"):
+        victim.url = crowd.near[0].url
+        stack.signal("worker1", signal.SIGSTOP)
+        frozen = time.monotonic()
+        time.sleep(11)
+        back = lambda: all(  # noqa: E731
+            client.socket and client.times[-1] > time.monotonic() - 3 for client in crowd.clients
+        )
+        assert wait_until(back, 60)
+        print(f"{time.monotonic() - frozen:.1f} s until all were back")
+        stack.stop("worker1", signal.SIGKILL)
+        stack.start("worker1")
+    assert other.codes == []
