@@ -95,6 +95,7 @@ class Room(Subscription):
                         self.hand_out(frame)
                         self.seq = frame["seq"]
             self.early = {seq: frame for seq, frame in self.early.items() if seq > self.seq}
+            self.take([])
         except Exception as error:
             logger.warning("%s waits for what it has missed: %r", self.name, error)
         finally:
