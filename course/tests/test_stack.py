@@ -362,17 +362,29 @@ def folders_left() -> set[str]:
     return {file.name for file in Path(tempfile.gettempdir()).glob("chat-stack-*")}
 
 
-def started_stack(terminal, port: int, *options: str):
+@pytest.fixture
+def started_stack(terminal):
     """Run the command in a terminal until it is ready; return it and its processes."""
-    shown = terminal([*STACK_COMMAND, f"--port={port}", *options], ROOT)
-    shown.read(until="(Ctrl-C stops it)")
-    return shown, descendants(shown.pid)
+    started = []
+
+    def start(port: int, *options: str):
+        shown = terminal([*STACK_COMMAND, f"--port={port}", *options], ROOT)
+        started.append(shown)
+        shown.read(until="(Ctrl-C stops it)")
+        return shown, descendants(shown.pid)
+
+    yield start
+    for shown in started:
+        # A test that failed leaves it running: a kill would leave its parts.
+        if shown.code is None:
+            os.kill(shown.pid, signal.SIGINT)
+            shown.wait()
 
 
-def test_ctrl_c_leaves_nothing(terminal):
+def test_ctrl_c_leaves_nothing(started_stack):
     """A line for each process, the address, and after Ctrl-C neither process nor file."""
     before, port = folders_left(), free_port()
-    shown, family = started_stack(terminal, port)
+    shown, family = started_stack(port)
     seen = re.sub(r"\x1b\[\d*[mK]|\r", "", shown.seen)
     rows = dict(re.findall(r"^.*  (\w+) +(\d+)   127\.0\.0\.1:\d+$", seen, re.MULTILINE))
     assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
@@ -388,9 +400,9 @@ def test_ctrl_c_leaves_nothing(terminal):
 
 
 @pytest.mark.parametrize("name", ["worker1", "postgres", "nginx"])
-def test_the_end_of_a_part_is_the_end_of_all(terminal, name):
+def test_the_end_of_a_part_is_the_end_of_all(started_stack, name):
     """It says which, and how it ended, and nothing is left."""
-    shown, family = started_stack(terminal, free_port(), "--workers=1")
+    shown, family = started_stack(free_port(), "--workers=1")
     (pid,) = re.findall(rf"  {name} +(\d+) ", shown.seen)
     os.kill(int(pid), signal.SIGKILL)
     assert shown.wait() == 2
