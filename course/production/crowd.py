@@ -11,13 +11,22 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+import pytest
 
 from course.processes import wait_until
 from course.production.clients import Client, Terminal, Window
-from course.stack import Stack
+from course.stack import SERVERS, Stack
 
 SETTLE = 45.0  # seconds for all to come back: the longest wait between two tries is fifteen
 REPORT: list[str] = []
+
+# The stacks that tests ask for. A crowd talks as fast as people do; one client here is a flood.
+UVICORN = {"variables": {"CHAT_MESSAGE_RATE": "1000", "CHAT_MESSAGE_BURST": "1000"}}
+DAPHNE = {"server": "daphne"}
+TWO_SHARDS = {"shards": 2}
+BOTH = pytest.mark.parametrize("site", [UVICORN, DAPHNE], ids=SERVERS, indirect=True)
+ONE = pytest.mark.parametrize("site", [UVICORN], ids=SERVERS[:1], indirect=True)
+SHARDED = pytest.mark.parametrize("site", [TWO_SHARDS], ids=["two shards"], indirect=True)
 
 
 class Background:

@@ -1,0 +1,82 @@
+"""Redis and PostgreSQL that restart or are gone while people talk."""
+
+import signal
+import time
+
+import redis
+
+from course.production.crowd import SHARDED, Crowd
+from course.stack import Stack
+
+OUTAGE = 10.0  # seconds
+
+
+def codes(crowd: Crowd) -> list[int]:
+    """Return the close codes that anybody here has seen."""
+    return [code for client in crowd.clients for code in client.codes] + crowd.window.codes
+
+
+def shard_of(stack: Stack, room: str) -> str:
+    """Return the name of the Redis that carries what is said in the only room with people."""
+    names = [
+        name
+        for name, url in zip(stack.redis_names, stack.redis_urls, strict=True)
+        if any(b"room." in channel for channel in redis.Redis.from_url(url).pubsub_channels())
+    ]
+    assert len(names) == 1, (room, names)
+    return names[0]
+
+
+@SHARDED
+def test_redis_restarts(stack: Stack, crowd: Crowd) -> None:
+    """Nobody loses a connection."""
+    with crowd.fault("restart of all Redis servers"):
+        for name in stack.redis_names:
+            stack.restart(name)
+        time.sleep(3)
+        assert codes(crowd) == []
+
+
+@SHARDED
+def test_one_of_two_redis_servers_is_killed(stack: Stack, crowd: Crowd) -> None:
+    """The one that the room needs."""
+    with crowd.fault("kill -9 of one Redis of two"):
+        stack.restart(shard_of(stack, crowd.room), signal.SIGKILL)
+        time.sleep(3)
+        assert codes(crowd) == []
+
+
+@SHARDED
+def test_redis_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
+    """The rooms go on, if slowly: workers find in the database what others have stored."""
+    with crowd.fault("no Redis for 10 s"):
+        for name in stack.redis_names:
+            stack.stop(name, signal.SIGKILL)
+        time.sleep(OUTAGE)
+        for name in stack.redis_names:
+            stack.start(name)
+        time.sleep(3)
+        assert codes(crowd) == []
+
+
+@SHARDED
+def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
+    """Nobody loses a connection."""
+    with crowd.fault("restart of PostgreSQL"):
+        stack.restart("postgres")
+        time.sleep(3)
+        assert codes(crowd) == []
+
+
+@SHARDED
+def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
+    """Who says something is told that it was not stored, and when to try again, which succeeds."""
+    with crowd.fault("no PostgreSQL for 10 s"):
+        stack.stop("postgres", signal.SIGKILL)
+        time.sleep(OUTAGE)
+        stack.start("postgres")
+        time.sleep(3)
+        assert codes(crowd) == []
+    for client in crowd.clients:
+        assert "The message was not stored." in str(client.repeats[0]["error"])
+        assert client.repeats[0]["client_id"] in client.written
