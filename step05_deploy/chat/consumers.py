@@ -56,6 +56,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """
         await getattr(self, get_handler_name(message))(message)
 
+    async def websocket_disconnect(self, message):
+        """End the conversation; Channels would visit the shared thread here as well."""
+        await self.disconnect(message["code"])
+        raise StopConsumer
+
     async def connect(self):
         """Welcome the client, and show it what was said before; from then on it is in the room."""
         self.user = self.scope["user"]

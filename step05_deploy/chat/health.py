@@ -4,8 +4,10 @@ import asyncio
 import logging
 
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import connection
 from django.http import JsonResponse
+from redis import asyncio as redis
 
 from .threads import in_a_thread
 
@@ -50,7 +52,13 @@ def ask_database():
 
 
 async def ask_channel_layer():
-    """Send a message through the channel layer, and receive it."""
+    """Ask each Redis server, then send a message through the channel layer, and receive it.
+
+    The message takes the way of one of the servers; rooms need them all.
+    """
+    for url in settings.REDIS_URLS:
+        async with redis.from_url(url) as server:
+            await server.ping()
     layer = get_channel_layer()
     channel = await layer.new_channel()
     try:

@@ -15,22 +15,16 @@ class RateLimit:
         """Start full."""
         self.left = settings.CHAT_MESSAGE_BURST
         self.at = time.monotonic()
-        self.refused = 0  # frames in a row
 
     def wait(self):
-        """Count a frame: return 0 if it may pass, or the seconds until one may."""
+        """Count a frame: return 0 if it may pass, else the seconds until one may."""
         now = time.monotonic()
         self.left += (now - self.at) * settings.CHAT_MESSAGE_RATE
-        self.left = min(self.left, settings.CHAT_MESSAGE_BURST)
+        self.left = min(self.left, settings.CHAT_MESSAGE_BURST) - 1
         self.at = now
-        if self.left < 1:
-            self.refused += 1
-            return (1 - self.left) / settings.CHAT_MESSAGE_RATE
-        self.left -= 1
-        self.refused = 0
-        return 0
+        return 0 if self.left >= 0 else (1 - self.left) / settings.CHAT_MESSAGE_RATE
 
     @property
     def flooded(self):
-        """Whether so many frames in a row were refused that nobody is reading the answers."""
-        return self.refused > settings.CHAT_MESSAGE_BURST
+        """Whether a whole burst was refused, too: nobody reads the answers."""
+        return self.left < -settings.CHAT_MESSAGE_BURST

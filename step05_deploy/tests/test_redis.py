@@ -96,7 +96,7 @@ async def test_a_token_works_once_on_all_processes_together(connect, workers, se
 
 async def test_without_redis_the_conversation_goes_on(connect, redis, workers, session):
     """What one process stores, the other finds in the database; people join, and sign out."""
-    one, two = [await connect(server=worker) for worker in workers]
+    one, two = [await connect(socket_path("one room"), server=worker) for worker in workers]
     redis.stop()
     try:
         three = await connect(socket_path("another room"), server=workers[0])
