@@ -41,8 +41,9 @@ function makeLine(className, ...parts) {
 function addLine(line) {
   const [oldest = null] = sending.values();
   chatLog.insertBefore(line, oldest);
-  const first = chatLog.firstElementChild;
-  if (chatLog.childElementCount > MAX_LINES && first !== oldest) first.remove();
+  while (chatLog.childElementCount > MAX_LINES && chatLog.firstElementChild !== oldest) {
+    chatLog.firstElementChild.remove();
+  }
   scrollDown();
 }
 
