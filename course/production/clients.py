@@ -28,7 +28,10 @@ def reconnect_wait(tries: int) -> float:
 
 @dataclass
 class Waiting:
-    """A message that is not acknowledged: when it was first said, and when to send it (again)."""
+    """A message that is not acknowledged: when it was first said, and when to send it again.
+
+    `due` is 0 as long as it has not been sent.
+    """
 
     text: str
     said: float = field(default_factory=time.monotonic)
@@ -104,7 +107,7 @@ class Client:
         """Hear and speak through one socket until it is closed."""
         mark = len(self.codes)
         for message in self.waiting.values():
-            message.due, message.asked = 0.0, False
+            message.due, message.asked = min(message.due, time.monotonic()), False
         speaking = asyncio.create_task(self.speak(socket))
         try:
             with suppress(ConnectionClosed):
@@ -132,9 +135,9 @@ class Client:
                     if message.asked:
                         self.give_up(socket)
                         return
-                    message.asked, message.due = True, now + PATIENCE
-                    if now - message.said > self.pace:
+                    if message.due:
                         self.again.add(client_id)
+                    message.asked, message.due = True, now + PATIENCE
                     await socket.send(json.dumps({"message": message.text, "client_id": client_id}))
                 await asyncio.sleep(self.pace)
 
@@ -269,7 +272,7 @@ READ = """
 class Window:
     """The page in a browser: somebody who has signed in writes a line every `pace` seconds."""
 
-    MOST_LINES = 1000  # the page drops those before
+    LEAST_LINES = 1000  # the page may drop those before
 
     def __init__(self, name: str, page: Page) -> None:
         self.name = name

@@ -52,6 +52,7 @@ class Site:
 
     def __init__(self, stack: Stack, context: BrowserContext) -> None:
         self.stack = stack
+        self.url = stack.url
         stack.manage("shell", "-v0", "-c", ADD_PEOPLE.format(password=stack.password))
         session = requests.Session()
         url = f"{stack.url}/accounts/login/"

@@ -177,8 +177,10 @@ class Crowd:
         return all(each.texts == self.shown(each, texts) for each in self.everybody)
 
     def shown(self, each: Client | Terminal | Window, texts: list[str]) -> list[str]:
-        """Return which of all texts somebody still shows."""
-        return texts[-Window.MOST_LINES :] if isinstance(each, Window) else texts
+        """Return which of all texts somebody has to show: a page forgets the oldest."""
+        if not isinstance(each, Window):
+            return texts
+        return texts[-max(len(each.texts), Window.LEAST_LINES) :]
 
     def settle(self) -> None:
         """Wait until everybody has heard all; AssertionError if somebody does not, or not once."""
@@ -192,7 +194,8 @@ class Crowd:
             assert not each.complaints, (each.name, each.complaints[:5])
             assert not each.unsent, f"{each.name} has {each.unsent} messages that are not stored"
             assert {text: said[text] for text in each.written.values() if said[text] != 1} == {}
-            assert difference(each.texts, self.shown(each, texts)) == "", each.name
+            differs = difference(each.texts, self.shown(each, texts))
+            assert not differs, f"{each.name}: {differs}"
         for client in self.clients:
             assert all(client_ids[client_id] == 1 for client_id in client.written)
             assert [frame["seq"] for frame in client.log] == list(range(1, len(stored) + 1))
