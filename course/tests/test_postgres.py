@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 from websockets.sync.client import connect
@@ -72,3 +73,74 @@ def test_a_conversation_is_kept_in_postgresql(site: str) -> None:
 
     assert [frame["message"] for frame in live] == texts
     assert history == live
+
+
+INSERT = """
+INSERT INTO chat_message (room, seq, text, sent_at) VALUES ('naive', %s, %s, now()) RETURNING id
+"""
+# A transaction that stores a message and is not at its end, when another stores one as well.
+CROSSING = """
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from chat.models import Message
+from chat.store import Draft, store
+
+def say(text):
+    store("lobby", [Draft(ann, text, None)])
+
+def read():
+    return list(Message.objects.order_by("seq").values_list("seq", "text"))
+
+def is_waiting():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0] > 0
+
+ann = User.objects.create_user("ann")
+said = sys.stdin.read().split()
+for text in said:
+    say(text)
+with ThreadPoolExecutor() as pool:
+    with transaction.atomic():
+        say("first")
+        second = pool.submit(say, "second")
+        end = time.monotonic() + 10
+        while not is_waiting() and not second.done() and time.monotonic() < end:
+            time.sleep(0.01)
+        waited = is_waiting()
+        meanwhile = pool.submit(read).result()
+    second.result()
+    print(json.dumps([waited, meanwhile, read()]))
+"""
+
+
+@pytest.mark.parametrize("before", [[], ["earlier"]], ids=["new room", "old room"])
+def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[str]) -> None:
+    """Ids are given before the commit, so who has read 2 may never hear of 1; seq waits for it."""
+    environment = clean_environment() | {"DATABASE_URL": database_url}
+    manage = [sys.executable, "manage.py"]
+    subprocess.run([*manage, "migrate", "--verbosity=0"], cwd=STEP, env=environment, check=True)
+
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url) as other:
+        (first,) = one.execute(INSERT, [1, "first"]).fetchone()
+        (second,) = other.execute(INSERT, [2, "second"]).fetchone()
+        other.commit()
+        seen = other.execute("SELECT id FROM chat_message").fetchall()
+        one.commit()
+        later = other.execute("SELECT id FROM chat_message WHERE id > %s", [second]).fetchall()
+        assert first < second
+        assert (seen, later) == ([(second,)], [])  # nobody who asks so ever hears of the first
+        one.execute("DELETE FROM chat_message")
+
+    command = [*manage, "shell", "-v0", "-c", CROSSING]
+    done = subprocess.run(
+        command, input=" ".join(before), cwd=STEP, env=environment,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    waited, meanwhile, after = json.loads(done.stdout)
+    assert waited
+    assert [text for _, text in meanwhile] == before
+    assert after == [[seq, text] for seq, text in enumerate([*before, "first", "second"], start=1)]
