@@ -25,6 +25,13 @@ from course.steps import ROOT, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
 TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
+# The tests of faults mostly wait, so their stacks run side by side.
+PYTEST_JOBS = {
+    "course": ["course/tests"],
+    "browser": ["course/browser"],
+    "workers": ["course/production/test_clients.py", "course/production/test_workers.py"],
+    "services": ["course/production/test_services.py"],
+}
 
 
 @dataclass
@@ -84,9 +91,9 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
         jobs.append(made)
     # The browser's tests run by themselves: Playwright's synchronous API leaves an event
     # loop running, which breaks asynchronous tests that come after it.
-    for name, folder in (("course", "course/tests"), ("browser", "course/browser")):
-        if (root / folder).is_dir():
-            made = job(name, [str(python), "-m", "pytest", folder, *PYTEST_OPTIONS])
+    for name, tests in PYTEST_JOBS.items():
+        if (root / tests[0]).exists():
+            made = job(name, [str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS])
             made.command += NO_HYPOTHESIS
             made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
             jobs.append(made)

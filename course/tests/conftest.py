@@ -76,7 +76,8 @@ def add_step(root: Path, label: str, files: dict[str, str] | None = None) -> Pat
 
 def plant(root: Path) -> Path:
     """Make `root` a course of two fake steps with the real tools, no manifest; return it."""
-    left_out = shutil.ignore_patterns("tests", "browser", "__pycache__", "steps.toml")
+    names = ("tests", "browser", "production", "__pycache__", "steps.toml")
+    left_out = shutil.ignore_patterns(*names)
     shutil.copytree(ROOT / "course", root / "course", ignore=left_out)
     shutil.copy(ROOT / "Makefile", root)
     (root / "requirements.lock").write_text("# nothing to install\n")

@@ -153,16 +153,18 @@ def test_the_longest_jobs_start_first(tmp_path):
 
 
 def test_the_parts_of_the_course_are_found(fresh):
-    """A job for each step, one each for the folders of tests, one for the manifest's steps."""
+    """A job for each step, some for the folders of tests, one for the manifest's steps."""
     assert [job.name for job in collect_jobs(Path("python"), fresh)] == [
         "step01_echo",
         "step02_groups",
     ]
-    for name in ("tests", "browser"):
+    for name in ("tests", "browser", "production"):
         (fresh / "course" / name).mkdir()
+    for name in ("clients", "services"):
+        (fresh / "course" / "production" / f"test_{name}.py").touch()
     (fresh / "course" / "steps.toml").touch()
     names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen", "course", "browser"]
+    assert names[2:] == ["redgreen", "course", "browser", "workers", "services"]
 
 
 def test_test_all_ends_with_the_table(tested):
