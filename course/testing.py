@@ -25,11 +25,12 @@ from course.steps import ROOT, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
 TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
-# The tests of faults mostly wait, so their stacks run side by side.
+# The tests of the production stack mostly wait, so they run side by side.
 PYTEST_JOBS = {
     "course": ["course/tests"],
     "browser": ["course/browser"],
-    "workers": ["course/production/test_clients.py", "course/production/test_workers.py"],
+    "stack": [f"course/production/test_{name}.py" for name in ("stack", "deploy", "abuse")],
+    "workers": [f"course/production/test_{name}.py" for name in ("clients", "workers")],
     "services": ["course/production/test_services.py"],
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from course.processes import clean_environment, wait_until
 from course.results import Test, write_junit
-from course.testing import Job, collect_jobs, in_order, judge, run_jobs
+from course.testing import PYTEST_JOBS, Job, collect_jobs, in_order, judge, run_jobs
 from course.tests.conftest import ROOT, clean, is_alive, pids, run_course
 
 EMPTY = "<testsuites><testsuite/></testsuites>"
@@ -160,11 +160,20 @@ def test_the_parts_of_the_course_are_found(fresh):
     ]
     for name in ("tests", "browser", "production"):
         (fresh / "course" / name).mkdir()
-    for name in ("clients", "services"):
+    for name in ("stack", "clients", "services"):
         (fresh / "course" / "production" / f"test_{name}.py").touch()
     (fresh / "course" / "steps.toml").touch()
     names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen", "course", "browser", "workers", "services"]
+    assert names[2:] == ["redgreen", "course", "browser", "stack", "workers", "services"]
+
+
+def test_every_test_of_the_course_is_run():
+    """A file of tests belongs to one job: none is forgotten."""
+    jobs = [tests for job in PYTEST_JOBS.values() for tests in job]
+    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    for file in files:
+        assert len([tests for tests in jobs if file.startswith(tests)]) == 1, file
+    assert [tests for tests in jobs if not any(file.startswith(tests) for file in files)] == []
 
 
 def test_test_all_ends_with_the_table(tested):
