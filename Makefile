@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff stack redgreen guarantees drift propagate lint upgrade
+.PHONY: help run test-all test diff stack bench redgreen guarantees drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -22,6 +22,9 @@ diff:
 stack:
 	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \
 	    $(if $(SERVER),--server=$(SERVER)) $(if $(SHARDS),--shards=$(SHARDS))
+
+bench:
+	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS))
 
 redgreen:
 	$(COURSE) redgreen $(STEP)

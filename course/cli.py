@@ -21,6 +21,7 @@ from course import (
     testing,
     upgrade,
 )
+from course.bench import driver
 from course.processes import interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
@@ -32,6 +33,7 @@ COMMANDS = {
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
+    "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "drift": ("drift", "check that steps differ only as steps.toml says"),
@@ -81,6 +83,7 @@ def build_parser() -> Parser:
         "--server", default="uvicorn", help="what the workers are: uvicorn (default) or daphne"
     )
     made["stack"].add_argument("--shards", default="1", help="Redis servers (default: 1)")
+    made["bench"].add_argument("--runs", default="3", help="how often (default: 3)")
     made["test-all"].add_argument(
         "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
     )
@@ -135,6 +138,8 @@ def dispatch(options: argparse.Namespace) -> int:
             return matrix.guarantees(options.check)
         case "stack":
             return stack.run(options.port, options.workers, options.server, options.shards)
+        case "bench":
+            return driver.bench(options.runs)
         case "drift":
             return manifest.drift()
         case "propagate":

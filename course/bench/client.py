@@ -1,9 +1,10 @@
 """The load: very many WebSocket clients in one process that costs as little as Python can.
 
 A process of its own, `python -m course.bench.client`, so that it takes nothing from the server's
-interpreter. It reads a job as JSON from its first argument and prints lines of JSON. Sockets are
-read by `select`, without an event loop; frames are counted where they lie, and what they say is
-checked when the clock has stopped.
+interpreter. It reads a job as JSON from its first argument and prints lines of JSON. There is no
+event loop: bytes are kept as they come, and what they say is checked when the clock has stopped.
+Only who sends is read at once; whoever only listens is read a hundred times a second, which is
+what leaves the processor to the server.
 """
 
 import base64
@@ -11,29 +12,36 @@ import hashlib
 import json
 import os
 import re
-import selectors
+import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-TEXT, CLOSE, PING = 0x81, 0x88, 0x89
-PATIENCE = 20.0  # seconds without anything from the server, after which it is not waited for
-IN_FLIGHT = 20  # messages that were sent and have not come back to their senders
-SENDERS = 10  # sockets that they are spread over
-MESSAGE = re.compile(rb'"message": "(\d+)\.(\d+)\.')
+TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
+READ = 65_536  # bytes at a time; more would be fetched from the system, and given back, each time
+PAUSE = 0.01  # seconds between two looks at the sockets that only listen
+AT_ONCE = 50  # handshakes
+JOINING = 120.0  # seconds for everybody to join
+PATIENCE = 5.0  # seconds without a byte from the server, after which it is not waited for
+SENDERS = 10  # sockets that send in a room with many
+SAMPLED = 10  # sockets at which latency is noted
+PER_ADDRESS = 10_000  # sockets; one address has not ports enough for everybody
+MESSAGE = re.compile(rb'"message": "(\d+)\.(\d+)\.(\d+)\.')  # number, sender, nanoseconds
 SEQ = re.compile(rb'"seq": (\d+)')
 PADDING = "x" * 40
+SMALLEST = 100  # bytes of a frame with a message
 
 
 def read_frames(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
     """Find the whole frames of a server in `data`.
 
-    Returns a list of (first byte, start of payload, end of payload) and where the rest begins.
+    Returns a list of (first byte, start of payload, end of payload), and where the rest begins.
     Raises ValueError for frames that these servers have no reason to send.
     """
     found = []
@@ -65,28 +73,43 @@ def client_frame(first: int, payload: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One socket: what it has received, whole, and how many text frames that is."""
+    """One socket: what it has received since `forget`, and what is known of that."""
 
+    number: int
     socket: socket.socket
     accept: bytes
     opened: bool = False
-    rest: bytes = b""
-    count: int = 0
     chunks: list[bytes] = field(default_factory=list)
+    size: int = 0  # bytes in `chunks`, pings aside
+    pings: int = 0  # that were answered
+    rest: bytes = b""  # of a frame that is not whole yet; kept for those who listen at once
     heard: Callable[[bytes], None] | None = None
     ended: str = ""
 
+    @property
+    def data(self) -> bytes:
+        """All bytes received, in one piece."""
+        if len(self.chunks) > 1:
+            self.chunks = [b"".join(self.chunks)]
+        return self.chunks[0] if self.chunks else b""
+
+    @property
+    def texts(self) -> int:
+        """The number of text frames received."""
+        return sum(first == TEXT for first, _, _ in read_frames(self.data)[0])
+
 
 class Load:
-    """Clients of one server. `job` has host, port, cookies (session keys)."""
+    """Clients of one server. `job` has host, port and cookies (session keys)."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
-        self.selector = selectors.DefaultSelector()
+        self.at_once = select.epoll()
+        self.at_leisure = select.epoll()
+        self.look_again = 0.0
         self.clients: list[Client] = []
-        self.frames = 0
-        self.opened = 0
-        self.ended = 0
+        self.by_file: dict[int, Client] = {}
+        self.received = self.opened = self.ended = 0
 
     def connect(self, room: str) -> Client:
         """Begin a handshake, as a browser with a session would, but offer no compression."""
@@ -94,8 +117,7 @@ class Load:
         key = base64.b64encode(os.urandom(16))
         host = f"{self.job['host']}:{self.job['port']}"
         cookies = self.job["cookies"]
-        # Spread over addresses: one has not ports enough for everybody.
-        source = f"127.0.0.{2 + number // 10_000}"
+        source = f"127.0.0.{2 + number // PER_ADDRESS}"
         connection = socket.create_connection(
             (self.job["host"], self.job["port"]), 10, source_address=(source, 0)
         )
@@ -108,76 +130,93 @@ class Load:
         )
         connection.setblocking(False)
         accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
-        client = Client(connection, accept)
+        client = Client(number, connection, accept)
         self.clients.append(client)
-        self.selector.register(connection, selectors.EVENT_READ, client)
+        self.by_file[connection.fileno()] = client
+        self.at_once.register(connection, select.EPOLLIN)
         return client
+
+    def read_at_leisure(self, clients: Iterable[Client]) -> None:
+        """Read these only every `PAUSE` seconds from now on."""
+        for client in clients:
+            self.at_once.unregister(client.socket)
+            self.at_leisure.register(client.socket, select.EPOLLIN)
 
     def poll(self, seconds: float) -> None:
         """Read what there is, waiting for it at most this long."""
-        for key, _ in self.selector.select(seconds):
-            client: Client = key.data
+        now = time.monotonic()
+        if now >= self.look_again:
+            self.look_again = now + PAUSE
+            self.read(self.at_leisure.poll(0, 65_536))
+        self.read(self.at_once.poll(min(seconds, PAUSE)))
+
+    def read(self, events: list[tuple[int, int]]) -> None:
+        """Read once from each socket that has something."""
+        for file, _ in events:
+            client = self.by_file[file]
             try:
-                data = client.socket.recv(262_144)
+                data = client.socket.recv(READ)
             except BlockingIOError:
                 continue
             except OSError as error:
                 self.end(client, repr(error))
                 continue
             if not data:
-                self.end(client, "end of stream")
-                continue
+                self.end(client, "ended without a close frame")
+            elif client.opened:
+                self.take(client, data)
+            else:
+                self.shake_hands(client, data)
+
+    def shake_hands(self, client: Client, data: bytes) -> None:
+        """Take the answer to a handshake, and what may follow it."""
+        client.rest += data
+        head, found, data = client.rest.partition(b"\r\n\r\n")
+        if not found:
+            return
+        client.rest = b""
+        if b" 101 " not in head[:16] or client.accept not in head:
+            self.end(client, head[:60].decode(errors="replace"))
+            return
+        client.opened = True
+        self.opened += 1
+        if data:
             self.take(client, data)
 
     def take(self, client: Client, data: bytes) -> None:
-        """Take bytes that a server has sent."""
-        if client.rest:
+        """Keep what a server has sent, and answer its pings."""
+        client.chunks.append(data)
+        client.size += len(data)
+        self.received += len(data)
+        # JSON is ASCII here: these bytes are a ping, a close, or the length of some frame.
+        if b"\x89" in data or b"\x88" in data:
+            self.control(client)
+        if client.heard and not client.ended:
             data = client.rest + data
-            client.rest = b""
-        if not client.opened:
-            head, found, data = data.partition(b"\r\n\r\n")
-            if not found:
-                client.rest = head
-                return
-            if b" 101 " not in head[:16] or client.accept not in head:
-                self.end(client, head[:60].decode(errors="replace"))
-                return
-            client.opened = True
-            self.opened += 1
-            if not data:
-                return
-        # Nearly always this is one text frame, whole.
-        if data[0] == TEXT and data[1] == 126 and len(data) == 4 + (data[2] << 8 | data[3]):
-            client.count += 1
-            self.frames += 1
-            client.chunks.append(data)
-            if client.heard:
-                client.heard(data)
-            return
-        frames, at = read_frames(data)
-        texts = 0
-        for first, start, end in frames:
-            if first == TEXT:
-                texts += 1
-            elif first == PING:
-                client.socket.send(client_frame(0x8A, data[start:end]))
+            at = read_frames(data)[1]
+            client.rest = data[at:]
+            client.heard(data[:at])
+
+    def control(self, client: Client) -> None:
+        """Answer the pings that are new, and note a close."""
+        data, new = client.data, -client.pings
+        for first, start, end in read_frames(data)[0]:
+            if first == PING:
+                new += 1
+                if new > 0:
+                    client.pings += 1
+                    client.size -= end - start + 2
+                    client.socket.send(client_frame(PONG, data[start:end]))
             elif first == CLOSE:
                 code = int.from_bytes(data[start : start + 2], "big")
                 self.end(client, f"closed with {code}")
-        client.rest = data[at:]
-        if texts:
-            client.count += texts
-            self.frames += texts
-            client.chunks.append(data[:at])
-            if client.heard:
-                client.heard(data[:at])
 
     def end(self, client: Client, why: str) -> None:
         """Note that a connection ended, which none should."""
         if not client.ended:
             client.ended = why
             self.ended += 1
-            self.selector.unregister(client.socket)
+            del self.by_file[client.socket.fileno()]
             client.socket.close()
 
     def until(self, done: Callable[[], bool], patience: float = PATIENCE) -> bool:
@@ -193,64 +232,72 @@ class Load:
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        return self.frames, self.opened, self.ended
+        """What changes when the server does something."""
+        return self.received, self.opened, self.ended
 
-    def join(self, rooms: list[str], history: int, at_once: int = 50) -> float:
-        """Open a socket for each name in `rooms`, `at_once` at a time; return the seconds taken.
+    def join(self, rooms: list[str], history: int) -> float:
+        """Open a socket for each name in `rooms`, `AT_ONCE` at a time; return the seconds taken.
 
-        A socket has joined when it got `history` messages.
+        A socket has joined when it got `history` messages. SystemExit if not all can.
         """
         began = time.monotonic()
         joining: list[Client] = []
         waiting = iter(rooms)
         left = len(rooms)
         while left:
-            while len(joining) < at_once and (room := next(waiting, None)) is not None:
+            while len(joining) < AT_ONCE and (room := next(waiting, None)) is not None:
                 joining.append(self.connect(room))
             self.poll(5)
-            still = [c for c in joining if not c.ended and not (c.opened and c.count >= history)]
+            if self.ended:
+                raise SystemExit(f"not joined: {next(c.ended for c in self.clients if c.ended)}")
+            still = [
+                c
+                for c in joining
+                if not c.opened or (c.size < history * SMALLEST) or (history and c.texts < history)
+            ]
             left -= len(joining) - len(still)
             joining = still
-            if time.monotonic() - began > 120:
-                raise SystemExit("not everybody could join in two minutes")
-        took = time.monotonic() - began
-        if self.ended:
-            raise SystemExit(f"not joined: {next(c.ended for c in self.clients if c.ended)}")
-        return took
+            if time.monotonic() - began > JOINING:
+                raise SystemExit(f"not everybody could join in {JOINING:.0f} seconds")
+        return time.monotonic() - began
 
     def forget(self) -> None:
         """Forget what was received so far."""
         for client in self.clients:
-            client.count = 0
             client.chunks.clear()
-        self.frames = 0
+            client.size = client.pings = 0
 
     def close(self) -> None:
+        """Say goodbye on every socket, and wait until the server has, too."""
         for client in self.clients:
-            client.socket.close()
+            if not client.ended:
+                client.socket.send(client_frame(CLOSE, b"\x03\xe8"))
+        self.until(lambda: self.ended == len(self.clients))
 
 
 class Talk:
     """Messages that go out and come back, and what is found out about them."""
 
-    def __init__(self, load: Load, senders: list[Client]) -> None:
+    def __init__(self, load: Load, senders: list[Client], listening: Iterable[Client] = ()) -> None:
         self.load = load
         self.senders = senders
         self.sent = 0
         self.back = 0
         self.run = os.urandom(4).hex()
         self.latencies: list[float] = []
+        load.forget()
+        at_once = {*senders, *listening}
+        load.read_at_leisure(client for client in load.clients if client not in at_once)
 
     def send(self, sender: Client) -> None:
         """Send the next message from one socket."""
-        now = time.monotonic_ns()
-        text = f"{self.sent}.{now}.{PADDING}"
+        text = f"{self.sent}.{sender.number}.{time.monotonic_ns()}.{PADDING}"
         frame = {"message": text, "client_id": f"{self.run}-{self.sent}"}
         self.sent += 1
         sender.socket.send(client_frame(TEXT, json.dumps(frame).encode()))
 
-    def window(self, seconds: float) -> float:
-        """Keep `IN_FLIGHT` messages out for `seconds`; return how long until the last came back."""
+    def window(self, seconds: float, in_flight: int) -> None:
+        """Keep `in_flight` messages out, sending the next when one comes back to its sender."""
         pending: dict[Client, set[int]] = {sender: set() for sender in self.senders}
         going = True
 
@@ -275,19 +322,18 @@ class Talk:
         for sender in self.senders:
             sender.heard = hear(sender)
         began = time.monotonic()
-        for number in range(IN_FLIGHT):
+        for number in range(in_flight):
             send(self.senders[number % len(self.senders)])
         while time.monotonic() - began < seconds and not self.load.ended:
             self.load.poll(0.05)
         going = False
-        return began
 
     def steady(self, seconds: float, rate: float, sampled: list[Client]) -> None:
         """Send `rate` messages a second, and note how long they take to `sampled`."""
 
         def heard(data: bytes) -> None:
             now = time.monotonic_ns()
-            self.latencies += [(now - int(found[2])) / 1e6 for found in MESSAGE.finditer(data)]
+            self.latencies += [(now - int(found[3])) / 1e6 for found in MESSAGE.finditer(data)]
 
         for client in sampled:
             client.heard = heard
@@ -297,29 +343,59 @@ class Talk:
                 self.load.poll(left)
             self.send(self.senders[number % len(self.senders)])
 
-    def drain(self, listeners: int) -> bool:
-        """Wait until every message has come to each of `listeners` sockets."""
-        expected = self.sent * listeners
-        return self.load.until(lambda: self.load.frames >= expected or self.load.ended > 0, 5.0)
+    def drain(self) -> bool:
+        """Wait until every message has come to every socket; False when the server falls silent.
+
+        One room: all sockets get the same frames, and so the same number of bytes.
+        """
+
+        def done() -> bool:
+            alive = [client for client in self.load.clients if not client.ended]
+            if any(client.size != alive[0].size for client in alive):
+                return False
+            return not alive or alive[0].texts >= self.sent
+
+        return self.load.until(done)
 
 
-def faults(load: Load, sent: int, in_order: bool) -> Iterator[str]:
-    """Check what every socket got: each message once, and in the order of its numbers."""
-    everything = list(range(sent))
-    for number, client in enumerate(load.clients):
+def faults(clients: list[Client], sent: int, room_order: bool) -> Iterator[str]:
+    """Say for each socket what is wrong with the `sent` messages that it should have.
+
+    Each has to come once, and those of one sender in the order in which they were sent; with
+    `room_order`, in the order of the room's numbers too, which is then the same for all.
+    """
+    known: dict[bytes, list[str]] = {}
+    for client in clients:
         if client.ended:
-            yield f"socket {number} ended: {client.ended}"
+            yield f"socket {client.number} ended: {client.ended}"
             continue
-        data = b"".join(client.chunks)
-        got = sorted(int(found) for found, _ in MESSAGE.findall(data))
-        if got != everything:
-            lost = len(set(everything) - set(got))
-            yield f"socket {number} lost {lost} of {sent}, got {len(got) - len(set(got))} twice"
-        seqs = [int(found) for found in SEQ.findall(data)]
-        if in_order and seqs and seqs != list(range(seqs[0], seqs[0] + len(seqs))):
-            yield f"socket {number} got messages out of order"
-        if b'"error": ' in data:
-            yield f"socket {number} got errors"
+        # Usually all have got the same.
+        if client.data not in known:
+            known[client.data] = list(wrong(client.data, sent, room_order))
+        for what in known[client.data]:
+            yield f"socket {client.number} {what}"
+
+
+def wrong(data: bytes, sent: int, room_order: bool) -> Iterator[str]:
+    """Say what is wrong with the bytes that one socket has received."""
+    messages = [(int(number), sender) for number, sender, _ in MESSAGE.findall(data)]
+    numbers = {number for number, _ in messages}
+    if lost := len(set(range(sent)) - numbers):
+        yield f"lost {lost} of {sent} messages"
+    if double := len(messages) - len(numbers):
+        yield f"got {double} messages twice"
+    last: dict[bytes, int] = {}
+    overtaken = 0
+    for number, sender in messages:
+        overtaken += last.get(sender, -1) > number
+        last[sender] = number
+    if overtaken:
+        yield f"got {overtaken} messages before an earlier one of the same sender"
+    seqs = [int(found) for found in SEQ.findall(data)]
+    if room_order and any(after != before + 1 for before, after in pairwise(seqs)):
+        yield "did not get the room's numbers in order"
+    if b'"error": ' in data:
+        yield "got errors"
 
 
 def server_seconds(pid: int) -> float:
@@ -328,73 +404,147 @@ def server_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def percentile(values: list[float], percent: int) -> float:
+    """Return the value that `percent` of the values do not exceed; NaN where there is none."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(values) - 1, len(values) * percent // 100)]
+
+
+class Clock:
+    """The time gone by, and the processor time of server and client, since it was made."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.began, self.client, self.server = self.now()
+
+    def now(self) -> tuple[float, float, float]:
+        """Return the three times, in seconds."""
+        return time.monotonic(), time.process_time(), server_seconds(self.pid)
+
+    def stop(self) -> tuple[float, float, dict[str, float]]:
+        """Return seconds, the server's processor seconds, and the shares of a core of both."""
+        now, client, server = self.now()
+        took = now - self.began
+        used = server - self.server
+        return took, used, {"client": (client - self.client) / took, "server": used / took}
+
+
 def report(**result: Any) -> None:
+    """Print a line that the driver reads."""
     print(json.dumps(result), flush=True)
 
 
-def percentile(values: list[float], percent: int) -> float:
-    """Return the value that `percent` of the sorted `values` do not exceed."""
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+def some(clients: list[Client], count: int) -> list[Client]:
+    """Return about `count` of the clients, evenly spread."""
+    return clients[:: max(1, len(clients) // count)][:count]
+
+
+def deliveries(job: dict[str, Any], load: Load) -> None:
+    """Everybody in one room hears messages as fast as they are stored and sent."""
+    load.join([job["room"]] * job["sockets"], 0)
+    talk = Talk(load, some(load.clients, SENDERS))
+    clock = Clock(job["pid"])
+    talk.window(job["seconds"], job["in_flight"])
+    talk.drain()
+    took, used, shares = clock.stop()
+    delivered = sum(client.texts for client in load.clients)
+    report(
+        rate=delivered / took,
+        cpu=used / max(delivered, 1) * 1e6,
+        faults=list(faults(load.clients, talk.sent, job["room_order"])),
+        **shares,
+    )
+
+
+def latency(job: dict[str, Any], load: Load) -> None:
+    """A moderate number of messages a second, the same for every server."""
+    load.join([job["room"]] * job["sockets"], 0)
+    sampled = some(load.clients[1:], SAMPLED)
+    talk = Talk(load, some(load.clients, SENDERS), sampled)
+    clock = Clock(job["pid"])
+    talk.steady(job["seconds"], job["rate"], sampled)
+    talk.drain()
+    _, _, shares = clock.stop()
+    report(
+        median=percentile(talk.latencies, 50),
+        p99=percentile(talk.latencies, 99),
+        faults=list(faults(load.clients, talk.sent, job["room_order"])),
+        **shares,
+    )
+
+
+def joins(job: dict[str, Any], load: Load) -> None:
+    """Everybody comes at once, signs in by a cookie, and is shown the history."""
+    clock = Clock(job["pid"])
+    load.join([job["room"]] * job["sockets"], job["history"])
+    took, used, shares = clock.stop()
+    report(rate=job["sockets"] / took, cpu=used / job["sockets"] * 1e3, faults=[], **shares)
+
+
+def stored(job: dict[str, Any], load: Load) -> None:
+    """As many messages as can be stored, while few hear them."""
+    rooms = [f"{job['room']}-{number % job['rooms']}" for number in range(job["sockets"])]
+    load.join(rooms, 0)
+    talk = Talk(load, load.clients)
+    clock = Clock(job["pid"])
+    talk.window(job["seconds"], job["in_flight"])
+    load.until(lambda: talk.back >= talk.sent or load.ended > 0)
+    took, used, shares = clock.stop()
+    lost = talk.sent - talk.back
+    report(
+        rate=talk.back / took,
+        cpu=used / max(talk.back, 1) * 1e6,
+        faults=[f"{lost} of {talk.sent} messages did not come back"] if lost else [],
+        **shares,
+    )
+
+
+def idle(job: dict[str, Any], load: Load) -> None:
+    """Some sockets to warm the server up, then many that do nothing.
+
+    Waits for a line of input after each, while the driver reads how much memory that takes.
+    """
+    load.join([f"{job['room']}-{number % job['rooms']}" for number in range(job["warm_up"])], 0)
+    report()
+    sys.stdin.readline()
+    clock = Clock(job["pid"])
+    load.join([f"{job['room']}-{number % job['rooms']}" for number in range(job["sockets"])], 0)
+    took, used, shares = clock.stop()
+    report(rate=job["sockets"] / took, cpu=used / job["sockets"] * 1e3, faults=[], **shares)
+    sys.stdin.readline()
+
+
+def crowd(job: dict[str, Any], load: Load) -> None:
+    """A room full of people who say nothing for a while; then one does, and all hear it."""
+    joined = load.join([job["room"]] * job["sockets"], 0)
+    clock = Clock(job["pid"])
+    end = time.monotonic() + job["seconds"]
+    load.until(lambda: time.monotonic() > end or load.ended > 0, job["seconds"] + 1)
+    _, _, shares = clock.stop()
+    alive = job["sockets"] - load.ended
+    pings = sum(client.pings for client in load.clients)
+    talk = Talk(load, load.clients[:1])
+    began = time.monotonic()
+    talk.send(load.clients[0])
+    talk.drain()
+    report(
+        joined=joined,
+        alive=alive,
+        pings=pings,
+        reached=sum(client.texts for client in load.clients if not client.ended),
+        seconds=time.monotonic() - began,
+        faults=list(faults(load.clients, 1, job["room_order"])),
+        **shares,
+    )
 
 
 def main(job: dict[str, Any]) -> None:
     """Do one job and print what came of it."""
     load = Load(job)
-    began, cpu = time.monotonic(), time.process_time()
-    count, room = job["sockets"], job["room"]
-    match job["measure"]:
-        case "deliveries":
-            load.join([room] * count, job["history"])
-            load.forget()
-            began, cpu = time.monotonic(), time.process_time()
-            talk = Talk(load, load.clients[:: max(1, count // SENDERS)][:SENDERS])
-            server = server_seconds(job["pid"])
-            talk.window(job["seconds"])
-            complete = talk.drain(count)
-            took = time.monotonic() - began
-            used = time.process_time() - cpu
-            server = server_seconds(job["pid"]) - server
-            wrong = list(faults(load, talk.sent, job["in_order"]))
-            report(
-                value=load.frames / took, sent=talk.sent, complete=complete,
-                client_cpu=used / took, faults=wrong,
-                server_cpu=server / took, per_cpu_second=load.frames / server,
-            )
-        case "latency":
-            load.join([room] * count, job["history"])
-            load.forget()
-            began, cpu = time.monotonic(), time.process_time()
-            talk = Talk(load, load.clients[:: max(1, count // SENDERS)][:SENDERS])
-            talk.steady(job["seconds"], job["rate"], load.clients[1 :: max(1, count // 10)])
-            talk.drain(count)
-            wrong = list(faults(load, talk.sent, job["in_order"]))
-            took = time.monotonic() - began
-            report(
-                median=percentile(talk.latencies, 50), p99=percentile(talk.latencies, 99),
-                sent=talk.sent, client_cpu=(time.process_time() - cpu) / took, faults=wrong,
-            )
-        case "connections":
-            took = load.join([room] * count, job["history"], 50)
-            report(value=count / took, client_cpu=(time.process_time() - cpu) / took, faults=[])
-        case "stored":
-            rooms = [f"{room}-{number % job['rooms']}" for number in range(count)]
-            load.join(rooms, 0)
-            load.forget()
-            began, cpu = time.monotonic(), time.process_time()
-            talk = Talk(load, load.clients)
-            talk.window(job["seconds"])
-            load.until(lambda: talk.back >= talk.sent or load.ended > 0, 5.0)
-            took = time.monotonic() - began
-            lost = talk.sent - talk.back
-            report(
-                value=talk.back / took, client_cpu=(time.process_time() - cpu) / took,
-                faults=[f"{lost} messages lost"] if lost else [],
-            )
-        case "idle":
-            load.join([f"{room}-{number % job['rooms']}" for number in range(count)], 0)
-            load.until(lambda: False, 1.0)
-            report(open=load.opened)
-            sys.stdin.readline()
+    measures = (deliveries, latency, joins, stored, idle, crowd)
+    {measure.__name__: measure for measure in measures}[job["measure"]](job, load)
     load.close()
 
 

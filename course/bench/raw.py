@@ -1,6 +1,7 @@
 """The limit for Python: the websockets library's own `broadcast()`, with nothing around it.
 
-`python -m course.bench.raw PORT`. The frames are those of step 5, but nothing is stored.
+`python -m course.bench.raw PORT`. The frames are those of step 5, but nothing is stored, and
+nobody signs in.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ async def converse(connection: ServerConnection) -> None:
     room.add(connection)
     try:
         async for text in connection:
-            frame = json.loads(text)
+            said = json.loads(text)
             seq = counters[path] = counters.get(path, 0) + 1
             frame = {
-                "message": frame["message"],
+                "message": said["message"],
                 "id": seq,
                 "seq": seq,
                 "sent_at": datetime.now(UTC).isoformat(),
                 "username": "bench",
-                "client_id": frame["client_id"],
+                "client_id": said["client_id"],
             }
             broadcast(room, json.dumps(frame))
     finally:
@@ -44,7 +45,4 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2:] == ["uvloop"]:
-        import uvloop
-        uvloop.run(main(int(sys.argv[1])))
     asyncio.run(main(int(sys.argv[1])))

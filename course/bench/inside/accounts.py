@@ -1,6 +1,7 @@
-"""Make accounts that are signed in, and a conversation: `python -m course.bench.accounts COUNT`.
+"""Make accounts that are signed in, and a conversation.
 
-Run in a folder that holds step 5. Prints the session keys as JSON.
+`python -m course.bench.inside.accounts COUNT`, in a folder that holds step 5, prints the session
+keys as JSON.
 """
 
 import json
@@ -11,12 +12,13 @@ import django
 
 django.setup()
 
-from chat.store import Draft, store  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.contrib.sessions.models import Session  # noqa: E402
 from django.utils import timezone  # noqa: E402
+
+from chat.store import Draft, store  # noqa: E402
 
 
 def main(count: int) -> None:

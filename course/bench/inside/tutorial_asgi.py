@@ -9,8 +9,7 @@ from django.urls import path
 django_application = get_asgi_application()
 
 from chat.middleware import TokenMiddleware  # noqa: E402
-
-from course.bench.tutorial import TutorialConsumer  # noqa: E402
+from course.bench.inside.tutorial import TutorialConsumer  # noqa: E402
 
 sockets = URLRouter([path("ws/chat/<room:room_name>/", TutorialConsumer.as_asgi())])
 

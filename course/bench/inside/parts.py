@@ -1,0 +1,105 @@
+"""What PostgreSQL and Redis do alone: `python -m course.bench.inside.parts`, in step 5's folder.
+
+Prints, as JSON, `sweep_us`: microseconds to read the counter of one room among many, and
+`publish_us` and `subscriber_us`: Redis's processor time for a message, and for each process that
+hears it.
+"""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import django
+
+django.setup()
+
+import redis  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from chat.models import Room  # noqa: E402
+from chat.store import read_counters  # noqa: E402
+
+ROOMS = 2000
+SWEEPS = 20
+MESSAGES = 20_000
+PAYLOAD = b"x" * 300  # bytes, about a message
+SUBSCRIBERS = 10
+URL = urlsplit(settings.REDIS_URLS[0])
+
+
+def sweep() -> float:
+    """Return the microseconds that one counter takes, when thousands are read together."""
+    names = [f"swept {number}" for number in range(ROOMS)]
+    Room.objects.bulk_create(Room(name=name, seq=1) for name in names)
+
+    async def read() -> float:
+        await read_counters(names)
+        began = time.monotonic()
+        for _ in range(SWEEPS):
+            await read_counters(names)
+        return time.monotonic() - began
+
+    took = asyncio.run(read())
+    Room.objects.filter(name__in=names).delete()
+    return took / SWEEPS / ROOMS * 1e6
+
+
+def subscribe() -> socket.socket:
+    """Return a connection to Redis that hears the channel."""
+    connection = socket.create_connection((URL.hostname, URL.port))
+    connection.sendall(f"AUTH {URL.password}\r\nSUBSCRIBE bench\r\n".encode())
+    said = b""
+    while b":1\r\n" not in said:
+        said += connection.recv(4096)
+    return connection
+
+
+def publish(subscribers: int) -> float:
+    """Return the microseconds of Redis's processor time for a message to so many."""
+    listening = [subscribe() for _ in range(subscribers)]
+
+    def hear(connection: socket.socket) -> None:
+        with suppress(OSError):  # that is how it ends
+            while connection.recv(262_144):
+                pass
+
+    threads = [threading.Thread(target=hear, args=[each], daemon=True) for each in listening]
+    for thread in threads:
+        thread.start()
+    client = redis.Redis.from_url(settings.REDIS_URLS[0])
+    before = used(client)
+    for _ in range(MESSAGES // 100):
+        with client.pipeline(transaction=False) as pipeline:
+            for _ in range(100):
+                pipeline.publish("bench", PAYLOAD)
+            heard = pipeline.execute()
+    took = used(client) - before
+    assert set(heard) == {subscribers}
+    for each in listening:
+        each.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+    for each in listening:
+        each.close()
+    return took / MESSAGES * 1e6
+
+
+def used(client: "redis.Redis") -> float:
+    """Return the processor time that Redis has used so far, in seconds."""
+    info = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+def main() -> None:
+    """Measure and print."""
+    one, many = publish(1), publish(SUBSCRIBERS)
+    each = (many - one) / (SUBSCRIBERS - 1)
+    print(json.dumps({"sweep_us": sweep(), "publish_us": one - each, "subscriber_us": each}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""What is measured, in which order, and how one contender does in one run."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from course.bench.contenders import Contender, Yard, address
+from course.processes import stop
+from course.stack import Part
+from course.steps import ROOT
+
+Result = dict[str, Any]  # what one measure of one contender gave in one run
+GIVE_UP = 150.0  # seconds for one measure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done. The defaults are what `make bench` does; tests do less."""
+
+    rooms: tuple[int, ...] = (100, 500)  # sockets in the one room, for deliveries
+    seconds: float = 2.5  # of deliveries, and of storing
+    rate: float = 20  # messages per second, for latency
+    latency_seconds: float = 3
+    joiners: int = 300  # sockets, each shown a history of 50
+    warm_up: int = 50  # sockets before memory is looked at
+    idle: int = 1000  # sockets in 20 rooms, joined for the rate and kept for the memory
+    crowd: int = 5000  # sockets in one room
+    crowd_seconds: float = 26  # of silence; the servers send pings after 20
+
+    @property
+    def files(self) -> int:
+        """How many files a process has to have open at most, with some to spare."""
+        return max(self.crowd, self.idle + self.warm_up, *self.rooms) + 200
+
+
+def jobs(contender: Contender, plan: Plan) -> list[tuple[str, Result]]:
+    """Return the name of each measure that a contender takes part in, and its job."""
+    talk = {"seconds": plan.seconds, "in_flight": 20}
+    found: list[tuple[str, Result]] = [
+        # First, in a process that has done nothing yet.
+        ("idle", {"measure": "idle", "sockets": plan.idle, "warm_up": plan.warm_up, "rooms": 20}),
+    ]
+    if contender.stores:
+        history = {"sockets": plan.joiners, "room": "history", "history": 50}
+        found.append(("joins", {"measure": "joins", **history}))
+    found += [
+        (f"deliveries_{sockets}", {"measure": "deliveries", "sockets": sockets, **talk})
+        for sockets in plan.rooms
+    ]
+    steady = {"rate": plan.rate, "seconds": plan.latency_seconds, "sockets": plan.rooms[0]}
+    found.append(("latency", {"measure": "latency", **steady}))
+    if contender.stores:
+        # A socket has one message in flight, as its consumer handles one after the other.
+        one = {"sockets": 20, "rooms": 1, **talk}
+        twenty = {"sockets": 40, "rooms": 20, **talk, "in_flight": 40}
+        found += [
+            ("stored_1", {"measure": "stored", **one}),
+            ("stored_20", {"measure": "stored", **twenty}),
+        ]
+    return found
+
+
+def proportional_memory(pid: int) -> int:
+    """Return the memory of a process in KiB; what it shares with others counts in part."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise RuntimeError("the system does not say how much memory a process has")
+
+
+class LoadFailed(Exception):
+    """The load could not do its job; the text says why."""
+
+
+class LoadProcess:
+    """A load that runs: it prints lines of JSON and may wait for a line."""
+
+    def __init__(self, python: Path, job: Result) -> None:
+        self.process = subprocess.Popen(
+            [str(python), "-m", "course.bench.client", json.dumps(job)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.timer = threading.Timer(GIVE_UP, self.process.kill)
+        self.timer.start()
+
+    def __enter__(self) -> "LoadProcess":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.timer.cancel()
+        stop(self.process)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+
+    def pipe(self, pipe: IO[bytes] | None) -> IO[bytes]:
+        """Return one of the pipes, which are always there."""
+        assert pipe
+        return pipe
+
+    def read(self) -> Result:
+        """Return what the load reports next; LoadFailed if it ends instead."""
+        line = self.pipe(self.process.stdout).readline()
+        if line:
+            result: Result = json.loads(line)
+            return result
+        said = self.pipe(self.process.stderr).read().decode(errors="replace").strip()
+        raise LoadFailed(said.splitlines()[-1] if said else "the load took too long")
+
+    def go_on(self) -> None:
+        """Let the load go on."""
+        stdin = self.pipe(self.process.stdin)
+        stdin.write(b"\n")
+        stdin.flush()
+
+
+def measure(python: Path, part: Part, job: Result) -> Result:
+    """Do one job with a server; what goes wrong is among the `faults` of the result."""
+    try:
+        with LoadProcess(python, job | address(part)) as load:
+            result = load.read()
+            if job["measure"] == "idle":
+                before = proportional_memory(part.pid)
+                load.go_on()
+                result = load.read()
+                after = proportional_memory(part.pid)
+                result |= {"base": before, "memory": (after - before) / job["sockets"]}
+                load.go_on()
+            load.process.wait(GIVE_UP)
+    except (LoadFailed, subprocess.TimeoutExpired) as error:
+        result = {"faults": [str(error)]}
+    if not part.running:
+        result["faults"].append("the server has ended")
+    return result
+
+
+def run_once(
+    yard: Yard, contender: Contender, plan: Plan, run: int, doing: Callable[[str], None]
+) -> dict[str, Result]:
+    """Measure one contender in one run; return the results by the names of the measures."""
+    common = {"cookies": yard.cookies, "history": 0, "room_order": contender.room_order}
+    results = {}
+    part = yard.serve(contender)
+    try:
+        for name, job in jobs(contender, plan):
+            doing(name)
+            # A room that nobody has been in, in this database or this process.
+            room = {"room": f"{name}-{contender.name}-{run}"}
+            results[name] = measure(yard.python, part, common | room | job)
+            if not part.running:
+                break
+    finally:
+        part.stop()
+    return results
+
+
+def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
+    """See whether one process keeps thousands of people who say nothing, then reaches them all."""
+    part = yard.serve(contender)
+    try:
+        job = {
+            "measure": "crowd",
+            "sockets": plan.crowd,
+            "seconds": plan.crowd_seconds,
+            "room": "crowd",
+            "cookies": yard.cookies,
+            "room_order": contender.room_order,
+        }
+        result = measure(yard.python, part, job)
+        result["sockets"] = plan.crowd
+        return result
+    finally:
+        part.stop()
