@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET
 from uuid import uuid4
 
 from playwright.sync_api import Page
@@ -54,7 +55,7 @@ class Client:
         self.padding = ""
         self.window = WINDOW
         self.talking = False
-        self.buffer: int | None = 16  # frames that are read ahead
+        self.reads_ahead = True
         self.listening = asyncio.Event()
         self.listening.set()
         self.socket: ClientConnection | None = None
@@ -88,7 +89,7 @@ class Client:
                     f"{self.url}?after={len(self.log)}",
                     additional_headers=self.headers,
                     compression=None,
-                    max_queue=self.buffer,
+                    max_queue=16 if self.reads_ahead else 1,
                     open_timeout=PATIENCE,
                     ping_interval=None,  # as in a browser
                     close_timeout=1,
@@ -106,6 +107,10 @@ class Client:
     async def talk(self, socket: ClientConnection) -> None:
         """Hear and speak through one socket until it is closed."""
         mark = len(self.codes)
+        if not self.reads_ahead:
+            # Else the system takes several megabytes for somebody who does not read.
+            raw = socket.transport.get_extra_info("socket")
+            raw.setsockopt(SOL_SOCKET, SO_RCVBUF, 65536)
         for message in self.waiting.values():
             message.due, message.asked = min(message.due, time.monotonic()), False
         speaking = asyncio.create_task(self.speak(socket))
@@ -213,14 +218,14 @@ class Terminal:
         )
         assert process.stdin
         assert process.stdout
+        process.stdin.write(f"{self.password}\n".encode())
+        typing = asyncio.create_task(self.type_into(process.stdin))
         try:
-            process.stdin.write(f"{self.password}\n".encode())
-            typing = asyncio.create_task(self.type_into(process.stdin))
             async for line in process.stdout:
                 self.lines.append(line.decode().rstrip("\n"))
-            typing.cancel()
             self.lines.append(f"The program ended with exit code {await process.wait()}")
         finally:
+            typing.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
