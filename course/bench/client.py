@@ -28,7 +28,6 @@ READ = 65_536  # bytes at a time; more would be fetched from the system, and giv
 PAUSE = 0.01  # seconds between two looks at the sockets that only listen
 AT_ONCE = 50  # handshakes
 JOINING = 120.0  # seconds for everybody to join
-PATIENCE = 5.0  # seconds without a byte from the server, after which it is not waited for
 SENDERS = 10  # sockets that send in a room with many
 SAMPLED = 10  # sockets at which latency is noted
 PER_ADDRESS = 10_000  # sockets; one address has not ports enough for everybody
@@ -100,7 +99,11 @@ class Client:
 
 
 class Load:
-    """Clients of one server. `job` has host, port and cookies (session keys)."""
+    """Clients of one server.
+
+    `job` has host, port, cookies (session keys), and patience: the seconds without a byte from the
+    server, after which it is not waited for.
+    """
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -219,14 +222,14 @@ class Load:
             del self.by_file[client.socket.fileno()]
             client.socket.close()
 
-    def until(self, done: Callable[[], bool], patience: float = PATIENCE) -> bool:
-        """Read until `done`; False when the server has said nothing for `patience` seconds."""
+    def until(self, done: Callable[[], bool]) -> bool:
+        """Read until `done`; False when the server has said nothing for too long."""
         quiet_since, before = time.monotonic(), self.progress
         while not done():
             self.poll(0.05)
             if self.progress != before:
                 quiet_since, before = time.monotonic(), self.progress
-            elif time.monotonic() - quiet_since > patience:
+            elif time.monotonic() - quiet_since > self.job["patience"]:
                 return False
         return True
 
@@ -398,10 +401,10 @@ def wrong(data: bytes, sent: int, room_order: bool) -> Iterator[str]:
         yield "got errors"
 
 
-def server_seconds(pid: int) -> float:
-    """Return the processor time that the server has used so far, in seconds."""
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process so far, that of children that have ended included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -421,7 +424,7 @@ class Clock:
 
     def now(self) -> tuple[float, float, float]:
         """Return the three times, in seconds."""
-        return time.monotonic(), time.process_time(), server_seconds(self.pid)
+        return time.monotonic(), time.process_time(), processor_seconds(self.pid)
 
     def stop(self) -> tuple[float, float, dict[str, float]]:
         """Return seconds, the server's processor seconds, and the shares of a core of both."""
@@ -451,6 +454,7 @@ def deliveries(job: dict[str, Any], load: Load) -> None:
     took, used, shares = clock.stop()
     delivered = sum(client.texts for client in load.clients)
     report(
+        count=delivered,
         rate=delivered / took,
         cpu=used / max(delivered, 1) * 1e6,
         faults=list(faults(load.clients, talk.sent, job["room_order"])),
@@ -480,7 +484,8 @@ def joins(job: dict[str, Any], load: Load) -> None:
     clock = Clock(job["pid"])
     load.join([job["room"]] * job["sockets"], job["history"])
     took, used, shares = clock.stop()
-    report(rate=job["sockets"] / took, cpu=used / job["sockets"] * 1e3, faults=[], **shares)
+    count = job["sockets"]
+    report(count=count, rate=count / took, cpu=used / count * 1e3, faults=[], **shares)
 
 
 def stored(job: dict[str, Any], load: Load) -> None:
@@ -494,6 +499,7 @@ def stored(job: dict[str, Any], load: Load) -> None:
     took, used, shares = clock.stop()
     lost = talk.sent - talk.back
     report(
+        count=talk.back,
         rate=talk.back / took,
         cpu=used / max(talk.back, 1) * 1e6,
         faults=[f"{lost} of {talk.sent} messages did not come back"] if lost else [],
@@ -521,7 +527,8 @@ def crowd(job: dict[str, Any], load: Load) -> None:
     joined = load.join([job["room"]] * job["sockets"], 0)
     clock = Clock(job["pid"])
     end = time.monotonic() + job["seconds"]
-    load.until(lambda: time.monotonic() > end or load.ended > 0, job["seconds"] + 1)
+    while time.monotonic() < end:
+        load.poll(1)
     _, _, shares = clock.stop()
     alive = job["sockets"] - load.ended
     pings = sum(client.pings for client in load.clients)

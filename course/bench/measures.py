@@ -4,12 +4,14 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from course.bench.client import processor_seconds
 from course.bench.contenders import Contender, Yard, address
-from course.processes import stop
+from course.processes import descendants, stop
 from course.stack import Part
 from course.steps import ROOT
 
@@ -30,6 +32,8 @@ class Plan:
     idle: int = 1000  # sockets in 20 rooms, joined for the rate and kept for the memory
     crowd: int = 5000  # sockets in one room
     crowd_seconds: float = 26  # of silence; the servers send pings after 20
+
+    patience: float = 5  # seconds of silence after which what is missing is lost
 
     @property
     def files(self) -> int:
@@ -70,6 +74,15 @@ def proportional_memory(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1])
     raise RuntimeError("the system does not say how much memory a process has")
+
+
+def family_seconds(pid: int) -> float:
+    """Return the processor time of a process, its children, and those children that have ended."""
+    found = 0.0
+    for each in (pid, *descendants(pid)):
+        with suppress(OSError):  # it has just ended
+            found += processor_seconds(each)
+    return found
 
 
 class LoadFailed(Exception):
@@ -122,23 +135,31 @@ class LoadProcess:
         stdin.flush()
 
 
-def measure(python: Path, part: Part, job: Result) -> Result:
-    """Do one job with a server; what goes wrong is among the `faults` of the result."""
+def measure(python: Path, part: Part, job: Result, postgres: int | None = None) -> Result:
+    """Do one job with a server; what goes wrong is among the `faults` of the result.
+
+    With the process id of a PostgreSQL, the result has the microseconds of its processor time for
+    each thing that was counted.
+    """
+    before = family_seconds(postgres) if postgres else 0.0
     try:
         with LoadProcess(python, job | address(part)) as load:
             result = load.read()
             if job["measure"] == "idle":
-                before = proportional_memory(part.pid)
+                base = proportional_memory(part.pid)
                 load.go_on()
                 result = load.read()
-                after = proportional_memory(part.pid)
-                result |= {"base": before, "memory": (after - before) / job["sockets"]}
+                grown = proportional_memory(part.pid) - base
+                result |= {"base": base, "memory": grown / job["sockets"]}
                 load.go_on()
             load.process.wait(GIVE_UP)
     except (LoadFailed, subprocess.TimeoutExpired) as error:
         result = {"faults": [str(error)]}
     if not part.running:
         result["faults"].append("the server has ended")
+    if postgres and result.get("count"):
+        used = family_seconds(postgres) - before
+        result["postgres"] = used / result["count"] * 1e6
     return result
 
 
@@ -146,15 +167,21 @@ def run_once(
     yard: Yard, contender: Contender, plan: Plan, run: int, doing: Callable[[str], None]
 ) -> dict[str, Result]:
     """Measure one contender in one run; return the results by the names of the measures."""
-    common = {"cookies": yard.cookies, "history": 0, "room_order": contender.room_order}
+    common = {
+        "cookies": yard.cookies,
+        "history": 0,
+        "patience": plan.patience,
+        "room_order": contender.room_order,
+    }
     results = {}
+    postgres = yard.parts["postgres"].pid if contender.stores else None
     part = yard.serve(contender)
     try:
         for name, job in jobs(contender, plan):
             doing(name)
             # A room that nobody has been in, in this database or this process.
             room = {"room": f"{name}-{contender.name}-{run}"}
-            results[name] = measure(yard.python, part, common | room | job)
+            results[name] = measure(yard.python, part, common | room | job, postgres)
             if not part.running:
                 break
     finally:
@@ -172,6 +199,7 @@ def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
             "seconds": plan.crowd_seconds,
             "room": "crowd",
             "cookies": yard.cookies,
+            "patience": plan.patience,
             "room_order": contender.room_order,
         }
         result = measure(yard.python, part, job)

@@ -1,0 +1,216 @@
+"""The measurements: what a load sees, how it is counted, and what is said about it."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from course.bench import figures, raw
+from course.bench.client import client_frame, percentile, read_frames, wrong
+from course.bench.contenders import CONTENDERS
+from course.bench.figures import GOALS, Goal, faults, ratio, report, short, spread
+from course.bench.measures import Plan, jobs, measure
+from course.run import answers
+from course.stack import Part, inner_port
+from course.tests.conftest import run_course, sentence
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements need Linux")
+
+
+def server_frame(payload: bytes, first: int = 0x81) -> bytes:
+    """Return a frame as servers send it."""
+    size = len(payload)
+    if size < 126:
+        return bytes([first, size]) + payload
+    if size < 65_536:
+        return bytes([first, 126]) + size.to_bytes(2, "big") + payload
+    return bytes([first, 127]) + size.to_bytes(8, "big") + payload
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_frames_of_every_size_are_found_wherever_they_are_cut(size):
+    """What is not whole yet is left for later, were it only the first byte."""
+    first, second = server_frame(b"x" * size), server_frame(b"ping", 0x89)
+    (start, end) = (len(first) - size, len(first))
+    assert read_frames(first + second) == (
+        [(0x81, start, end), (0x89, end + 2, end + 6)],
+        end + 6,
+    )
+    for cut in {1, 2, 3, start, end - 1} & set(range(1, end)):
+        assert read_frames(first[:cut]) == ([], 0)
+    assert read_frames(first + second[:-1])[1] == end
+
+
+def test_a_masked_frame_is_no_servers():
+    """A client that counted it would count nonsense."""
+    with pytest.raises(ValueError, match="masks"):
+        read_frames(client_frame(0x81, b"hi"))
+
+
+def said(*messages: tuple[int, int, int]) -> bytes:
+    """Return what a socket received: number, sender and the room's number of each message."""
+    return b"".join(
+        server_frame(f'{{"message": "{number}.{sender}.1.x", "seq": {seq}}}'.encode())
+        for number, sender, seq in messages
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        ([(0, 1, 5), (1, 2, 6), (2, 1, 7)], []),
+        ([(0, 1, 5), (2, 1, 7)], ["lost 1 of 3", "numbers in order"]),
+        ([(0, 1, 5), (1, 2, 6), (1, 2, 6), (2, 1, 7)], ["1 messages twice", "numbers in order"]),
+        ([(2, 1, 5), (1, 2, 6), (0, 1, 7)], ["1 messages before an earlier one"]),
+        ([(1, 2, 6), (0, 1, 5), (2, 1, 7)], ["numbers in order"]),
+    ],
+)
+def test_what_is_lost_doubled_or_overtaken_is_found(messages, found):
+    """Each message once; each sender's in their order, and everybody's by the room's numbers."""
+    reasons = list(wrong(said(*messages), 3, room_order=True))
+    assert len(reasons) == len(found)
+    for reason, part in zip(reasons, found, strict=True):
+        assert part in reason
+
+
+def test_senders_may_overtake_each_other_where_no_order_is_promised():
+    """The pattern of the tutorials has none: only what one sender said has to be in order."""
+    assert list(wrong(said((1, 2, 6), (0, 1, 5), (2, 1, 7)), 3, room_order=False)) == []
+
+
+def test_an_error_frame_is_a_fault():
+    """A server that refuses work must not look fast."""
+    data = said((0, 1, 1)) + server_frame(b'{"error": "too many"}')
+    assert list(wrong(data, 1, room_order=True)) == ["got errors"]
+
+
+def test_medians_percentiles_and_digits():
+    """Numbers as the table shows them."""
+    assert spread([]) is None
+    assert spread([3.0, 1.0, 2.0, 9.0]) == figures.Spread(2.5, 1.0, 9.0)
+    assert percentile([float(n) for n in range(100, 0, -1)], 99) == 100
+    assert percentile([float(n) for n in range(1, 1001)], 99) == 991
+    assert percentile([4.0], 50) == 4
+    shown = {0.456: "0.46", 9.996: "10.0", 99.94: "99.9", 99.96: "100", 1234.5: "1,234"}
+    shown |= {9994.0: "9,994", 12_345.0: "12.3k", 123_456.0: "123k"}
+    assert {value: short(value) for value in shown} == shown
+
+
+def run_of(**rates: float) -> figures.Run:
+    """Return a run in which contenders delivered so many, and did nothing else."""
+    return {name: {"deliveries_100": {"rate": rate, "faults": []}} for name, rate in rates.items()}
+
+
+def test_a_ratio_is_taken_run_by_run():
+    """A run that somebody else slowed down is slow for both."""
+    runs = [run_of(uvicorn=100, tutorial=10), run_of(uvicorn=36, tutorial=3), {}]
+    found = ratio(runs, GOALS[0])
+    assert (found.median, found.least, found.most) == (11, 10, 12)
+    assert ratio([run_of(uvicorn=1)], GOALS[0]) is None
+
+
+def test_goals_have_two_directions():
+    """At least so fast, at most so big."""
+    least, most = Goal("", "", "", "", least=10), Goal("", "", "", "", most=1.3)
+    assert (least.met(10), least.met(9.9)) == (True, False)
+    assert (most.met(1.3), most.met(1.31)) == (True, False)
+
+
+def results_of(*runs: figures.Run, **crowd: object) -> dict[str, object]:
+    """Return the results of some runs and of a crowd."""
+    whole = {"sockets": 5000, "alive": 5000, "reached": 5000, "pings": 7000, "seconds": 0.5}
+    return {"runs": list(runs), "crowd": whole | {"faults": []} | crowd}
+
+
+def test_the_table_fits_a_terminal_and_says_what_is_met():
+    """80 columns; medians with their spread; each goal with its verdict."""
+    runs = [run_of(raw=150_000, tutorial=5000, daphne=25_000, uvicorn=n) for n in (51_000, 52_000)]
+    lines = list(report(results_of(*runs)))
+    assert max(map(len, lines)) < 80
+    text = "\n".join(lines)
+    assert re.search(r"room of 100 +150k +5,000 +25.0k +51.5k\n +150k–150k .* 51.0k–52.0k\n", text)
+    assert re.search(r"tutorial +deliveries, room of 100 +10.3 × .* at least 10 +met", text)
+    assert re.search(r"websockets +deliveries, room of 100 +0.34 × .* at least 0.5 +not met", text)
+    assert "one message reached 5,000" in " ".join(lines)
+    assert "incorrect" not in text
+
+
+def test_a_wrong_contender_is_named():
+    """With the run, the measure and the reason, and not more of them than one reads."""
+    run = run_of(daphne=1.0)
+    run["daphne"]["deliveries_100"]["faults"] = [f"socket {n} lost 1" for n in range(9)]
+    results = results_of(run, faults=["socket 1 ended"])
+    assert set(faults(results)) == {"daphne", "uvicorn"}
+    text = "\n".join(report(results))
+    assert "daphne is incorrect:\n  run 1, deliveries_100: socket 0 lost 1" in text
+    assert "… and 6 more" in text
+    assert "uvicorn is incorrect:\n  crowd: socket 1 ended" in text
+
+
+def test_who_stores_nothing_is_asked_for_nothing_stored():
+    """The limit for Python has no database, so neither a history."""
+    names = {c.name: [name for name, _ in jobs(c, Plan())] for c in CONTENDERS}
+    assert set(names["uvicorn"]) - set(names["raw"]) == {"joins", "stored_1", "stored_20"}
+    # In a fresh process, or else memory that was used before is used again, unseen.
+    assert {found[0] for found in names.values()} == {"idle"}
+
+
+def serve(tmp_path: Path, source: str) -> Part:
+    """Start the server of `raw.py` with this source."""
+    file = tmp_path / "server.py"
+    file.write_text(source)
+    port = inner_port()
+    part = Part("raw", [sys.executable, str(file), str(port)], port, tmp_path, tmp_path / "log")
+    part.start()
+    assert answers(port)
+    return part
+
+
+SOURCE = Path(raw.__file__).read_text()
+JOB = {"measure": "deliveries", "sockets": 5, "room": "r", "seconds": 0.1, "in_flight": 4}
+JOB |= {"cookies": ["none"], "patience": 0.3, "room_order": True}
+
+
+@LINUX
+def test_a_real_load_counts_what_a_real_server_delivers(tmp_path):
+    """Each message comes to each socket, and the server's processor time is known."""
+    part = serve(tmp_path, SOURCE)
+    try:
+        result = measure(Path(sys.executable), part, JOB)
+        idle = {"measure": "idle", "warm_up": 2, "sockets": 5, "rooms": 2}
+        memory = measure(Path(sys.executable), part, JOB | idle)
+    finally:
+        part.stop()
+    assert result["faults"] == []
+    assert result["count"] % 5 == 0
+    assert result["rate"] > 100
+    assert 0 < result["client"] < 1.1
+    assert memory["faults"] == []
+    assert memory["base"] > 1000
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("broken", "fault"),
+    [
+        ("if seq != 7: broadcast(room, json.dumps(frame))", "lost 1 of "),
+        ("[broadcast(room, json.dumps(frame)) for _ in range(1 + (seq == 7))]", "1 messages twice"),
+        ("broadcast(room, json.dumps(frame)) if seq < 7 else exit()", "the server has ended"),
+    ],
+)
+def test_a_server_that_does_it_wrong_is_found_out(tmp_path, broken, fault):
+    """However fast it is, a server that loses or doubles a message is reported."""
+    whole = "broadcast(room, json.dumps(frame))"
+    assert SOURCE.count(whole) == 1
+    part = serve(tmp_path, SOURCE.replace(whole, broken))
+    try:
+        result = measure(Path(sys.executable), part, JOB)
+    finally:
+        part.stop()
+    assert any(fault in each for each in result["faults"])
+
+
+def test_the_number_of_runs_is_a_number():
+    """Anything else is answered with one sentence."""
+    assert "RUNS must be a number from 1 to 25" in sentence(run_course("bench", "--runs=many"))
