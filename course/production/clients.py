@@ -64,6 +64,7 @@ class Client:
         self.log: list[dict[str, object]] = []
         self.times: list[float] = []
         self.written: dict[str, str] = {}
+        self.said: dict[object, float] = {}  # when, by client_id
         self.waiting: dict[str, Waiting] = {}
         self.round_trips: list[tuple[float, float]] = []  # when said, and seconds
         self.codes: list[int] = []
@@ -133,6 +134,7 @@ class Client:
                     text = f"{self.name} {len(self.written)}{self.padding}"
                     self.written[client_id] = text
                     self.waiting[client_id] = Waiting(text)
+                    self.said[client_id] = self.waiting[client_id].said
                 for client_id, message in [*self.waiting.items()]:
                     now = time.monotonic()
                     if now < message.due:

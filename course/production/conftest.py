@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show how long each fault was felt."""
     if REPORT:
-        terminalreporter.section("the longest silence, for clients")
-        head = row("", "that stayed", "that came back", "slowest answer", "stored")
+        terminalreporter.section("longest silence for clients, longest waits of messages")
+        head = row("", "that stayed", "that came back", "until answered", "until heard", "stored")
         for line in [head, *REPORT]:
             terminalreporter.write_line(line)
 

@@ -212,16 +212,24 @@ class Crowd:
             for said, seconds in client.round_trips
             if began <= said <= stopped
         ]
+        said = {key: when for client in self.clients for key, when in client.said.items()}
+        delays = [
+            heard - said[key]
+            for client in self.clients
+            for frame, heard in zip(client.log, client.times, strict=True)
+            if (key := frame["client_id"]) in said and began <= said[key] <= stopped
+        ]
         columns = [
             f"{max(gaps):5.1f} s for {len(gaps):3}" if gaps else "" for gaps in (stayed, lost)
         ]
-        columns += [f"{max(trips, default=0):5.1f} s", str(len(self.stored()))]
+        columns += [f"{max(these, default=0):.1f} s" for these in (trips, delays)]
+        columns.append(str(len(self.stored())))
         REPORT.append(row(what, *columns))
 
 
 def row(what: str, *columns: str) -> str:
     """Return one line of the table."""
-    return f"{what:<36} " + " ".join(f"{text:>14}" for text in columns)
+    return f"{what:<34} " + " ".join(f"{text:>14}" for text in columns)
 
 
 def silence(times: list[float], began: float, stopped: float) -> float:
