@@ -14,17 +14,27 @@ class RateLimit:
     def __init__(self):
         """Start full."""
         self.left = settings.CHAT_MESSAGE_BURST
+        self.refused = 0
         self.at = time.monotonic()
 
     def wait(self):
-        """Count a frame: return 0 if it may pass, else the seconds until one may."""
+        """Count a frame: return 0 if it may pass, else the seconds until its turn comes.
+
+        Each refused frame has a turn of its own, and costs nothing: who comes back as told passes.
+        """
         now = time.monotonic()
-        self.left += (now - self.at) * settings.CHAT_MESSAGE_RATE
-        self.left = min(self.left, settings.CHAT_MESSAGE_BURST) - 1
+        earned = (now - self.at) * settings.CHAT_MESSAGE_RATE
         self.at = now
-        return 0 if self.left >= 0 else (1 - self.left) / settings.CHAT_MESSAGE_RATE
+        self.left = min(self.left + earned, settings.CHAT_MESSAGE_BURST)
+        self.refused = max(self.refused - earned, 0)
+        if self.left >= 1:
+            self.left -= 1
+            return 0
+        seconds = (1 - self.left + self.refused) / settings.CHAT_MESSAGE_RATE
+        self.refused += 1
+        return seconds
 
     @property
     def flooded(self):
-        """Whether a whole burst was refused, too: nobody reads the answers."""
-        return self.left < -settings.CHAT_MESSAGE_BURST
+        """Whether more than a burst was refused: nobody reads the answers."""
+        return self.refused > settings.CHAT_MESSAGE_BURST

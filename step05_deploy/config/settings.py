@@ -146,6 +146,8 @@ if REDIS_URLS:
         }
     }
 
+SESSION_ENGINE = "chat.sessions"
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in [
@@ -210,6 +212,8 @@ LOGGING = {
         "chat": {"level": "INFO"},
         # Without this line, an error in a view is logged in development only.
         "django": {"level": "INFO"},
+        # Anybody may ask for any host; that is answered with 400, and is no error of ours.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         # As information it logs the address of each socket, with the token in it.
         "uvicorn": {"level": "WARNING", "propagate": True},
     },
