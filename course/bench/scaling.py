@@ -1,0 +1,181 @@
+"""`make scaling`: the tables of `docs/scaling.md`, from figures that are committed beside it."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from course.bench.capacity import Figures, Need, need, read_figures
+from course.bench.contenders import CONTENDERS
+from course.bench.driver import RESULTS
+from course.bench.figures import FIGURES, GOALS, ratio, short, spread, values
+from course.steps import ROOT
+from course.terminal import UserError, colour, say
+
+PAGE = Path("docs") / "scaling.md"
+KEPT = Path("docs") / "bench.json"
+BLOCK = re.compile(r"(<!-- (\w+): made by make scaling -->\n).*?(<!-- end -->)", re.DOTALL)
+
+# How many people, how many in a room, and messages of each in a minute.
+CASES = (
+    (30, 30, 6.0),
+    (1_000, 50, 1.0),
+    (10_000, 2, 1.0),
+    (10_000, 50, 1.0),
+    (10_000, 500, 0.5),
+    (100_000, 2, 0.5),
+    (100_000, 50, 0.5),
+    (100_000, 1_000, 0.1),
+    (1_000_000, 2, 0.2),
+    (1_000_000, 50, 0.2),
+    (1_000_000, 1_000, 0.01),
+    (100_000, 100_000, 0.01),
+)
+
+
+def as_table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
+    """Return the lines of a table in Markdown; all columns but the first are to the right."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def measured(results: dict[str, Any]) -> list[str]:
+    """Return what was measured where, and the table of medians."""
+
+    def rows() -> Iterator[list[str]]:
+        for figure in FIGURES:
+            row = [figure.title.strip()]
+            for contender in CONTENDERS:
+                numbers = values(results["runs"], contender.name, figure.measure, figure.key)
+                found = spread([number * figure.factor for number in numbers])
+                if found:
+                    apart = f"{short(found.least)}–{short(found.most)}"
+                    row.append(f"**{short(found.median)}** ({apart})")
+                else:
+                    row.append("–")
+            yield row
+
+    machine, versions, crowd = results["machine"], results["versions"], results["crowd"]
+    runs = len(results["runs"])
+    return [
+        f"Median of {runs} run{'s' if runs > 1 else ''}, and from the least to the most, on "
+        f"{machine['cpus']} cores ({machine['model']}) that the load and the database had to share, "
+        f"Python {versions['python']}, Django {versions['django']}, Channels "
+        f"{versions['channels']}, uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
+        "",
+        *as_table(["", *(contender.title for contender in CONTENDERS)], rows()),
+        "",
+        f"{crowd['sockets']:,} idle connections on one worker with uvicorn: {crowd['alive']:,} "
+        f"stayed, {crowd['pings']:,} pings were answered, the worker used "
+        f"{crowd['server']:.1%} of a core meanwhile, and one message reached {crowd['reached']:,} "
+        f"in {crowd['seconds']:.2f} s.",
+    ]
+
+
+def compared(results: dict[str, Any]) -> list[str]:
+    """Return the table of ratios."""
+    titles = {contender.name: contender.title for contender in CONTENDERS}
+
+    def rows() -> Iterator[list[str]]:
+        for goal in GOALS:
+            found = ratio(results["runs"], goal)
+            if found:
+                shown = f"**{short(found.median)}** ({short(found.least)}–{short(found.most)})"
+                verdict = "met" if goal.met(found.median) else "not met"
+                yield [goal.title, titles[goal.against], shown, goal.wanted, verdict]
+
+    return as_table(["step 5 on uvicorn", "against", "ratio", "goal", ""], rows())
+
+
+def costs(figures: Figures) -> list[str]:
+    """Return the figures that the model reckons with."""
+    rows = [
+        ("handing one message to one socket", figures.delivery, "µs of a worker"),
+        ("storing and publishing one message", figures.message, "µs of a worker"),
+        ("hearing of one message through Redis", figures.heard, "µs of a worker"),
+        ("one person joining, 50 messages shown", figures.join, "µs of a worker"),
+        ("storing one message", figures.database_message, "µs of PostgreSQL"),
+        ("one person joining", figures.database_join, "µs of PostgreSQL"),
+        ("comparing one room's counter", figures.database_counter, "µs of PostgreSQL"),
+        ("one message", figures.redis_message, "µs of Redis"),
+        ("… for each process that hears it", figures.redis_subscriber, "µs of Redis"),
+        ("an idle connection", figures.memory, "KiB"),
+        ("a worker with nobody", figures.base / 1024, "MiB"),
+        ("one room", figures.room, "messages stored per second"),
+        ("idle connections seen on one worker", figures.crowd, "sockets"),
+    ]
+    return as_table(
+        ["what", "figure", "unit"], ([what, short(figure), unit] for what, figure, unit in rows)
+    )
+
+
+def row(case: tuple[int, int, float], found: Need) -> list[str]:
+    """Return a row of the table of needs."""
+    people, size, rate = case
+    return [
+        f"{people:,}",
+        f"{size:,}",
+        f"{rate:g}",
+        f"{short(found.messages)} / {short(found.deliveries)}",
+        f"{found.workers.count:,} ({found.workers.reason})",
+        f"{short(found.memory)} GiB",
+        f"{found.redis_servers:,} ({short(found.published)})",
+        f"{short(found.database_cores)} ({short(found.writes)} + {short(found.counters)})",
+        f"{found.database_connections:,}",
+        f"{short(found.network)} Mbit/s",
+        f"{short(found.back)} s",
+        f"{found.first} ({found.shares[found.first]:.0%})",
+    ]
+
+
+def needs(figures: Figures) -> list[str]:
+    """Return the table of what people need."""
+    head = ["people", "in a room", "messages a minute, each", "messages / deliveries per second"]
+    head += ["workers (because of)", "their memory", "Redis servers (messages × processes)"]
+    head += ["PostgreSQL's cores (writes + counters per second)", "its connections, at most"]
+    head += ["network", "all back after", "full first"]
+    rows = ([*row(case, need(*case, figures))] for case in CASES)
+    return as_table(head, rows)
+
+
+def blocks(results: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the parts of the page that are made, by name."""
+    figures = read_figures(results)
+    return {
+        "measured": measured(results),
+        "compared": compared(results),
+        "costs": costs(figures),
+        "needs": needs(figures),
+    }
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """Return the page with its tables made anew; UserError where one has no place."""
+    made = blocks(results)
+    if sorted(found[2] for found in BLOCK.finditer(text)) != sorted(made):
+        raise UserError(f"{PAGE.as_posix()} needs one place for each of: {', '.join(made)}.")
+    return BLOCK.sub(lambda found: found[1] + "\n".join(made[found[2]]) + "\n" + found[3], text)
+
+
+def scaling(take: bool = False, check: bool = False, root: Path = ROOT) -> int:
+    """Write the tables of the page, or with `check` only tell whether they are up to date.
+
+    With `take`, first keep what `make bench` has measured last. Returns the exit code, 1 where the
+    page is stale.
+    """
+    if take:
+        if not (root / RESULTS).exists():
+            raise UserError("Nothing has been measured yet. Run: make bench")
+        (root / KEPT).write_bytes((root / RESULTS).read_bytes())
+    current = (root / PAGE).read_text("utf-8")
+    text = page(current, json.loads((root / KEPT).read_bytes()))
+    if check and current != text:
+        stale = f"{PAGE.as_posix()} is not what {KEPT.as_posix()} says. Run: make scaling"
+        print(colour(stale, "red", sys.stderr), file=sys.stderr)
+        return 1
+    if current != text:
+        (root / PAGE).write_text(text, "utf-8", newline="\n")
+    say(f"{PAGE.as_posix()}: {'up to date' if current == text else 'written'}.")
+    return 0

@@ -1,0 +1,121 @@
+"""The model behind docs/scaling.md, against numbers worked out by hand; and the page itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from course.bench import capacity
+from course.bench.capacity import Figures, need, processes_with, read_figures
+
+# Round numbers, with which one can reckon in one's head.
+FIGURES = Figures(
+    delivery=10, message=1000, heard=100, join=5000,
+    memory=32, base=65_536, crowd=5000, room=1000,
+    database_message=500, database_join=2000, database_counter=5,
+    redis_message=1, redis_subscriber=1,
+)  # fmt: skip
+
+
+def test_a_class_needs_one_of_each():
+    """30 people in one room, 6 messages a minute each: 3 messages and 90 deliveries a second."""
+    found = need(30, 30, 6, FIGURES)
+    assert found.messages == pytest.approx(3)
+    assert found.deliveries == pytest.approx(90)
+    # 3 × 1 ms + 90 × 10 µs is 0.0039 of a core.
+    assert found.workers == capacity.Workers(talk=1, connections=1, return_=1)
+    assert found.subscriptions == 1
+    assert found.published == pytest.approx(3)
+    assert found.redis_servers == 1
+    assert found.writes == pytest.approx(3)
+    assert found.counters == 0.5
+    # (3 × 500 µs + 0.5 × 5 µs) in a second, on cores that are half busy.
+    assert found.database_cores == pytest.approx(0.003005)
+    assert found.database_connections == 20
+    assert found.network == pytest.approx(90 * 300 * 8 / 1e6)
+    assert found.memory == pytest.approx((65_536 + 30 * 32) / 2**20)
+    assert found.back == pytest.approx(0.15)
+    assert found.room_share == pytest.approx(0.003)
+
+
+def test_messages_decide_where_people_talk():
+    """10,000 people in pairs, 6 messages a minute each: 1,000 messages a second."""
+    found = need(10_000, 2, 6, FIGURES)
+    # 1,000 × (1 ms + 20 µs) is 1.02 cores for one worker alone: 3 at half a core each. With 3, a
+    # pair is on 3 × (1 - (2/3)²) = 5/3 of them: 1,000 × 2/3 × 100 µs more is 1.087, and 3 will do.
+    assert found.workers == capacity.Workers(talk=3, connections=2, return_=1)
+    assert (found.workers.count, found.workers.reason) == (3, "messages")
+    assert found.subscriptions == pytest.approx(5000 * 5 / 3)
+    assert found.published == pytest.approx(1000 * 5 / 3)
+    assert found.counters == pytest.approx(5000 * 5 / 3 / 2)
+    # 1,000 × 500 µs + 4,167 × 5 µs is 0.52 of a core.
+    assert found.database_cores == pytest.approx(1.0417, abs=0.0001)
+
+
+def test_connections_decide_where_people_are_silent():
+    """A million who say nothing: as many workers as it takes to hold them."""
+    found = need(1_000_000, 100, 0, FIGURES)
+    # To reconnect, 1,000,000 × 5 ms is 5,000 s of one core: 84 workers do it in a minute.
+    assert found.workers == capacity.Workers(talk=1, connections=200, return_=84)
+    assert found.workers.reason == "connections"
+    assert found.back == pytest.approx(125)  # PostgreSQL is what it waits for: 2 ms / 16 cores
+    assert found.first == "connections to PostgreSQL"
+
+
+def test_coming_back_decides_where_joining_is_dear():
+    """Everybody comes at once after a restart of everything."""
+    found = need(1_000_000, 100, 0, replace(FIGURES, join=50_000))
+    assert (found.workers.count, found.workers.reason) == (834, "reconnecting")
+
+
+def test_a_room_that_everybody_is_in_ends_at_its_counter():
+    """However many workers there are: one room is stored one transaction after the other."""
+    found = need(100_000, 100_000, 0.9, FIGURES)
+    assert found.messages == pytest.approx(1500)
+    assert found.room_share == pytest.approx(1.5)
+    # 150 million deliveries a second are 1,500 cores.
+    assert found.workers.talk > 3000
+    assert found.network == pytest.approx(360_000)
+    assert found.first == "connections to PostgreSQL"
+    assert need(2000, 2000, 40, FIGURES).first == "a room's counter"
+
+
+def test_redis_is_full_when_many_processes_hear_much():
+    """Each message costs as often as there are processes with somebody in its room."""
+    figures = replace(FIGURES, redis_subscriber=100, database_message=1, crowd=100)
+    found = need(10_000, 100, 6, figures)
+    assert found.first == "Redis"
+    assert found.redis_servers == -(-found.redis_load // 0.5)
+
+
+@pytest.mark.parametrize(
+    ("size", "workers", "expected"), [(1, 7, 1), (5, 1, 1), (2, 2, 1.5), (1000, 3, 3)]
+)
+def test_a_room_is_on_some_of_the_workers(size, workers, expected):
+    """One person on one, many on all, two on one or on two."""
+    assert processes_with(size, workers) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [0, 11])
+def test_a_room_has_somebody_and_not_more_than_there_are(size):
+    """Nonsense gives no numbers."""
+    with pytest.raises(ValueError, match="a room has somebody"):
+        need(10, size, 1, FIGURES)
+
+
+def test_figures_are_read_from_what_was_measured():
+    """Medians; a message's own cost is what a small room pays more for each delivery."""
+    measured = {
+        "deliveries_100": {"cpu": 14.0}, "deliveries_500": {"cpu": 10.0},
+        "stored_20": {"cpu": 1018.0, "postgres": 400.0}, "stored_1": {"rate": 1500.0},
+        "joins": {"cpu": 4.0, "postgres": 900.0}, "idle": {"memory": 30.0, "base": 70_000},
+    }  # fmt: skip
+    parts = {"sweep_us": 5.0, "publish_us": 1.0, "subscriber_us": 0.5}
+    results = {"runs": [{"uvicorn": measured}], "crowd": {"alive": 5000}, "parts": parts}
+    # 4 µs is what 1/100 of a message costs more than 1/500: 500 µs. A delivery is the rest.
+    assert read_figures(results) == Figures(
+        delivery=9, message=1000, heard=500, join=4000, memory=30, base=70_000, crowd=5000,
+        room=1500, database_message=400, database_join=900, database_counter=5,
+        redis_message=1, redis_subscriber=0.5,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="deliveries_100 was not measured"):
+        read_figures(results | {"runs": [{}]})
