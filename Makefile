@@ -17,7 +17,7 @@ test:
 	$(COURSE) test $(STEP)
 
 diff:
-	$(COURSE) diff $(FROM) $(TO)
+	$(COURSE) diff $(FROM) $(TO) $(if $(PART),--part=$(PART))
 
 stack:
 	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \

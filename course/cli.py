@@ -31,7 +31,7 @@ COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
-    "diff": ("diff FROM=1 TO=2", "show what one step changes in another"),
+    "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
     "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
@@ -89,6 +89,7 @@ def build_parser() -> Parser:
     )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
+    made["diff"].add_argument("--part", help="show one part only, where steps.toml names parts")
     made["propagate"].add_argument("step", nargs="?", metavar="from", help=step_help)
     made["propagate"].add_argument(
         "--dry-run", action="store_true", help="show, write nothing (make: DRY_RUN=1)"
@@ -131,7 +132,7 @@ def dispatch(options: argparse.Namespace) -> int:
                 raise UserError(
                     f"Which two steps? Say: make diff FROM=1 TO=2 (the steps are {choices()})."
                 )
-            return diff.show(options.first, options.second)
+            return diff.show(options.first, options.second, options.part)
         case "redgreen":
             return redgreen.redgreen(options.step, options.results)
         case "guarantees":

@@ -1,4 +1,7 @@
-"""`make diff`: what one step changes against another, without what no reader needs."""
+"""`make diff`: what one step changes against another, without what no reader needs.
+
+Where the manifest gives a step parts, the changed files come part by part, in its order.
+"""
 
 import os
 import re
@@ -8,19 +11,17 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
+from course import manifest
+from course.kinds import KINDS, is_noise, kind_of
 from course.processes import undisturbed
 from course.results import paragraph
-from course.steps import ROOT, Step, copy_files, find_step, step_files
+from course.steps import ROOT, Step, all_steps, copy_files, find_step, step_files
 from course.terminal import UserError, colour, is_terminal, wants_colour
 
-KINDS = (
-    "Python", "templates", "JavaScript", "CSS", "deployment", "tests", "README", "other",
-)  # fmt: skip
 COUNTED = ("Python", "templates", "JavaScript")
-SUFFIXES = {".py": "Python", ".html": "templates", ".js": "JavaScript", ".css": "CSS"}
-DEPLOYMENT_NAMES = ("Dockerfile", "compose.yaml", ".env.example", ".dockerignore")
 
 # Settings of the reader's own git that would change what a class sees.
 GIT = (
@@ -28,6 +29,8 @@ GIT = (
 )  # fmt: skip
 # The line of hashes that git puts above each file, coloured or not.
 HASHES = re.compile(r"^(\033\[\d*m)?index [0-9a-f]+\.\..*\n", re.MULTILINE)
+# Where the next file begins: lines of the files themselves begin with a blank, + or -.
+FILES = re.compile(r"^(?=(?:\033\[\d*m)?diff --git )", re.MULTILINE)
 # Hunk headers that name the class or function, as far as git knows the language.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
@@ -39,31 +42,6 @@ class Change:
     path: PurePosixPath
     added: int
     removed: int
-
-
-def kind_of(path: PurePosixPath) -> str:
-    """Return the kind of a file of a step, by its path inside the step."""
-    if "tests" in path.parts[:-1]:
-        return "tests"
-    if path.name == "README.md":
-        return "README"
-    if path.parts[0] == "deploy" or path.name in DEPLOYMENT_NAMES:
-        return "deployment"
-    return SUFFIXES.get(path.suffix, "other")
-
-
-def is_noise(path: PurePosixPath) -> bool:
-    """Tell whether a file says nothing about the concept of its step.
-
-    Noise is what teaches elsewhere (README, tests), what Django generates (migrations),
-    and what is no text (pictures).
-    """
-    return (
-        kind_of(path) in ("tests", "README")
-        or "migrations" in path.parts
-        or path.name == "pytest.ini"
-        or path.suffix in (".png", ".ico", ".svg")
-    )
 
 
 def lay_out(steps: tuple[Step, Step], folder: Path) -> tuple[Path, Path]:
@@ -115,6 +93,70 @@ def count(place: Path, steps: tuple[Step, Step]) -> list[Change]:
     return changes
 
 
+def parts_between(steps: tuple[Step, Step], root: Path) -> dict[str, tuple[str, ...]]:
+    """Return the files of each part in which to read what the second step changes in the first.
+
+    There are none if the manifest names none, or the second does not follow upon the first.
+    """
+    if steps not in pairwise(all_steps(root)):
+        return {}
+    entries = manifest.read_entries(root)
+    return next((entry.parts for entry in entries if entry.label == steps[1].label), {})
+
+
+def check_part(wanted: str, parts: dict[str, tuple[str, ...]], steps: tuple[Step, Step]) -> int:
+    """Return the number of the part that was asked for; UserError if there is no such part."""
+    if not parts:
+        raise UserError(
+            f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
+        )
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(parts):
+        return int(wanted)
+    named = ", ".join(f"{number} ({name})" for number, name in enumerate(parts, 1))
+    raise UserError(f"There is no part {wanted}; the parts are {named}.")
+
+
+def lines_of(changes: list[Change]) -> tuple[int, int]:
+    """Return how many lines the changes add and remove together."""
+    return sum(c.added for c in changes), sum(c.removed for c in changes)
+
+
+def heading(title: str, changes: list[Change]) -> str:
+    """Return the lines that stand above the changes of one part."""
+    added, removed = lines_of(changes)
+    text = f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
+    # Line by line: a pager forgets the colour at the end of each.
+    return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * 59, text, "=" * 59))
+
+
+def in_parts(
+    texts: dict[Change, str], parts: dict[str, tuple[str, ...]], only: int | None
+) -> dict[Change, str]:
+    """Return the diffs of the files part by part, the first of each under the part's heading.
+
+    With `only`, the number of a part, there is nothing but that. A file that the manifest has
+    not heard of yet comes last.
+    """
+    by_path = {change.path.as_posix(): change for change in texts}
+    sorted_out = {path for files in parts.values() for path in files}
+    groups = {
+        f"Part {number} of {len(parts)}: {name}": [
+            by_path[path] for path in files if path in by_path
+        ]
+        for number, (name, files) in enumerate(parts.items(), 1)
+        if only in (number, None)
+    }
+    if only is None:
+        groups["In no part yet"] = [by_path[path] for path in by_path if path not in sorted_out]
+    ordered: dict[Change, str] = {}
+    for title, changes in groups.items():
+        for change in changes:
+            gap = "\n" if ordered else ""
+            above = gap + heading(title, changes) if change == changes[0] else ""
+            ordered[change] = above + texts[change]
+    return ordered
+
+
 def noise_line(changes: list[Change]) -> str:
     """Return the closing line that names what was left out, with its lines."""
     if not changes:
@@ -127,7 +169,7 @@ def table(changes: list[Change]) -> str:
     """Return the lines added and removed for each kind of file, and the total that counts."""
 
     def row(name: str, chosen: list[Change], style: str = "") -> str:
-        added, removed = sum(c.added for c in chosen), sum(c.removed for c in chosen)
+        added, removed = lines_of(chosen)
         text = f"{name:<42}{added:>8}{removed:>9}"
         return colour(text, style) if style else text
 
@@ -154,18 +196,26 @@ def page(text: str) -> None:
     sys.stdout.flush()
 
 
-def show(first: str, second: str, root: Path = ROOT) -> int:
-    """Show the difference between two steps and count its lines; return the exit code."""
+def show(first: str, second: str, part: str | None = None, root: Path = ROOT) -> int:
+    """Show the difference between two steps and count its lines; return the exit code.
+
+    With `part`, the number of a part, only this part is shown and counted.
+    """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
         raise UserError(f"{steps[0].label} against itself shows nothing: name two steps.")
+    parts = parts_between(steps, root)
+    only = None if part is None else check_part(part, parts, steps)
     if not shutil.which("git"):
         raise UserError("make diff needs git: install it, and run the command again.")
     with tempfile.TemporaryDirectory() as folder:
         code, noise = lay_out(steps, Path(folder))
         colours = "always" if wants_colour(sys.stdout) else "never"
         text = HASHES.sub("", git_diff(code, steps, f"--color={colours}"))
-        shown, left_out = count(code, steps), count(noise, steps)
-    closing = [noise_line(left_out), table(shown + left_out)]
-    page(text + "".join(f"\n{part}\n" for part in closing if part))
+        texts = dict(zip(count(code, steps), FILES.split(text)[1:], strict=True))
+        left_out = [] if only else count(noise, steps)
+    if parts:
+        texts = in_parts(texts, parts, only)
+    closing = [noise_line(left_out), table([*texts, *left_out])]
+    page("".join(texts.values()) + "".join(f"\n{part}\n" for part in closing if part))
     return 0

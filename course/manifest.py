@@ -2,7 +2,8 @@
 
 `make drift` holds the manifest and the folders against each other, both ways. A file that
 the manifest does not name is the same in a step and the step before, byte for byte, with
-its executable bit; a file that it names was really added, changed or removed.
+its executable bit; a file that it names was really added, changed or removed. Where a step has
+parts, each file that `make diff` shows is in one of them.
 """
 
 import ast
@@ -13,8 +14,9 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from course.kinds import is_noise
 from course.steps import ROOT, Step, all_steps, step_files
 from course.terminal import UserError, colour, say
 
@@ -29,6 +31,8 @@ class Entry:
 
     Paths are relative to the step's folder, with forward slashes. `retires` gives the
     reason for each test given up: `tests/test_echo.py` or `tests/test_page.py::test_title`.
+    `parts` gives the files of each part in which `make diff` shows the step, both in the order of
+    reading; most steps have none.
     """
 
     label: str
@@ -37,6 +41,7 @@ class Entry:
     changes: tuple[str, ...]
     removes: tuple[str, ...]
     retires: dict[str, str]
+    parts: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,15 @@ def read_entry(table: object, number: int) -> Entry:
     def wrong(text: str) -> UserError:
         return UserError(f"{NAME}: {text}")
 
+    def are_paths(value: object) -> bool:
+        return isinstance(value, list) and all(isinstance(path, str) for path in value)
+
     if not isinstance(table, dict):
         raise wrong("each step is a [[step]] table.")
     label = table.get("label")
     if not isinstance(label, str) or not label:
         raise wrong(f'entry {number} has no label, such as label = "step01_echo".')
-    unknown = set(table) - {"label", "concept", "retires", *LISTS}
+    unknown = set(table) - {"label", "concept", "retires", "parts", *LISTS}
     if unknown:
         raise wrong(f"{label} has unknown keys: {', '.join(sorted(unknown))}.")
     concept = table.get("concept")
@@ -98,20 +106,21 @@ def read_entry(table: object, number: int) -> Entry:
     lists = {}
     for key in LISTS:
         paths = table.get(key, [])
-        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        if not are_paths(paths):
             raise wrong(f"{key} of {label} must be a list of paths.")
         lists[key] = tuple(paths)
     retires = table.get("retires", {})
     if not isinstance(retires, dict) or not all(isinstance(why, str) for why in retires.values()):
         raise wrong(f"retires of {label} must give each test its reason.")
-    return Entry(label, concept, retires=retires, **lists)
+    parts = table.get("parts", {})
+    if not isinstance(parts, dict) or not all(map(are_paths, parts.values())):
+        raise wrong(f"parts of {label} must give each part the list of its files.")
+    parts = {name: tuple(paths) for name, paths in parts.items()}
+    return Entry(label, concept, retires=retires, parts=parts, **lists)
 
 
-def load(root: Path = ROOT) -> list[Entry]:
-    """Return the entries of the manifest of `root`, one for each step folder, in order.
-
-    Raises UserError where the manifest cannot be read, or its steps are not the folders.
-    """
+def read_entries(root: Path = ROOT) -> list[Entry]:
+    """Return the entries of the manifest of `root`; UserError where it cannot be read."""
     try:
         manifest = tomllib.loads((root / NAME).read_text("utf-8"))
     except OSError as error:
@@ -124,7 +133,15 @@ def load(root: Path = ROOT) -> list[Entry]:
     tables = manifest.get("step", [])
     if not isinstance(tables, list):
         raise UserError(f"{NAME}: each step is a [[step]] table, in double brackets.")
-    entries = [read_entry(table, number) for number, table in enumerate(tables, 1)]
+    return [read_entry(table, number) for number, table in enumerate(tables, 1)]
+
+
+def load(root: Path = ROOT) -> list[Entry]:
+    """Return the entries of the manifest of `root`, one for each step folder, in order.
+
+    Raises UserError where the manifest cannot be read, or its steps are not the folders.
+    """
+    entries = read_entries(root)
     described = [entry.label for entry in entries]
     found = [step.label for step in all_steps(root)]
     for label in found:
@@ -202,6 +219,39 @@ def list_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
             f"{after.label}/{path} is missing though {before.label} has it: "
             f"name it in the removes of {after.label} in {NAME}, or bring it back."
         )
+
+
+def part_problems(entry: Entry) -> Iterator[str]:
+    """Yield what is wrong with the parts of an entry, if it has any."""
+    named = [path for key in LISTS for path in getattr(entry, key)]
+    places: dict[str, list[str]] = {}
+    for part, paths in entry.parts.items():
+        if not paths:
+            yield f"{NAME}: the part {part} of {entry.label} has no files."
+        for path in paths:
+            places.setdefault(path, []).append(part)
+    for path, parts in places.items():
+        if len(parts) > 1:
+            yield (
+                f"{NAME} names {path} of {entry.label} more than once in the parts: "
+                f"{', '.join(parts)}."
+            )
+        if path not in named:
+            yield (
+                f"{NAME} has {path} in the part {parts[0]} of {entry.label}, but not among "
+                f"what {entry.label} adds, changes or removes."
+            )
+        elif is_noise(PurePosixPath(path)):
+            yield (
+                f"{NAME} has {path} in the part {parts[0]} of {entry.label}, but make diff "
+                f"leaves such files out: take it out of the part."
+            )
+    for path in named if entry.parts else []:
+        if path not in places and not is_noise(PurePosixPath(path)):
+            yield (
+                f"{entry.label}/{path} is in no part: name it in [step.parts] of {entry.label} "
+                f"in {NAME}, where it is to be read."
+            )
 
 
 def content_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
@@ -286,10 +336,11 @@ def problems(root: Path = ROOT) -> list[str]:
     entries = load(root)
     trees = [read_tree(step) for step in all_steps(root)]
     found = [sentence for tree in trees for sentence in broken_tests(tree)]
-    if entries and any([*(getattr(entries[0], key) for key in LISTS), entries[0].retires]):
+    if entries and any(getattr(entries[0], key) for key in (*LISTS, "retires", "parts")):
         found.append(f"{NAME}: {entries[0].label} is the first step and has none before it.")
     for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):
         found += list_problems(entry, before, after)
+        found += part_problems(entry)
         found += content_problems(entry, before, after)
         if not any(True for tree in (before, after) for _ in broken_tests(tree)):
             found += retired_problems(entry, before, after)

@@ -1,5 +1,7 @@
 """`make diff`: the concept, what was left out, and the lines counted."""
 
+import re
+import subprocess
 import sys
 
 import pytest
@@ -7,9 +9,30 @@ import pytest
 from course import diff
 from course.steps import ROOT
 from course.terminal import UserError
-from course.tests.conftest import add_step
+from course.tests.conftest import add_step, clean
 
 LINES = "".join(f"line {n}\n" for n in range(20))
+
+
+MANIFEST = """
+[[step]]
+label = "step01_echo"
+concept = "a socket"
+
+[[step]]
+label = "step02_groups"
+concept = "groups"
+"""
+PARTS = """
+[step.parts]
+"the server" = ["requirements.txt", "chat/new.py", "chat/consumers.py", "chat/gone.py"]
+"the page" = [
+  "chat/templates/chat/日本語.html",
+  "chat/static/chat/chat.js",
+  "chat/static/chat/chat.css",
+]
+"proxy" = ["deploy/nginx.conf"]
+"""
 
 
 @pytest.fixture
@@ -46,14 +69,29 @@ def root(tmp_path):
         },
     )
     (second / "chat" / "static" / "chat" / "icon.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "course").mkdir()
+    (tmp_path / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
     return tmp_path
+
+
+@pytest.fixture
+def parted(root):
+    """The same two steps, the second with parts."""
+    (root / "course" / "steps.toml").write_text(MANIFEST + PARTS, "utf-8")
+    return root
 
 
 @pytest.fixture
 def shown(root, capsys):
     """What the diff of the two prints when piped."""
-    assert diff.show("1", "2", root) == 0
+    assert diff.show("1", "2", root=root) == 0
     return capsys.readouterr().out
+
+
+def outline(text):
+    """Return the headings of parts and the files of a diff that was printed, in its order."""
+    found = re.findall(r"^(?:=+\n(.*)\n=+|diff --git \S+ [^/]+/(\S+))$", text, re.MULTILINE)
+    return [" ".join(title.split()) or file for title, file in found]
 
 
 def test_changes_are_shown_under_paths_that_read_well(shown):
@@ -101,7 +139,7 @@ def test_lines_are_counted_by_kind(shown):
 
 def test_the_other_way_round_counts_the_other_way(root, capsys):
     """Any two steps can be compared, in any order."""
-    diff.show("2", "1", root)
+    diff.show("2", "1", root=root)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split()[-2:] == ["4", "12"]
 
@@ -109,7 +147,97 @@ def test_the_other_way_round_counts_the_other_way(root, capsys):
 def test_a_step_against_itself_is_a_mistake(root):
     """The sentence says so."""
     with pytest.raises(UserError, match="step01_echo against itself"):
-        diff.show("1", "01", root)
+        diff.show("1", "01", root=root)
+
+
+def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
+    """Each part has a heading with its lines, and the files in the order of reading."""
+    diff.show("1", "2", root=parted)
+    shown = capsys.readouterr().out
+    assert outline(shown) == [
+        "Part 1 of 3: the server +3 −3",
+        "requirements.txt",
+        "chat/new.py",
+        "chat/consumers.py",
+        "chat/gone.py",
+        "Part 2 of 3: the page +4 −2",
+        "chat/templates/chat/日本語.html",
+        "chat/static/chat/chat.js",
+        "chat/static/chat/chat.css",
+        "Part 3 of 3: proxy +1 −0",
+        "deploy/nginx.conf",
+    ]
+    assert "\033" not in shown
+
+
+def test_parts_change_nothing_but_the_order(parted, capsys):
+    """What is shown, and the closing table, are those of the difference without parts."""
+    diff.show("1", "2", root=parted)
+    shown, closing = capsys.readouterr().out.split("\nLeft out above:")
+    (parted / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
+    diff.show("1", "2", root=parted)
+    plain, plain_closing = capsys.readouterr().out.split("\nLeft out above:")
+    headings = re.compile(r"\n?=+\nPart .*\n=+\n")
+    assert sorted(headings.sub("", shown).splitlines()) == sorted(plain.splitlines())
+    assert closing == plain_closing
+    assert outline(plain)[0] == "chat/consumers.py"
+
+
+def test_one_part_is_shown_and_counted_alone(parted, capsys):
+    """What belongs to the other parts, or to none, is not there."""
+    diff.show("1", "2", "2", root=parted)
+    shown = capsys.readouterr().out
+    assert outline(shown) == [
+        "Part 2 of 3: the page +4 −2",
+        "chat/templates/chat/日本語.html",
+        "chat/static/chat/chat.js",
+        "chat/static/chat/chat.css",
+    ]
+    assert "Left out" not in shown
+    rows = [line.split() for line in shown[shown.index("\nkind ") :].splitlines()[2:]]
+    assert [row[-2:] for row in rows if len(row) > 1] == [
+        ["1", "0"],
+        ["2", "1"],
+        ["1", "1"],
+        ["3", "1"],
+    ]
+
+
+def test_a_file_that_the_manifest_does_not_know_comes_last(parted, capsys):
+    """Who is still writing a step sees all of it."""
+    (parted / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
+    diff.show("1", "2", root=parted)
+    assert outline(capsys.readouterr().out)[-2:] == ["In no part yet +1 −0", "chat/a.py"]
+
+
+def test_backwards_there_are_no_parts(parted, capsys):
+    """What a step takes back is no way to read it."""
+    diff.show("2", "1", root=parted)
+    assert "Part" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["0", "4", "-1", "proxy", ""])
+def test_a_part_that_is_none_is_a_mistake(parted, part):
+    """The sentence names the parts."""
+    named = r"There is no part .*; the parts are 1 \(the server\), 2 \(the page\), 3 \(proxy\)\."
+    with pytest.raises(UserError, match=named):
+        diff.show("1", "2", part, root=parted)
+
+
+def test_a_part_where_there_are_none_is_a_mistake(root):
+    """The sentence says what to leave out."""
+    with pytest.raises(UserError, match="From step02_groups to step01_echo there are no parts"):
+        diff.show("2", "1", "1", root=root)
+
+
+def test_make_passes_the_part_on():
+    """PART reaches the course, and step 5 has parts."""
+    command = ["make", "diff", "FROM=4", "TO=5", "PART=5", f"PYTHON={sys.executable}"]
+    shown = subprocess.run(
+        command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert shown.returncode == 0
+    assert shown.stdout.splitlines()[1].startswith("Part 5 of 5: fan-out ")
 
 
 def test_on_a_terminal_it_is_coloured_and_paged(terminal):
@@ -121,14 +249,24 @@ def test_on_a_terminal_it_is_coloured_and_paged(terminal):
     assert "BUDGET (PYTHON, TEMPLATES, JAVASCRIPT)" in shown.seen
 
 
+def test_on_a_terminal_headings_stand_out(terminal):
+    """Each line of a heading is bold by itself, for pagers."""
+    command = [sys.executable, "-m", "course", "diff", "4", "5", "--part", "3"]
+    shown = terminal(command, ROOT, GIT_PAGER="cat")
+    assert shown.wait() == 0
+    rule, title = "\033[1m" + "=" * 59 + "\033[0m", "\033[1mPart 3 of 5: proxy "
+    assert f"{rule}\n{title}" in shown.seen.replace("\r", "")
+    assert "\033[1mdiff --git step05_deploy/deploy/nginx.conf" in shown.seen
+
+
 def test_the_readers_own_settings_of_git_do_not_matter(root, capsys, monkeypatch, tmp_path_factory):
     """Prefixes, colours and external tools are for the reader's own work."""
     config = tmp_path_factory.mktemp("home") / "config"
     config.write_text(
         "[diff]\nexternal = false\nmnemonicPrefix = true\nrenames = false\n[color]\nui = always\n"
     )
-    diff.show("1", "2", root)
+    diff.show("1", "2", root=root)
     usual = capsys.readouterr().out
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    diff.show("1", "2", root)
+    diff.show("1", "2", root=root)
     assert capsys.readouterr().out == usual

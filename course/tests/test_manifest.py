@@ -175,6 +175,7 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         ("nothing echoes any more", " ", "retires tests/test_echo.py without a reason."),
         ("::TestPage::test_title", "::test_x", "::TestPage::test_title"),
         ('"a socket"', '"a socket"\nadds = ["x"]', "step01_echo is the first step"),
+        ('"a socket"', '"a socket"\nparts = {a = ["x"]}', "step01_echo is the first step"),
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_same.py" = "w"',
@@ -264,6 +265,10 @@ def test_each_real_entry_is_needed(real):
         (MANIFEST.replace("adds", "add"), "step02_groups has unknown keys: add."),
         (MANIFEST.replace('["chat/rooms.py"]', "1"), "adds of step02_groups must be a list"),
         (MANIFEST.replace('= "nothing echoes any more"', "= 1"), "must give each test its reason"),
+        (MANIFEST + "[step.parts]\nrooms = 1\n", "must give each part the list of its files."),
+        (MANIFEST + "[step.parts]\nrooms = [1]\n", "must give each part the list of its files."),
+        (MANIFEST + 'parts = ["x"]\n', "retires of step02_groups must"),
+        (MANIFEST.replace("adds", "parts"), "must give each part the list of its files."),
         (MANIFEST[: MANIFEST.rindex("[[step]]")], "no entry for the folder step02_groups."),
         (
             MANIFEST + '[[step]]\nlabel = "step03_x"\nconcept = "x"\n',
@@ -286,6 +291,95 @@ def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
     with pytest.raises(UserError) as refused:
         manifest.problems(root)
     assert said in str(refused.value)
+
+
+def rewrite_parts(root, before, after):
+    """Replace a text in the parts of step 5 in the manifest, once."""
+    file = root / "course" / "steps.toml"
+    start, heading, parts = file.read_text("utf-8").partition("[step.parts]\n")
+    assert parts.count(before) == 1
+    file.write_text(start + heading + parts.replace(before, after), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            '"chat/health.py",',
+            "",
+            "step05_deploy/chat/health.py is in no part: name it in [step.parts] of "
+            "step05_deploy in course/steps.toml, where it is to be read.",
+        ),
+        (
+            '"chat/health.py",',
+            '"chat/health.py", "client.py",',
+            "course/steps.toml names client.py of step05_deploy more than once in the parts: "
+            "layer and workers, surviving a restart.",
+        ),
+        (
+            '"chat/health.py",',
+            '"chat/health.py", "chat/health.py",',
+            "course/steps.toml names chat/health.py of step05_deploy more than once in the "
+            "parts: layer and workers, layer and workers.",
+        ),
+        (
+            '"chat/health.py",',
+            '"chat/health.py", "chat/helth.py",',
+            "course/steps.toml has chat/helth.py in the part layer and workers of step05_deploy, "
+            "but not among what step05_deploy adds, changes or removes.",
+        ),
+        (
+            '"chat/health.py",',
+            '"chat/health.py", "manage.py",',
+            "course/steps.toml has manage.py in the part layer and workers of step05_deploy, "
+            "but not among what step05_deploy adds, changes or removes.",
+        ),
+        (
+            '"chat/health.py",',
+            '"chat/health.py", "tests/test_health.py",',
+            "course/steps.toml has tests/test_health.py in the part layer and workers of "
+            "step05_deploy, but make diff leaves such files out: take it out of the part.",
+        ),
+        (
+            '"proxy" = [',
+            '"nothing" = []\n"proxy" = [',
+            "course/steps.toml: the part nothing of step05_deploy has no files.",
+        ),
+    ],
+)
+def test_a_change_of_the_parts_is_seen(real, before, after, said):
+    """Each file that `make diff` shows is in one part, and nothing else is."""
+    rewrite_parts(real, before, after)
+    assert manifest.problems(real) == [said]
+
+
+def test_a_new_file_needs_its_part(real):
+    """Where a step has parts, the lists alone are not enough."""
+    (real / "step05_deploy" / "chat" / "new.py").write_text("", "utf-8")
+    declare(real, 'adds = [\n  "chat/daphne.py"', 'adds = [\n  "chat/new.py", "chat/daphne.py"')
+    (sentence,) = manifest.problems(real)
+    assert sentence.startswith("step05_deploy/chat/new.py is in no part: ")
+
+
+def test_each_part_is_read_in_its_order(real):
+    """Parts and files keep the order in which they are written down."""
+    *_, last = manifest.load(real)
+    assert [*last.parts] == [
+        "settings",
+        "layer and workers",
+        "proxy",
+        "surviving a restart",
+        "fan-out",
+    ]
+    assert last.parts["fan-out"][:3] == ("chat/fanout.py", "chat/outbox.py", "chat/live.py")
+
+
+def test_a_step_without_parts_stays_without(real):
+    """Parts are for the step that needs them."""
+    file = real / "course" / "steps.toml"
+    file.write_text(file.read_text("utf-8").partition("[step.parts]\n")[0], "utf-8")
+    assert manifest.problems(real) == []
+    assert not any(entry.parts for entry in manifest.load(real))
 
 
 def test_a_missing_manifest_is_refused(root):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from course import manifest
 from course.steps import ROOT, all_steps
 
 READMES = [ROOT / "README.md", *(step.folder / "README.md" for step in all_steps())]
@@ -53,3 +54,24 @@ def test_each_step_has_the_same_shape(step) -> None:
     assert "\n**Goal:** " in text
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
     assert f"$ make run STEP={step.number}\n" in text
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in manifest.load() if entry.parts], ids=lambda entry: entry.label
+)
+def test_parts_are_those_that_make_diff_shows(entry: manifest.Entry) -> None:
+    """The parts have the manifest's names, and link to files of theirs in the manifest's order."""
+    text = (ROOT / entry.label / "README.md").read_text("utf-8")
+    news = text.partition("\n## What is new\n")[2].partition("\n## ")[0]
+    start, *sections = re.split(r"^### ", news, flags=re.MULTILINE)
+    assert re.search(r"`make diff FROM=\d+ TO=\d+ PART=1`", start)
+    titles = [section.partition("\n")[0].lower() for section in sections]
+    assert titles == [f"{number}. {part}" for number, part in enumerate(entry.parts, 1)]
+    everything = [path for files in entry.parts.values() for path in files]
+    for section, files in zip(sections, entry.parts.values(), strict=True):
+        linked = re.findall(r"\]\(((?!http)[^)#]+)\)", section)
+        assert linked
+        folders = tuple(target for target in linked if target.endswith("/"))
+        assert [path for path in everything if path.startswith(folders) and path not in files] == []
+        named = [target for target in linked if target not in folders]
+        assert named == [path for path in files if path in named]
