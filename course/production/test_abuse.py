@@ -1,0 +1,753 @@
+"""Who abuses the service is slowed down, refused or closed, and the others do not notice.
+
+Everything goes through nginx to one real worker, so that whoever is abused is also who has to
+answer the others.
+"""
+
+import asyncio
+import json
+import re
+import resource
+import struct
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from course.production.crowd import Background
+from course.run import HOST
+from course.stack import SERVERS, Stack
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has /proc, and more addresses of its own than one"
+)
+
+BOTH = pytest.mark.parametrize("place", SERVERS, indirect=True)
+ONE = pytest.mark.parametrize("place", SERVERS[:1], indirect=True)
+
+SOON = 1.0  # seconds in which the others are answered
+ENOUGH = 48.0  # MiB that a worker may take for all that abuse
+PATIENCE = 15.0  # seconds to wait for an answer before a test gives up
+RATE, BURST = 10, 20  # messages that one connection may send, per second and at once
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
+ADD_ANN = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client()
+client.force_login(User.objects.create_user("ann"))
+print(client.cookies["sessionid"].value)
+"""
+HANDSHAKE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+GARBAGE = [
+    *(b"garbage", b"", b"null", b"[]", b"1e999", b'{"message": 7}', b'{"message": "\\ud800"}'),
+    *(b'{"type": "websocket.disconnect"}', b"[" * 10_000, b"9" * 10_000),
+]
+
+
+def frame(
+    opcode: int,
+    data: bytes = b"",
+    *,
+    fin: bool = True,
+    reserved: int = 0,
+    masked: bool = True,
+    length: int | None = None,
+) -> bytes:
+    """Return a frame as a client sends it, or as none should; `length` is what it says of itself.
+
+    The masking key is four zeros, so that the data can be seen on the wire.
+    """
+    length = len(data) if length is None else length
+    first, mask = fin << 7 | reserved << 4 | opcode, masked << 7
+    if length < 126:
+        head = struct.pack("!BB", first, mask | length)
+    elif length < 1 << 16:
+        head = struct.pack("!BBH", first, mask | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, mask | 127, length)
+    return head + b"\0\0\0\0" * masked + data
+
+
+def code(number: int) -> bytes:
+    """Return the data of a close frame."""
+    return struct.pack("!H", number)
+
+
+def frames_in(data: bytes) -> list[tuple[int, bytes]]:
+    """Return opcode and data of each whole frame from a server; AssertionError if one is odd."""
+    found = []
+    while len(data) >= 4 or data[1:2] == b"\0":
+        first, length = data[:2]
+        assert first >> 4 == 8, data[:20]  # in one piece, nothing reserved
+        assert length <= 126, data[:20]  # not masked, not long
+        start = 2
+        if length == 126:
+            (length,), start = struct.unpack("!H", data[2:4]), 4
+        if len(data) < start + length:
+            break
+        found.append((first & 15, data[start : start + length]))
+        data = data[start + length :]
+    return found
+
+
+def close_code(frames: list[tuple[int, bytes]]) -> int | None:
+    """Return the code with which the server closed, None if it said none."""
+    codes: list[int] = [struct.unpack("!H", data[:2])[0] for op, data in frames if op == CLOSE]
+    return codes[0] if codes else None
+
+
+class Place:
+    """A stack with one worker, and Ann's cookie."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.key = stack.manage("shell", "-v0", "-c", ADD_ANN).strip()
+
+    @property
+    def process(self) -> Path:
+        """What the system knows of the worker."""
+        return Path(f"/proc/{self.stack.parts['worker1'].pid}")
+
+    def memory(self, what: str) -> float:
+        """Return the worker's memory in MiB: VmRSS is now, VmHWM the most since `watched`."""
+        (kibibytes,) = re.findall(rf"{what}:\s+(\d+) kB", (self.process / "status").read_text())
+        return int(kibibytes) / 1024
+
+    def headers(self, **more: str) -> dict[str, str]:
+        """Return what a browser of Ann's sends."""
+        return {"Cookie": f"sessionid={self.key}", "Origin": self.stack.url, **more}
+
+    def join(self, room: str, source: str = HOST) -> connect:
+        """Enter a room from an address of this machine."""
+        return connect(
+            f"ws://{self.stack.host}/ws/chat/{room}/",
+            additional_headers=self.headers(),
+            compression=None,
+            max_queue=None,
+            open_timeout=PATIENCE,
+            local_addr=(source, 0),
+        )
+
+    async def open(self, source: str = HOST) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection to nginx, and say nothing."""
+        return await asyncio.open_connection(HOST, self.stack.port, local_addr=(source, 0))
+
+    def request(self, line: str, extra: str = "", **headers: str) -> bytes:
+        """Return the head of a request."""
+        lines = {"Host": self.stack.host, **headers}
+        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+        return f"{line} HTTP/1.1\r\n{head}{extra}\r\n".encode("latin-1")
+
+    async def ask(self, sent: bytes, source: str = HOST) -> int:
+        """Send a request, or what is none; return the status, 0 if there is none."""
+        reader, writer = await self.open(source)
+        try:
+            writer.write(sent)
+            async with asyncio.timeout(PATIENCE):
+                first = await reader.readline()
+            return int(first.split()[1]) if first.startswith(b"HTTP/1.1 ") else 0
+        except ConnectionError:
+            return 0
+        finally:
+            writer.transport.abort()
+
+    async def get(self, path: str, source: str = HOST, **headers: str) -> int:
+        """Return the status of a page."""
+        return await self.ask(self.request(f"GET {path}", **headers), source)
+
+    async def upgrade(self, path: str, **headers: str) -> int:
+        """Return the status with which a handshake for a socket is answered."""
+        return await self.ask(
+            self.request(f"GET {path}", HANDSHAKE, **{**self.headers(), **headers})
+        )
+
+    async def shake_hands(
+        self, extra: str = ""
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        """Open a socket, and return what it was answered with, too."""
+        reader, writer = await self.open()
+        path = "/ws/chat/wire/?after=999999999"
+        writer.write(self.request(f"GET {path}", HANDSHAKE + extra, **self.headers()))
+        async with asyncio.timeout(PATIENCE):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        return reader, writer, head
+
+    async def wire(
+        self, sent: bytes, *, times: int = 1, hang_up: bool = False
+    ) -> list[tuple[int, bytes]]:
+        """Open a socket, send these bytes, and return all frames until the server ends it.
+
+        We answer when it closes; with `hang_up`, we end it. AssertionError if it does not end.
+        """
+        reader, writer, _ = await self.shake_hands()
+
+        async def send() -> None:
+            with suppress(ConnectionError):
+                for _ in range(times):
+                    writer.write(sent)
+                    await writer.drain()
+                if hang_up:
+                    writer.write_eof()
+
+        sending = asyncio.create_task(send())
+        data, answered = b"", False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while more := await reader.read(1 << 16):
+                    data += more
+                    if not (answered or hang_up) and close_code(frames_in(data)) is not None:
+                        writer.write(frame(CLOSE, code(1000)))
+                        answered = True
+        except ConnectionError:
+            pass  # what was still under way is lost
+        except TimeoutError:
+            pytest.fail(f"still open after {sent[:60]!r}")
+        finally:
+            sending.cancel()
+            writer.transport.abort()
+        return frames_in(data)
+
+    @asynccontextmanager
+    async def watched(self, soon: float = SOON) -> AsyncIterator[None]:
+        """Let others ask for a page and talk meanwhile; they and the worker are well throughout."""
+        waits: list[float] = []
+        before = self.memory("VmRSS")
+        (self.process / "clear_refs").write_text("5")  # VmHWM begins anew
+
+        async def talk(socket: ClientConnection) -> None:
+            while True:
+                began = time.monotonic()
+                await say(socket, f"at {began}")
+                while (await hear(socket)).get("message") != f"at {began}":
+                    pass
+                waits.append(time.monotonic() - began)
+                began = time.monotonic()
+                assert await self.get("/healthz") == 200
+                waits.append(time.monotonic() - began)
+                await asyncio.sleep(0.2)
+
+        async with self.join("others") as socket:
+            talking = asyncio.create_task(talk(socket))
+            began = time.monotonic()
+            try:
+                yield
+                await asyncio.sleep(0.5)
+                lasted = time.monotonic() - began
+                if talking.done():
+                    await talking
+            finally:
+                talking.cancel()
+        peak = self.memory("VmHWM")
+        print(f"others waited {max(waits):.2f} s, the worker had {before:.0f} to {peak:.0f} MiB")
+        assert len(waits) > lasted
+        assert max(waits) < soon
+        assert peak < before + ENOUGH
+
+
+async def say(socket: ClientConnection, message: str, **more: str) -> None:
+    """Send a message."""
+    await socket.send(json.dumps({"message": message, **more}))
+
+
+async def hear(socket: ClientConnection) -> dict[str, Any]:
+    """Return the next frame."""
+    async with asyncio.timeout(PATIENCE):
+        answer: dict[str, Any] = json.loads(await socket.recv())
+    return answer
+
+
+async def all_of(work: dict[str, Any]) -> dict[str, Any]:
+    """Wait for coroutines together; return their results under the same names."""
+    return dict(zip(work, await asyncio.gather(*work.values()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Run a stack on each kind of worker in turn."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4096:  # for two thousand connections
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    with Stack(workers=1, server=request.param) as stack:
+        yield Place(stack)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def quiet(place: Place) -> Iterator[None]:
+    """See that nothing a client did made the worker or nginx stumble."""
+    before = {name: len(place.stack.log(name)) for name in ("worker1", "nginx")}
+    yield
+    said = {name: place.stack.log(name)[start:] for name, start in before.items()}
+    # The one thing that uvicorn logs like an error of its own.
+    usual = "Invalid UTF-8 sequence received from client.\nTraceback"
+    assert "Traceback" not in said["worker1"].replace(usual, ""), said["worker1"][-3000:]
+    assert re.findall(r".*\[(?:crit|alert|emerg)\].*", said["nginx"]) == []
+
+
+async def stall(place: Place, sent: bytes, slowly: bytes = b"") -> float:
+    """Send something, then more a byte a second; return the seconds until we are cut off."""
+    reader, writer = await place.open()
+    began = time.monotonic()
+    writer.write(sent)
+
+    async def drip() -> None:
+        with suppress(ConnectionError):
+            for byte in slowly:
+                await asyncio.sleep(1)
+                writer.write(bytes([byte]))
+                await writer.drain()
+
+    dripping = asyncio.create_task(drip())
+    try:
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                while await reader.read(1000):
+                    pass
+    finally:
+        dripping.cancel()
+        writer.transport.abort()
+    return time.monotonic() - began
+
+
+async def stall_all(place: Place) -> list[float]:
+    """Come with all kinds of slow clients; return the seconds until each was cut off."""
+    head = place.request("GET /ws/chat/lobby/", HANDSHAKE, **place.headers())
+    form = place.request("POST /accounts/login/", Content_Length="100")
+    kinds = [
+        *(stall(place, b"") for _ in range(2000)),
+        *(stall(place, head[:-2]) for _ in range(50)),
+        *(stall(place, b"", head) for _ in range(50)),
+        *(stall(place, form + b"half") for _ in range(30)),
+    ]
+    return await asyncio.gather(*kinds)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow(place: Place, background: Background) -> Future[list[float]] | None:
+    """Let slow clients come, who are there while other tests run: nobody waits for them alone."""
+    if place.stack.server != SERVERS[0]:
+        return None
+    return asyncio.run_coroutine_threadsafe(stall_all(place), background.loop)
+
+
+@BOTH
+def test_a_burst_passes_a_flood_is_closed(place: Place, background: Background) -> None:
+    """Twenty at once and ten a second; who does not wait as told gets 1008."""
+
+    async def flood() -> None:
+        async with place.watched(), place.join("rate") as socket:
+            began = time.monotonic()
+            for number in range(2 * BURST):
+                await say(socket, f"{number}", client_id=f"{number}")
+            answers = [await hear(socket) for _ in range(2 * BURST)]
+            seconds = time.monotonic() - began
+            refused = [answer for answer in answers if "error" in answer]
+            stored = [answer["seq"] for answer in answers if "seq" in answer]
+            assert 0 < len(refused) <= BURST
+            assert len(stored) <= BURST + RATE * seconds + 1
+            assert stored == [*range(1, len(stored) + 1)]
+            assert all(0 < answer["retry_after"] < 5 for answer in refused)
+
+            for number in range(100 * BURST):
+                with suppress(ConnectionClosed):
+                    await say(socket, f"more {number}")
+            await asyncio.wait_for(socket.wait_closed(), PATIENCE)
+            assert socket.close_code == 1008
+
+    background.run(flood())
+
+
+@BOTH
+def test_who_waits_as_told_gets_on(place: Place, background: Background) -> None:
+    """Each message that was refused is sent again when its own `retry_after` is over."""
+
+    async def obey() -> None:
+        async with place.watched(), place.join("obey") as socket:
+            again: set[asyncio.Task[None]] = set()
+            waiting = {f"{number}" for number in range(BURST + 10)}
+
+            async def repeat(client_id: str, seconds: float) -> None:
+                await asyncio.sleep(seconds)
+                await say(socket, "again", client_id=client_id)
+
+            for client_id in waiting:
+                await say(socket, "hi", client_id=client_id)
+            async with asyncio.timeout(5):
+                while waiting:
+                    answer = await hear(socket)
+                    if "error" in answer:
+                        task = asyncio.create_task(
+                            repeat(answer["client_id"], answer["retry_after"])
+                        )
+                        again.add(task)
+                    else:
+                        waiting.remove(answer["client_id"])
+            await asyncio.gather(*again)
+
+    background.run(obey())
+
+
+@BOTH
+def test_ten_thousand_garbage_frames(place: Place, background: Background) -> None:
+    """From ten sockets at once, that come back each time they are closed."""
+    sent = b"".join(frame(TEXT, data) for data in islice(cycle(GARBAGE), 250))
+
+    async def pester() -> None:
+        for _ in range(4):
+            frames = await place.wire(sent)
+            assert close_code(frames) == 1008
+            answers = [json.loads(data) for opcode, data in frames if opcode == TEXT]
+            assert BURST < len(answers) < 4 * BURST
+            assert all("error" in answer for answer in answers)
+
+    async def pester_together() -> None:
+        async with place.watched():
+            await asyncio.gather(*[pester() for _ in range(10)])
+
+    background.run(pester_together())
+
+
+@BOTH
+def test_frames_that_are_too_big(place: Place, background: Background) -> None:
+    """In one piece, in many, or only as big as they say: not kept, and closed with 1009."""
+    kibibyte = frame(0, b"x" * 1024, fin=False)
+    goodbye = frame(CLOSE, code(1000))
+    begin = frame(TEXT, b"x", fin=False)
+    big = {
+        "a byte more": place.wire(frame(TEXT, b"x" * ((1 << 16) + 1)) + goodbye),
+        "a mebibyte": place.wire(frame(TEXT, b"x" * (1 << 20)) + goodbye),
+        "said to be huge": place.wire(frame(TEXT, length=1 << 62)),
+        "said to be negative": place.wire(frame(BINARY, length=1 << 63)),
+        "in tiny pieces": place.wire(begin + frame(0, b"xyz", fin=False) * 22_000 + goodbye),
+        "20 mebibytes": place.wire(frame(BINARY, b"x" * (20 << 20))),
+        "20 mebibytes in pieces": place.wire(begin + kibibyte * 1024, times=20),
+        "in empty pieces": place.wire(begin + frame(0, fin=False) * 10_000 + goodbye),
+    }
+
+    async def send_all() -> dict[str, list[tuple[int, bytes]]]:
+        async with place.watched(soon=2):
+            return await all_of(big)
+
+    frames = background.run(send_all())
+    codes = {name: close_code(each) for name, each in frames.items()}
+    # It never came to an end, and held nothing.
+    assert codes.pop("in empty pieces") in {1000, 1002}
+    if place.stack.server == "uvicorn":
+        # While still sending, a client may find the connection gone before it reads why.
+        assert {codes.pop("20 mebibytes"), codes.pop("20 mebibytes in pieces")} <= {1009, None}
+        assert set(codes.values()) == {1009}
+    else:
+        # It takes a mebibyte, and for more it drops the connection.
+        small = {"a byte more", "a mebibyte", "in tiny pieces"}
+        assert {name for name, code in codes.items() if code == 1000} == small
+        assert {codes[name] for name in codes.keys() - small} == {None}
+
+
+@BOTH
+def test_a_compressed_bomb_is_not_unpacked(place: Place, background: Background) -> None:
+    """Nobody may compress what he sends: 100 KiB would be 100 MiB."""
+    packer = zlib.compressobj(wbits=-15)
+    bomb = packer.compress(b"x" * (100 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    assert len(bomb) < 200_000
+
+    async def explode() -> None:
+        _, writer, head = await place.shake_hands(
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+        )
+        writer.close()
+        assert b"sec-websocket-extensions" not in head.lower()
+        async with place.watched():
+            for sent in (bomb, bomb[: 1 << 15]):
+                frames = await place.wire(frame(TEXT, sent, reserved=4))
+                assert close_code(frames) in ({1002, 1009, None})
+                assert not [data for opcode, data in frames if opcode == TEXT]
+
+    background.run(explode())
+
+
+@BOTH
+def test_who_breaks_the_protocol_is_closed(place: Place, background: Background) -> None:
+    """At once, with the code that RFC 6455 has for it where the server says one."""
+    broken = {
+        "not masked": (frame(TEXT, b"{}", masked=False), 1002),
+        "an opcode that is reserved": (frame(3), 1002),
+        "a control opcode that is reserved": (frame(11), 1002),
+        "a bit that is reserved": (frame(TEXT, b"{}", reserved=1), 1002),
+        "the continuation of nothing": (frame(0, b"x"), 1002),
+        "a message within a message": (frame(TEXT, b"x", fin=False) + frame(TEXT), 1002),
+        "a ping in pieces": (frame(PING, b"x", fin=False), 1002),
+        "a ping that is too long": (frame(PING, b"x" * 126), 1002),
+        "not UTF-8": (frame(TEXT, b'{"message": "\xff"}'), 1007),
+        "surrogates in UTF-8": (frame(TEXT, b'{"message": "\xed\xa0\x80"}'), 1007),
+        "half a close code": (frame(CLOSE, b"\x03"), 1002),
+        "a close code for nobody": (frame(CLOSE, code(1005)), 1002),
+        "a close code that is none": (frame(CLOSE, code(999)), 1002),
+        "a reason that is not UTF-8": (frame(CLOSE, code(1000) + b"\xff"), 1007),
+        "HTTP": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1002),
+    }
+
+    async def send_all() -> dict[str, list[tuple[int, bytes]]]:
+        async with place.watched():
+            return await all_of({name: place.wire(sent) for name, (sent, _) in broken.items()})
+
+    began = time.monotonic()
+    frames = background.run(send_all())
+    assert time.monotonic() - began < 5
+    says_why = place.stack.server == "uvicorn"  # Daphne drops the connection and says nothing
+    wanted = {name: code if says_why else None for name, (_, code) in broken.items()}
+    assert {name: close_code(each) for name, each in frames.items()} == wanted
+
+
+@BOTH
+def test_sockets_that_lead_nowhere_are_refused(place: Place, background: Background) -> None:
+    """Whatever the path, the cookie or the query: an answer at once, and never a 500."""
+    nowhere = ["/", "/ws/", "/ws/chat/", "/ws/chat/a/b/", "/ws/nope/", "/chat/lobby/", "/nothing/"]
+    nowhere += ["/api/token/", "/healthz", "/static/chat/", f"/ws/chat/{'x' * 51}/"]
+    odd = ["?after=-1", f"?after={'9' * 4000}", "?after=%00&after=x", "?token=%00", "?token=%ff"]
+    cookies = ["sessionid=\xff\xfe\xfa" + "x" * 20, "sessionid=" + "x" * 4000, "=;=;;"]
+
+    async def knock() -> None:
+        async with place.watched():
+            statuses = await all_of({path: place.upgrade(path) for path in nowhere})
+            assert {path: s for path, s in statuses.items() if s not in (403, 404)} == {}
+            assert await place.upgrade("/ws/chat/a%00b/") == 400
+            # These are let in, and told why they may not stay, or shown the room.
+            rooms = [f"/ws/chat/lobby/{query}" for query in odd] + ["/ws/chat/%ff%ed%a0%80/"]
+            statuses = await all_of({path: place.upgrade(path) for path in rooms})
+            assert set(statuses.values()) == {101}
+            statuses = await all_of(
+                {text: place.upgrade("/ws/chat/lobby/", Cookie=text) for text in cookies}
+            )
+            assert set(statuses.values()) == {101}
+
+    background.run(knock())
+
+
+@BOTH
+def test_a_cookie_with_a_nul_character_is_no_cookie(place: Place, background: Background) -> None:
+    """PostgreSQL refuses it with an exception, which nobody should see."""
+    cookie = r'sessionid="\000aaaaaaaaaaa"'
+    assert background.run(place.upgrade("/ws/chat/lobby/", Cookie=cookie)) == 101
+    assert background.run(place.get("/chat/", Cookie=cookie)) == 302
+
+
+@ONE
+def test_requests_that_are_none(place: Place, background: Background) -> None:
+    """Refused, nearly all by nginx, and none is worth more than a line in a log."""
+    post = "POST /api/token/"
+    requests = {
+        "a header of 40 KiB": (place.request("GET /", X=f"{'x' * 40_000}"), 400),
+        "100 KiB of headers": (place.request("GET /", f"X: {'x' * 1000}\r\n" * 100), 400),
+        "an address of 40 KiB": (place.request(f"GET /{'x' * 40_000}"), 414),
+        "a body that is too long": (place.request(post, Content_Length="70000"), 413),
+        "a length that is none": (place.request(post, Content_Length="-1"), 400),
+        "two lengths": (place.request(post, "Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
+        "a length and chunks": (
+            place.request(post, "Transfer-Encoding: chunked\r\n", Content_Length="4")
+            + b"0\r\n\r\n",
+            400,
+        ),
+        "an encoding that nobody knows": (place.request(post, Transfer_Encoding="x"), 501),
+        "a NUL character": (place.request("GET /", X="a\0b"), 400),
+        "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+        "another host": (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        "the beginning of TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        "bytes": (bytes(range(256)) * 16, 400),
+    }
+
+    async def send_all() -> dict[str, int]:
+        async with place.watched():
+            return await all_of({name: place.ask(sent) for name, (sent, _) in requests.items()})
+
+    wanted = {name: status for name, (_, status) in requests.items()}
+    assert background.run(send_all()) == wanted
+
+
+@ONE
+def test_pages_that_do_not_exist(place: Place, background: Background) -> None:
+    """Hundreds of requests for nothing, eight at a time, are that many short answers."""
+
+    async def ask(times: int) -> list[int]:
+        return [await place.get("/nothing/") for _ in range(times)]
+
+    async def ask_all() -> None:
+        async with place.watched():
+            statuses = await asyncio.gather(*[ask(50) for _ in range(8)])
+            assert {status for each in statuses for status in each} == {404}
+
+    background.run(ask_all())
+
+
+@ONE
+def test_a_thousand_connections_of_one_address(place: Place, background: Background) -> None:
+    """More are refused; who is inside goes on, and so does everybody else."""
+    one, other = "127.0.0.20", "127.0.0.21"
+    half = place.request("POST /chat/", Content_Length="100")
+
+    async def crowd() -> None:
+        async with place.watched(), place.join("crowd", one) as socket:
+            writers = []
+            for _ in range(999):
+                _, writer = await place.open(one)
+                writer.write(half)
+                writers.append(writer)
+            await asyncio.sleep(0.2)
+            forged = {"X_Forwarded_For": other}
+            asked = [place.get("/healthz", one, **forged) for _ in range(20)]
+            assert set(await asyncio.gather(*asked)) == {429}
+            assert await place.ask(place.request("GET /ws/chat/lobby/", HANDSHAKE), one) == 429
+            assert await place.get("/healthz", other) == 200
+            await say(socket, "still here")
+            assert (await hear(socket))["message"] == "still here"
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.2)
+            assert await place.get("/healthz", one) == 200
+
+    background.run(crowd())
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("paths", "burst", "rate", "source"),
+    [
+        (["/accounts/login/", "/accounts/signup/", "/admin/login/"], 40, 1, "127.0.0.30"),
+        (["/api/token/"], 200, 20, "127.0.0.40"),
+    ],
+    ids=["sign in", "token"],
+)
+def test_who_tries_too_often_waits(
+    place: Place, background: Background, paths: list[str], burst: int, rate: int, source: str
+) -> None:
+    """One limit for all ways to sign in and one for tokens, whatever address a client claims."""
+    times = burst + 60
+    other = source.replace("127.0.0.", "127.0.1.")
+
+    def sends(path: str, claims: str = HOST) -> bytes:
+        return place.request(f"POST {path}", Content_Length="0", X_Forwarded_For=claims)
+
+    async def attempt() -> tuple[Counter[int], float]:
+        began = time.monotonic()
+        limit = asyncio.Semaphore(20)
+
+        async def once(path: str, number: int) -> int:
+            async with limit:
+                return await place.ask(sends(path, f"10.0.0.{number % 200}"), source)
+
+        asked = [once(path, n) for n, path in enumerate(islice(cycle(paths), times))]
+        return Counter(await asyncio.gather(*asked)), time.monotonic() - began
+
+    async def try_often() -> None:
+        async with place.watched():
+            statuses, seconds = await attempt()
+            refused = statuses.pop(429)
+            assert times - burst - rate * seconds - 2 <= refused < times - burst
+            # No password, or no cookie with the form: the worker says no, but it is asked.
+            assert set(statuses) <= {400, 403}
+            for path in ["/healthz", "/accounts/login/", "/static/chat/chat.css"]:
+                assert await place.get(path, source) == 200
+            for path in paths:
+                assert await place.ask(sends(path, source), other) in {400, 403}
+
+    background.run(try_often())
+
+
+@pytest.fixture(scope="module")
+def unlimited(place: Place) -> Iterator[Place]:
+    """Let the worker take as many messages as anybody sends."""
+    part = place.stack.parts["worker1"]
+    before = part.env
+    part.env = {**before, "CHAT_MESSAGE_RATE": "100000", "CHAT_MESSAGE_BURST": "100000"}
+    place.stack.restart("worker1")
+    yield place
+    part.env = before
+    place.stack.restart("worker1")
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("message"), inner),
+)
+KEYS = st.fixed_dictionaries(
+    {"message": st.text(min_size=1) | ANY_JSON}, optional={"client_id": st.text() | ANY_JSON}
+)
+ON_THE_WIRE = st.lists(
+    st.builds(
+        frame,
+        st.integers(0, 15),
+        st.binary(max_size=200) | KEYS.map(lambda value: json.dumps(value).encode()),
+        fin=st.booleans(),
+        reserved=st.sampled_from([0, 0, 0, 1, 4]),
+        masked=st.sampled_from([True, True, True, False]),
+        length=st.none() | st.integers(0, (1 << 64) - 1),
+    )
+    | st.binary()
+).map(b"".join)
+
+
+@BOTH
+def test_any_frame_is_answered(unlimited: Place, background: Background) -> None:
+    """By a message or a sentence; the same connection takes the next one, to the last."""
+
+    async def enter() -> ClientConnection:
+        return await unlimited.join("anything")
+
+    socket: ClientConnection = background.run(enter())
+
+    async def talk(sent: str | bytes) -> None:
+        await socket.send(sent)
+        reply = await hear(socket)
+        assert ("message" in reply) != ("error" in reply)
+        await say(socket, "still here")
+        assert (await hear(socket))["message"] == "still here"
+
+    @settings(deadline=None, database=None)
+    @given(sent=st.text() | st.binary() | (ANY_JSON | KEYS).map(json.dumps))
+    def answered(sent: str | bytes) -> None:
+        background.run(talk(sent))
+
+    answered()
+    background.run(socket.close())
+
+
+@BOTH
+def test_any_bytes_end_well(unlimited: Place, background: Background) -> None:
+    """Frames that fit together or not: the server's own are valid, and 1011 is not among them."""
+
+    @settings(deadline=None, database=None, max_examples=60)
+    @given(sent=ON_THE_WIRE)
+    def ended(sent: bytes) -> None:
+        assert close_code(background.run(unlimited.wire(sent, hang_up=True))) != 1011
+
+    ended()
+
+
+@ONE
+def test_who_is_slow_is_cut_off(place: Place, slow: Future[list[float]]) -> None:
+    """Two thousand silent connections, half a request, a byte a second: ten seconds, no more.
+
+    They came with the first test, so all tests so far have seen that the others are answered.
+    """
+    conf = (place.stack.folder / "site.conf").read_text()
+    assert set(re.findall(r"client_(?:header|body)_timeout (\w+);", conf)) == {"10s"}
+    seconds = slow.result(20)
+    print(f"{min(seconds):.1f} to {max(seconds):.1f} s")
+    assert len(seconds) > 2000
+    assert min(seconds) > 8
+    assert max(seconds) < 13
