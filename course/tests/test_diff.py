@@ -230,6 +230,12 @@ def test_a_part_where_there_are_none_is_a_mistake(root):
         diff.show("2", "1", "1", root=root)
 
 
+def test_parts_are_read_from_the_step_before():
+    """Further steps in between would be in no part."""
+    with pytest.raises(UserError, match="From step03_persistence to step05_deploy there are no"):
+        diff.show("3", "5", "1")
+
+
 def test_make_passes_the_part_on():
     """PART reaches the course, and step 5 has parts."""
     command = ["make", "diff", "FROM=4", "TO=5", "PART=5", f"PYTHON={sys.executable}"]
