@@ -362,11 +362,14 @@ class Proxy:
             writer.close()
             far_writer.close()
 
-    def vanish(self) -> list["Pipe"]:
-        """Carry nothing more of the connections that there are; return them."""
+    def vanish(self, *sides: str) -> list["Pipe"]:
+        """Lose all that the "client" or the "server" (default: both) says from now on.
+
+        Returns the connections that there are; new ones are carried.
+        """
         gone, self.carried = self.carried, []
         for pipe in gone:
-            pipe.open = False
+            pipe.lost |= set(sides or ("client", "server"))
         return gone
 
 
@@ -374,7 +377,7 @@ class Pipe:
     """One connection through the proxy; `ended` says which sides have closed it, and when."""
 
     def __init__(self) -> None:
-        self.open = True
+        self.lost: set[str] = set()
         self.ended: dict[str, float] = {}
 
     async def copy(
@@ -383,9 +386,9 @@ class Pipe:
         """Carry what `side` says to the other one, as long as there is a network."""
         with suppress(OSError):
             while data := await reader.read(65536):
-                if self.open:
+                if side not in self.lost:
                     writer.write(data)
                     await writer.drain()
         self.ended[side] = time.monotonic()
-        if self.open:
+        if side not in self.lost:
             writer.close()

@@ -105,15 +105,16 @@ def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd) -> None:
 def test_a_network_vanishes(
     stack: Stack, crowd: Crowd, background: Background, vanished: Vanished
 ) -> None:
-    """Its client finds out and catches up. The server forgets it, and its room, after two pings."""
+    """What was stored, and not acknowledged, is not stored again. The server forgets the client."""
     proxy = Proxy(HOST, stack.port)
     client = crowd.client("traveller", f"http://{background.run(proxy.start())}")
     with crowd.fault("a network that vanishes"):
         crowd.join(client)
         client.talking = True
         assert wait_until(lambda: bool(client.log), 5)
-        proxy.vanish()
+        proxy.vanish("server")
         assert wait_until(lambda: client.codes == [GAVE_UP], 15)
+        assert client.waiting.keys() & {client_id for _, client_id, _ in crowd.stored()}
     assert client.connections == 2
     assert all(each.codes == [] for each in [*crowd.near, *crowd.direct])
     left = vanished.since + FORGOTTEN - time.monotonic()
