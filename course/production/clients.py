@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-PATIENCE = 10.0  # seconds without an answer, after which a socket is taken for dead
+PATIENCE = 10.0  # seconds without a word, after which a socket that owes one is taken for dead
 WINDOW = 5  # messages that may wait for their acknowledgement at a time
 GAVE_UP = 0  # among close codes: the client itself ended a socket that did not answer
 
@@ -61,6 +61,7 @@ class Client:
         self.socket: ClientConnection | None = None
         self.connections = 0
         self.tries = 0
+        self.heard = 0.0  # when the server said something
         self.log: list[dict[str, object]] = []
         self.times: list[float] = []
         self.written: dict[str, str] = {}
@@ -140,6 +141,8 @@ class Client:
                     if now < message.due:
                         continue
                     if message.asked:
+                        if now < self.heard + PATIENCE:
+                            continue
                         self.give_up(socket)
                         return
                     if message.due:
@@ -155,7 +158,7 @@ class Client:
 
     def receive(self, socket: ClientConnection, frame: dict[str, object]) -> None:
         """Note what the server says, and check that it comes once and in order."""
-        self.tries = 0
+        self.tries, self.heard = 0, time.monotonic()
         client_id = str(frame.get("client_id"))
         if "error" in frame:
             message = self.waiting.get(client_id)
