@@ -2,7 +2,7 @@
 PYTHON ?= python3
 COURSE = @$(PYTHON) -m course
 
-.PHONY: help run test-all test diff stack bench redgreen guarantees drift propagate lint upgrade
+.PHONY: help run test-all test diff stack bench redgreen guarantees scaling drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -31,6 +31,9 @@ redgreen:
 
 guarantees:
 	$(COURSE) guarantees
+
+scaling:
+	$(COURSE) scaling $(if $(filter-out 0,$(TAKE)),--take)
 
 drift:
 	$(COURSE) drift

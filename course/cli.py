@@ -21,7 +21,7 @@ from course import (
     testing,
     upgrade,
 )
-from course.bench import driver
+from course.bench import driver, scaling
 from course.processes import interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
@@ -36,6 +36,7 @@ COMMANDS = {
     "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
+    "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift", "check that steps differ only as steps.toml says"),
     "propagate": ("propagate FROM=1", "carry what changed in one step into later ones"),
     "lint": ("lint", "check style and common mistakes"),
@@ -101,9 +102,13 @@ def build_parser() -> Parser:
     )  # fmt: skip
     for name in ("redgreen", "standalone"):
         made[name].add_argument("--results", type=Path, help="folder for JUnit files")
-    made["guarantees"].add_argument(
-        "--check", action="store_true", help="write nothing, fail where the page is stale"
+    made["scaling"].add_argument(
+        "--take", action="store_true", help="keep what make bench measured last (make: TAKE=1)"
     )
+    for name in ("guarantees", "scaling"):
+        made[name].add_argument(
+            "--check", action="store_true", help="write nothing, fail where the page is stale"
+        )
     return parser
 
 
@@ -141,6 +146,8 @@ def dispatch(options: argparse.Namespace) -> int:
             return stack.run(options.port, options.workers, options.server, options.shards)
         case "bench":
             return driver.bench(options.runs)
+        case "scaling":
+            return scaling.scaling(options.take, options.check)
         case "drift":
             return manifest.drift()
         case "propagate":

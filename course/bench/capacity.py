@@ -17,7 +17,6 @@ POOL = 20  # connections to the database that a process may have: config/setting
 FRAME = 300  # bytes of a delivery on the wire: some forty characters, as JSON, with all headers
 # Where one of a kind is taken to end. Bigger ones exist; this is what many places can have.
 DATABASE_CORES = 16
-DATABASE_CONNECTIONS = 500
 NETWORK = 10_000.0  # Mbit/s
 
 
@@ -53,15 +52,13 @@ def read_figures(results: dict[str, Any]) -> Figures:
             raise ValueError(f"uvicorn's {measure} was not measured")
         return found.median
 
-    small, big = median("deliveries_100", "cpu"), median("deliveries_500", "cpu")
-    # In a room of a hundred, a message has a hundred deliveries to share its own cost.
-    heard = max(small - big, 0.0) / (1 / 100 - 1 / 500)
-    delivery = max(big - heard / 500, 0.0)
+    # In a big room, next to nothing of it is the message's own cost.
+    delivery = median("deliveries_500", "cpu")
     return Figures(
         delivery=delivery,
         # Two people were in each of the twenty rooms.
         message=max(median("stored_20", "cpu") - 2 * delivery, 0.0),
-        heard=heard,
+        heard=max(results["parts"]["hear_us"], 0.0),
         join=median("joins", "cpu") * 1000,
         memory=median("idle", "memory"),
         base=median("idle", "base"),
@@ -123,7 +120,6 @@ class Need:
             "a room's counter": self.room_share,
             "Redis": self.redis_load / BUSY,
             "PostgreSQL": self.database_cores / DATABASE_CORES,
-            "connections to PostgreSQL": self.database_connections / DATABASE_CONNECTIONS,
             "network": self.network / NETWORK,
         }
 

@@ -61,8 +61,8 @@ def measured(results: dict[str, Any]) -> list[str]:
     runs = len(results["runs"])
     return [
         f"Median of {runs} run{'s' if runs > 1 else ''}, and from the least to the most, on "
-        f"{machine['cpus']} cores ({machine['model']}) that the load and the database had to share, "
-        f"Python {versions['python']}, Django {versions['django']}, Channels "
+        f"{machine['cpus']} cores ({machine['model']}) that all had to share, load and database "
+        f"included. Python {versions['python']}, Django {versions['django']}, Channels "
         f"{versions['channels']}, uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
         "",
         *as_table(["", *(contender.title for contender in CONTENDERS)], rows()),
@@ -111,6 +111,11 @@ def costs(figures: Figures) -> list[str]:
     )
 
 
+def percent(share: float) -> str:
+    """Write a share."""
+    return f"{share:.0%}" if share >= 0.01 else "under 1%"
+
+
 def row(case: tuple[int, int, float], found: Need) -> list[str]:
     """Return a row of the table of needs."""
     people, size, rate = case
@@ -126,7 +131,7 @@ def row(case: tuple[int, int, float], found: Need) -> list[str]:
         f"{found.database_connections:,}",
         f"{short(found.network)} Mbit/s",
         f"{short(found.back)} s",
-        f"{found.first} ({found.shares[found.first]:.0%})",
+        f"{found.first} ({percent(found.shares[found.first])})",
     ]
 
 

@@ -1,12 +1,13 @@
 """The measurements: what a load sees, how it is counted, and what is said about it."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from course.bench import figures, raw
+from course.bench import driver, figures, raw
 from course.bench.client import client_frame, percentile, read_frames, wrong
 from course.bench.contenders import CONTENDERS
 from course.bench.figures import GOALS, Goal, faults, ratio, report, short, spread
@@ -209,6 +210,18 @@ def test_a_server_that_does_it_wrong_is_found_out(tmp_path, broken, fault):
     finally:
         part.stop()
     assert any(fault in each for each in result["faults"])
+
+
+@LINUX
+@pytest.mark.parametrize(("faults", "code"), [([], 0), (["socket 1 lost 1 of 9 messages"], 1)])
+def test_the_exit_code_is_for_what_is_wrong_alone(tmp_path, monkeypatch, capsys, faults, code):
+    """A goal that is not met fails nothing; a lost message does. The raw numbers are kept."""
+    results = results_of(run_of(tutorial=5000, uvicorn=1), faults=faults)
+    monkeypatch.setattr(driver, "collect", lambda *arguments: results)
+    monkeypatch.setattr(driver.environment, "ensure_everything", lambda root: Path(sys.executable))
+    assert driver.bench("1", tmp_path) == code
+    assert json.loads((tmp_path / driver.RESULTS).read_text()) == results
+    assert "not met" in capsys.readouterr().out
 
 
 def test_the_number_of_runs_is_a_number():

@@ -1,11 +1,18 @@
 """The model behind docs/scaling.md, against numbers worked out by hand; and the page itself."""
 
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from course.bench import capacity
 from course.bench.capacity import Figures, need, processes_with, read_figures
+from course.bench.driver import RESULTS
+from course.bench.scaling import KEPT, PAGE, scaling
+from course.steps import ROOT
+from course.terminal import UserError
 
 # Round numbers, with which one can reckon in one's head.
 FIGURES = Figures(
@@ -58,7 +65,10 @@ def test_connections_decide_where_people_are_silent():
     assert found.workers == capacity.Workers(talk=1, connections=200, return_=84)
     assert found.workers.reason == "connections"
     assert found.back == pytest.approx(125)  # PostgreSQL is what it waits for: 2 ms / 16 cores
-    assert found.first == "connections to PostgreSQL"
+    assert found.database_connections == 4000
+    # Each worker looks at 10,000 rooms × 200 × (1 - (199/200)^100) / 200 of them, about 3,942.
+    assert found.counters == pytest.approx(394_231, rel=0.001)
+    assert found.first == "PostgreSQL"
 
 
 def test_coming_back_decides_where_joining_is_dear():
@@ -75,7 +85,7 @@ def test_a_room_that_everybody_is_in_ends_at_its_counter():
     # 150 million deliveries a second are 1,500 cores.
     assert found.workers.talk > 3000
     assert found.network == pytest.approx(360_000)
-    assert found.first == "connections to PostgreSQL"
+    assert found.first == "network"
     assert need(2000, 2000, 40, FIGURES).first == "a room's counter"
 
 
@@ -103,19 +113,71 @@ def test_a_room_has_somebody_and_not_more_than_there_are(size):
 
 
 def test_figures_are_read_from_what_was_measured():
-    """Medians; a message's own cost is what a small room pays more for each delivery."""
+    """Medians; two people heard each of the messages that were stored in many rooms."""
     measured = {
-        "deliveries_100": {"cpu": 14.0}, "deliveries_500": {"cpu": 10.0},
-        "stored_20": {"cpu": 1018.0, "postgres": 400.0}, "stored_1": {"rate": 1500.0},
+         "deliveries_500": {"cpu": 10.0},
+        "stored_20": {"cpu": 1020.0, "postgres": 400.0}, "stored_1": {"rate": 1500.0},
         "joins": {"cpu": 4.0, "postgres": 900.0}, "idle": {"memory": 30.0, "base": 70_000},
     }  # fmt: skip
-    parts = {"sweep_us": 5.0, "publish_us": 1.0, "subscriber_us": 0.5}
+    parts = {"sweep_us": 5.0, "publish_us": 1.0, "subscriber_us": 0.5, "hear_us": 90.0}
     results = {"runs": [{"uvicorn": measured}], "crowd": {"alive": 5000}, "parts": parts}
-    # 4 µs is what 1/100 of a message costs more than 1/500: 500 µs. A delivery is the rest.
     assert read_figures(results) == Figures(
-        delivery=9, message=1000, heard=500, join=4000, memory=30, base=70_000, crowd=5000,
+        delivery=10, message=1000, heard=90, join=4000, memory=30, base=70_000, crowd=5000,
         room=1500, database_message=400, database_join=900, database_counter=5,
         redis_message=1, redis_subscriber=0.5,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="deliveries_100 was not measured"):
+    with pytest.raises(ValueError, match="deliveries_500 was not measured"):
         read_figures(results | {"runs": [{}]})
+
+
+def test_the_model_knows_the_step():
+    """How often the step sweeps, and how many connections it takes, as the model has it."""
+    live, settings = (
+        (ROOT / "step05_deploy" / name).read_text()
+        for name in ("chat/live.py", "config/settings.py")
+    )
+    assert f"\nSWEEP = {capacity.SWEEP:g}  #" in live
+    assert f'"max_size": {capacity.POOL},' in settings
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """Return a folder that holds the page and its figures."""
+    (tmp_path / "docs").mkdir()
+    for file in (PAGE, KEPT):
+        shutil.copy(ROOT / file, tmp_path / file)
+    return tmp_path
+
+
+def test_the_page_is_what_its_figures_say(capsys):
+    """The tables of docs/scaling.md are those that docs/bench.json leads to."""
+    assert scaling(check=True) == 0
+    assert capsys.readouterr().out == "docs/scaling.md: up to date.\n"
+
+
+def test_a_stale_page_is_found_and_written_anew(copy, capsys):
+    """A number that was changed by hand does not stay."""
+    fresh = (copy / PAGE).read_text()
+    (copy / PAGE).write_text(fresh.replace("| 1,000,000 |", "| 2,000,000 |", 1))
+    assert scaling(check=True, root=copy) == 1
+    assert "Run: make scaling" in capsys.readouterr().err
+    assert scaling(root=copy) == 0
+    assert (copy / PAGE).read_text() == fresh
+
+
+def test_a_table_without_its_place_is_told(copy):
+    """Or else a table could vanish from the page without anybody noticing."""
+    (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
+    with pytest.raises(UserError, match="one place for each of: measured, compared, costs, needs"):
+        scaling(root=copy)
+
+
+def test_the_last_measurement_is_taken_when_asked_for(copy):
+    """And only then: whoever tries something out does not change the page."""
+    with pytest.raises(UserError, match="Run: make bench"):
+        scaling(take=True, root=copy)
+    (copy / RESULTS).parent.mkdir(parents=True)
+    (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"cpus": ', '"cpus": 9'))
+    assert scaling(check=True, root=copy) == 0
+    assert scaling(take=True, root=copy) == 0
+    assert re.search(r"on 9\d+ cores", (copy / PAGE).read_text())

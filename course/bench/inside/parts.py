@@ -1,8 +1,8 @@
 """What PostgreSQL and Redis do alone: `python -m course.bench.inside.parts`, in step 5's folder.
 
-Prints, as JSON, `sweep_us`: microseconds to read the counter of one room among many, and
-`publish_us` and `subscriber_us`: Redis's processor time for a message, and for each process that
-hears it.
+Prints, as JSON, microseconds: `sweep_us` to read the counter of one room among many; `publish_us`
+and `subscriber_us` of Redis's processor time for a message, and for each process that hears it;
+`hear_us` of such a process's own time.
 """
 
 import asyncio
@@ -18,15 +18,18 @@ import django
 django.setup()
 
 import redis  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from chat.fanout import Subscription  # noqa: E402
 from chat.models import Room  # noqa: E402
 from chat.store import read_counters  # noqa: E402
 
 ROOMS = 2000
 SWEEPS = 20
-MESSAGES = 20_000
+MESSAGES = 2000
 PAYLOAD = b"x" * 300  # bytes, about a message
+FRAME = {"message": "x" * 60, "id": 1, "seq": 1, "sent_at": "x" * 32, "username": "bench"}
 SUBSCRIBERS = 10
 URL = urlsplit(settings.REDIS_URLS[0])
 
@@ -72,13 +75,10 @@ def publish(subscribers: int) -> float:
         thread.start()
     client = redis.Redis.from_url(settings.REDIS_URLS[0])
     before = used(client)
-    for _ in range(MESSAGES // 100):
-        with client.pipeline(transaction=False) as pipeline:
-            for _ in range(100):
-                pipeline.publish("bench", PAYLOAD)
-            heard = pipeline.execute()
+    # One at a time: many at once would be cheaper, and more than a chat has.
+    heard = {client.publish("bench", PAYLOAD) for _ in range(MESSAGES)}
     took = used(client) - before
-    assert set(heard) == {subscribers}
+    assert heard == {subscribers}
     for each in listening:
         each.shutdown(socket.SHUT_RDWR)
     for thread in threads:
@@ -86,6 +86,25 @@ def publish(subscribers: int) -> float:
     for each in listening:
         each.close()
     return took / MESSAGES * 1e6
+
+
+async def send(group: str) -> float:
+    """Return the processor seconds that this process takes to send messages to a group."""
+    layer = get_channel_layer()
+    before = time.process_time()
+    for _ in range(MESSAGES):
+        await layer.group_send(group, {"type": "chat.message", "frame": FRAME})
+    await asyncio.sleep(0.2)  # what was heard is handled
+    return time.process_time() - before
+
+
+async def hear() -> float:
+    """Return the microseconds of processor time to hear one message that a process is sent."""
+    alone = await send("bench.alone")
+    room = await Subscription.enter("bench.heard")
+    both = await send("bench.heard")
+    await room.leave()
+    return (both - alone) / MESSAGES * 1e6
 
 
 def used(client: "redis.Redis") -> float:
@@ -98,7 +117,8 @@ def main() -> None:
     """Measure and print."""
     one, many = publish(1), publish(SUBSCRIBERS)
     each = (many - one) / (SUBSCRIBERS - 1)
-    print(json.dumps({"sweep_us": sweep(), "publish_us": one - each, "subscriber_us": each}))
+    found = {"sweep_us": sweep(), "publish_us": one - each, "subscriber_us": each}
+    print(json.dumps(found | {"hear_us": asyncio.run(hear())}))
 
 
 if __name__ == "__main__":

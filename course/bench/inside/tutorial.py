@@ -37,7 +37,9 @@ class TutorialConsumer(AsyncWebsocketConsumer):
             return
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
-        for frame in await self.read_history():
+        history = await self.read_history()
+        self.shown = {frame["id"] for frame in history}
+        for frame in history:
             await self.send(json.dumps(frame))
 
     async def disconnect(self, code: int) -> None:
@@ -50,8 +52,9 @@ class TutorialConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_send(self.group, {"type": "chat.message", "frame": frame})
 
     async def chat_message(self, event: dict[str, Any]) -> None:
-        """Send a message of the group to this client."""
-        await self.send(json.dumps(event["frame"]))
+        """Send a message of the group to this client, unless it came with the history."""
+        if event["frame"]["id"] not in self.shown:
+            await self.send(json.dumps(event["frame"]))
 
     @in_a_thread
     def read_history(self) -> list[dict[str, Any]]:
