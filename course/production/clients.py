@@ -289,8 +289,9 @@ class Window:
         self.page = page
         self.pace = 0.25
         self.count = 0
-        self.seen: dict[str, list[str]] = {"texts": [], "errors": []}
-        self.sending = 0
+        self.texts: list[str] = []  # what the log shows, from its first line to its last
+        self.complaints: list[str] = []  # the errors among its lines
+        self.unsent = 0  # messages that are not acknowledged
 
     def enter(self, url: str) -> None:
         """Open the room, and wait until it is connected."""
@@ -308,8 +309,8 @@ class Window:
 
     def look(self) -> None:
         """Read the page."""
-        self.seen = self.page.evaluate(READ)
-        self.sending = int(self.page.evaluate(READ)["sending"])
+        seen = self.page.evaluate(READ)
+        self.texts, self.complaints, self.unsent = seen["texts"], seen["errors"], seen["sending"]
 
     @property
     def codes(self) -> list[int]:
@@ -321,21 +322,6 @@ class Window:
     def written(self) -> dict[str, str]:
         """What it wrote."""
         return {text: text for text in (f"{self.name} {n}" for n in range(self.count))}
-
-    @property
-    def texts(self) -> list[str]:
-        """What the log showed, from its first line to its last."""
-        return self.seen["texts"]
-
-    @property
-    def unsent(self) -> int:
-        """How many messages are not acknowledged."""
-        return self.sending
-
-    @property
-    def complaints(self) -> list[str]:
-        """The errors that the log showed."""
-        return self.seen["errors"]
 
 
 class Proxy:
