@@ -65,6 +65,7 @@ def machine() -> dict[str, Any]:
     models = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cpus": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],  # of others, before anything is measured
         "model": models[1] if models else platform.machine(),
         "system": platform.platform(),
     }
