@@ -122,6 +122,8 @@ class Room(Subscription):
             try:
                 results = await in_a_thread(store)(self.name, [draft for draft, _ in batch])
             except Exception as error:
+                # Without the database, those that wait would get the same answer, much later.
+                batch, self.drafts = batch + self.drafts, []
                 results = [error] * len(batch)
             stored = [result for result in results if not isinstance(result, Exception)]
             self.publish([frame for frame, is_new in stored if is_new])

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import time
 from functools import partial
 from importlib.util import find_spec
 
@@ -9,6 +10,7 @@ import pytest
 from channels.layers import get_channel_layer
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.db import DatabaseError
 
 from .helpers import SECONDS
 
@@ -224,3 +226,23 @@ async def test_a_room_in_which_nobody_is_left_costs_nothing(join, live, layer):
     assert layer.groups == {}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_all_who_wait_are_told_at_once_that_nothing_is_stored(join, live, monkeypatch):
+    """Each attempt takes a while without a database: one is enough for everybody in the room."""
+    attempts = []
+
+    def fail(room, drafts):
+        attempts.append(len(drafts))
+        time.sleep(0.3)
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(live, "store", fail)
+    sockets = [await join() for _ in range(5)]
+    for socket in sockets:
+        await socket.send_json_to({"message": "hi", "client_id": "a"})
+        await asyncio.sleep(0.02)
+    for socket in sockets:
+        assert (await socket.receive_json_from(timeout=SECONDS))["retry_after"] > 0
+        await socket.disconnect()
+    assert attempts == [1]
