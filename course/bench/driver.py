@@ -21,6 +21,7 @@ from course.steps import ROOT
 from course.terminal import LiveLine, UserError, say
 
 RESULTS = Path(".course") / "bench" / "results.json"
+QUIET = 0.25  # load for each core, above which a machine has other things to do
 PACKAGES = (
     *("channels", "channels_redis", "daphne", "django", "msgpack", "psycopg", "redis"),
     *("uvicorn", "uvloop", "websockets"),
@@ -123,6 +124,8 @@ def bench(runs_text: str, root: Path = ROOT) -> int:
     allow_files(plan.files)
     minutes = runs * 1.7 + 0.8
     say(f"Four servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
+    if os.getloadavg()[0] > QUIET * (os.cpu_count() or 1):
+        say("This machine is busy with something else: the rates will be too low.\n")
     results = collect(python, runs, plan)
     file = root / RESULTS
     file.parent.mkdir(parents=True, exist_ok=True)

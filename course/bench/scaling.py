@@ -170,12 +170,18 @@ def scaling(take: bool = False, check: bool = False, root: Path = ROOT) -> int:
     With `take`, first keep what `make bench` has measured last. Returns the exit code, 1 where the
     page is stale.
     """
-    if take:
-        if not (root / RESULTS).exists():
-            raise UserError("Nothing has been measured yet. Run: make bench")
-        (root / KEPT).write_bytes((root / RESULTS).read_bytes())
+    if take and not (root / RESULTS).exists():
+        raise UserError("Nothing has been measured yet. Run: make bench")
+    source = root / (RESULTS if take else KEPT)
     current = (root / PAGE).read_text("utf-8")
-    text = page(current, json.loads((root / KEPT).read_bytes()))
+    try:
+        text = page(current, json.loads(source.read_bytes()))
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{source.name} lacks what the page needs ({error}): run make bench."
+        ) from None
+    if take:
+        (root / KEPT).write_bytes(source.read_bytes())
     if check and current != text:
         stale = f"{PAGE.as_posix()} is not what {KEPT.as_posix()} says. Run: make scaling"
         print(colour(stale, "red", sys.stderr), file=sys.stderr)

@@ -181,3 +181,13 @@ def test_the_last_measurement_is_taken_when_asked_for(copy):
     assert scaling(check=True, root=copy) == 0
     assert scaling(take=True, root=copy) == 0
     assert re.search(r"on 9\d+ cores", (copy / PAGE).read_text())
+
+
+def test_a_measurement_that_lacks_something_is_not_taken(copy):
+    """Say the crowd could not be reached: the page stays, and so do its figures."""
+    before = [(copy / file).read_bytes() for file in (PAGE, KEPT)]
+    (copy / RESULTS).parent.mkdir(parents=True)
+    (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"alive"', '"gone"'))
+    with pytest.raises(UserError, match=r"results.json lacks .*'alive'.* run make bench"):
+        scaling(take=True, root=copy)
+    assert [(copy / file).read_bytes() for file in (PAGE, KEPT)] == before
