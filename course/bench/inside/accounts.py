@@ -6,45 +6,37 @@ keys as JSON.
 
 import json
 import sys
-from datetime import timedelta
+from importlib import import_module
 
 import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
-from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
-from django.contrib.sessions.models import Session  # noqa: E402
-from django.utils import timezone  # noqa: E402
 
 from chat.store import Draft, store  # noqa: E402
 
 
+def sign_in(user: User) -> str:
+    """Return the key of a new session, as a login makes it."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return str(session.session_key)
+
+
 def main(count: int) -> None:
-    """Make `count` users."""
+    """Make `count` users, and fifty messages in the room "history"."""
     # No password fits an unusable one; the session does without.
     users = User.objects.bulk_create(
         [User(username=f"bench{number}", password="!") for number in range(count)]
     )
-    store_class = SessionStore()
-    keys = [store_class._get_new_session_key() for _ in users]
-    Session.objects.bulk_create(
-        Session(
-            session_key=key,
-            session_data=store_class.encode(
-                {
-                    SESSION_KEY: str(user.pk),
-                    BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
-                    HASH_SESSION_KEY: user.get_session_auth_hash(),
-                }
-            ),
-            expire_date=timezone.now() + timedelta(days=1),
-        )
-        for key, user in zip(keys, users, strict=True)
-    )
     store("history", [Draft(users[0], f"said before {n}", None) for n in range(50)])
-    print(json.dumps(keys))
+    print(json.dumps([sign_in(user) for user in users]))
 
 
 if __name__ == "__main__":
