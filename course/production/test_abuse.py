@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET, create_connection
 from typing import Any
 
 import pytest

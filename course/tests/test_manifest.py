@@ -356,7 +356,7 @@ def test_a_change_of_the_parts_is_seen(real, before, after, said):
 def test_a_new_file_needs_its_part(real):
     """Where a step has parts, the lists alone are not enough."""
     (real / "step05_deploy" / "chat" / "new.py").write_text("", "utf-8")
-    declare(real, 'adds = [\n  "chat/daphne.py"', 'adds = [\n  "chat/new.py", "chat/daphne.py"')
+    declare(real, 'adds = [\n  "chat/fanout.py"', 'adds = [\n  "chat/new.py", "chat/fanout.py"')
     (sentence,) = manifest.problems(real)
     assert sentence.startswith("step05_deploy/chat/new.py is in no part: ")
 

@@ -9,5 +9,5 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self):
-        """Connect the signals, and change Daphne: importing them does it."""
-        from . import daphne, signals  # noqa: F401
+        """Connect the signals, and correct the servers: importing them does it."""
+        from . import servers, signals  # noqa: F401
