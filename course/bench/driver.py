@@ -122,7 +122,7 @@ def bench(runs_text: str, root: Path = ROOT) -> int:
     python = environment.ensure_everything(root)
     plan = Plan()
     allow_files(plan.files)
-    minutes = runs * 1.7 + 0.8
+    minutes = runs * 1.6 + 0.9
     say(f"Four servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
     if os.getloadavg()[0] > QUIET * (os.cpu_count() or 1):
         say("This machine is busy with something else: the rates will be too low.\n")

@@ -24,7 +24,7 @@ class Plan:
     """How much is done. The defaults are what `make bench` does; tests do less."""
 
     rooms: tuple[int, ...] = (100, 500)  # sockets in the one room, for deliveries
-    seconds: float = 2.5  # of deliveries, and of storing
+    seconds: float = 2  # of deliveries, and of storing
     rate: float = 20  # messages per second, for latency
     latency_seconds: float = 3
     joiners: int = 300  # sockets, each shown a history of 50
