@@ -1,6 +1,7 @@
 """`make run`: prepare a step, start its server, say where to look, and clean up after it."""
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -48,11 +49,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nothing listens on.
+
+    Below those that systems give to outgoing connections: it is still free a moment later.
+    """
+    while not is_free(port := random.randrange(10_000, 20_000)):
+        pass
+    return port
 
 
 def require_free(port: int, step: Step) -> None:

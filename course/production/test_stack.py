@@ -40,6 +40,7 @@ from course.stack import (
 from course.steps import ROOT
 from course.terminal import UserError
 from course.tests.conftest import clean, sentence
+from course.tests.conftest import terminal as terminal
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
 

