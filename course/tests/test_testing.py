@@ -160,11 +160,11 @@ def test_the_parts_of_the_course_are_found(fresh):
     ]
     for name in ("tests", "browser", "production"):
         (fresh / "course" / name).mkdir()
-    for name in ("stack", "clients", "services"):
+    for name in ("stack", "abuse", "clients", "services"):
         (fresh / "course" / "production" / f"test_{name}.py").touch()
     (fresh / "course" / "steps.toml").touch()
     names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen", "course", "browser", "stack", "workers", "services"]
+    assert names[2:] == ["redgreen", "course", "browser", "stack", "abuse", "workers", "services"]
 
 
 def test_every_test_of_the_course_is_run():
