@@ -3,11 +3,13 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from .helpers import hear, history_of, say, socket_path
@@ -70,6 +72,18 @@ async def test_the_same_client_id_in_one_burst_is_stored_once(connect):
     await asyncio.gather(*[say(each, "hi", client_id="a") for each in [socket, other] * 3])
     heard = [await hear(socket) for _ in range(3)]
     assert {frame.get("seq") for frame in heard} == {1}
+
+
+def test_one_message_that_cannot_be_stored_harms_no_other(ann, django_user_model):
+    """Those that wait are stored together; if one of them cannot be, the others still are."""
+    assert find_spec("chat.store"), "messages are stored one by one"
+    store = import_module("chat.store")
+    gone = django_user_model.objects.create_user("gone")
+    drafts = [store.Draft(user, user.username, None) for user in [ann, gone, ann]]
+    django_user_model.objects.filter(pk=gone.pk).delete()
+    first, refused, last = store.store("lobby", drafts)
+    assert isinstance(refused, IntegrityError)
+    assert [(frame["seq"], is_new) for frame, is_new in [first, last]] == [(1, True), (2, True)]
 
 
 async def test_the_same_client_id_of_somebody_else_is_another_message(connect, bens_session):
