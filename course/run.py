@@ -58,8 +58,8 @@ def free_port() -> int:
     return port
 
 
-def require_free(port: int, step: Step) -> None:
-    """Raise UserError, naming a port that would do, unless `port` can be listened on."""
+def require_free(port: int, command: str) -> None:
+    """Raise UserError, naming `command` with a port that would do, unless `port` is free."""
     try:
         if is_free(port):
             return
@@ -68,10 +68,7 @@ def require_free(port: int, step: Step) -> None:
         reason = "may not be used by ordinary programs"
     above = (p for p in range(max(port + 1, 8001), 65536) if is_free(p))
     other = next(above, None) or free_port()
-    raise UserError(
-        f"Port {port} {reason}: choose another, for example: "
-        f"make run STEP={step.number} PORT={other}"
-    )
+    raise UserError(f"Port {port} {reason}: choose another, for example: {command} PORT={other}")
 
 
 def step_environment() -> dict[str, str]:
@@ -120,10 +117,10 @@ def run(wanted: str, port_text: str, root: Path = ROOT) -> int:
     """Start the step called `wanted` on `port_text`; return the exit code for the shell."""
     step = find_step(wanted, root)
     port = parse_port(port_text)
-    require_free(port, step)
+    require_free(port, f"make run STEP={step.number}")
     python = environment.ensure_step(step, root)
     env = step_environment()
     migrate(python, step, env)
-    require_free(port, step)
+    require_free(port, f"make run STEP={step.number}")
     with kept_terminal():
         return serve(python, step, port, env)

@@ -29,7 +29,7 @@ from course.processes import (
     undisturbed,
     wait_until,
 )
-from course.run import HOST, answers, is_free, parse_port
+from course.run import HOST, answers, is_free, parse_port, require_free
 from course.steps import ROOT, copy_files, find_step, step_files
 from course.terminal import LiveLine, UserError, colour, say
 
@@ -618,7 +618,7 @@ def run(port_text: str, workers_text: str, server: str, shards_text: str, root: 
     shards = parse_count("SHARDS", shards_text, 8)
     if server not in SERVERS:
         raise UserError(f"SERVER must be {' or '.join(SERVERS)}, not {server!r}.")
-    require_free(port)
+    require_free(port, "make stack")
     python = environment.ensure_everything(root)
     line = LiveLine()
     began = time.monotonic()
@@ -650,15 +650,3 @@ def run(port_text: str, workers_text: str, server: str, shards_text: str, root: 
     finally:
         line.clear()
         stack.down()
-
-
-def require_free(port: int) -> None:
-    """Raise UserError, naming a port that would do, unless `port` can be listened on."""
-    try:
-        if is_free(port):
-            return
-        reason = "is already in use"
-    except PermissionError:
-        reason = "may not be used by ordinary programs"
-    other = next(p for p in range(max(port + 1, 8081), 65536) if is_free(p))
-    raise UserError(f"Port {port} {reason}: choose another, for example: make stack PORT={other}")
