@@ -7,6 +7,7 @@ import requests
 import websockets
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.db.models.signals import post_migrate
 
 from config.asgi import application
 
@@ -32,6 +33,8 @@ def server(django_db_setup, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def empty_database(transactional_db):
     """Empty all tables after each test: the server and the tests see the same rows."""
+    # Django would write all permissions anew each time, which takes longer than most tests.
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 
 @pytest.fixture

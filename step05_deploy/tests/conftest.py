@@ -8,6 +8,7 @@ import websockets
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.db.models.signals import post_migrate
 
 from config.asgi import application
 
@@ -34,6 +35,8 @@ def server(django_db_setup, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def empty_database(transactional_db):
     """Empty all tables after each test: the server and the tests see the same rows."""
+    # Django would write all permissions anew each time, which takes longer than most tests.
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ def worker(request, django_db_setup, tmp_path_factory):
 async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
     """Ten at once pass; whatever is refused passes when it is sent again as told."""
     socket = await connect(server=worker)
-    for number in range(15):
+    for number in range(13):
         await say(socket, f"message {number}", client_id=f"{number}")
-    answers = [await hear(socket) for _ in range(15)]
+    answers = [await hear(socket) for _ in range(13)]
     passed = [answer["client_id"] for answer in answers if "seq" in answer]
     assert passed[:10] == [f"{number}" for number in range(10)]
     refused = [answer for answer in answers if "error" in answer]
@@ -53,6 +53,7 @@ async def test_a_flood_is_cut_off(connect, worker):
     with suppress(ConnectionClosed):
         for _ in range(10_000):
             await flooding.send("garbage")
+            await asyncio.sleep(0)  # hears, too: who only sends may not get to read the goodbye
     answers = []
     with suppress(ConnectionClosed):
         while True:

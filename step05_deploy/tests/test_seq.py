@@ -15,6 +15,14 @@ from django.db.migrations.executor import MigrationExecutor
 from .helpers import hear, history_of, say, socket_path
 
 
+async def talk(socket, count):
+    """Send so many messages into an empty room, and hear them back with their numbers."""
+    for number in range(1, count + 1):
+        await say(socket, f"message {number}")
+    for number in range(1, count + 1):
+        assert (await hear(socket)).get("seq") == number
+
+
 async def test_numbers_have_no_holes(connect):
     """A room counts its messages: 1, 2, 3 …, however many people write at once."""
     sockets = [await connect() for _ in range(5)]
@@ -116,9 +124,7 @@ async def test_an_error_names_the_message(socket):
 async def test_a_client_gets_everything_after_what_it_knows(connect):
     """With ?after=, all that was missed comes, however much, in order, and then what is new."""
     talker = await connect()
-    for number in range(1, 131):
-        await say(talker, f"message {number}")
-        assert (await hear(talker)).get("seq") == number
+    await talk(talker, 130)
     listener = await connect(socket_path("lobby") + "?after=10")
     await say(talker, "new")
     heard = [await hear(listener) for _ in range(121)]
@@ -131,20 +137,14 @@ async def test_a_client_gets_everything_after_what_it_knows(connect):
 )
 async def test_what_after_means(connect, after, missed):
     """Zero is the beginning; who knows everything, or claims to, gets nothing old."""
-    talker = await connect()
-    for number in range(60):
-        await say(talker, f"message {number}")
-        assert (await hear(talker)).get("seq") == number + 1
+    await talk(await connect(), 60)
     assert len(await history_of(await connect(socket_path("lobby") + f"?after={after}"))) == missed
 
 
 @pytest.mark.parametrize("after", ["", "-1", "1.5", "x", "½"])
 async def test_anything_else_is_a_first_visit(connect, after):
     """An ``after`` that is no number gets the last 50, as if it was not there."""
-    talker = await connect()
-    for number in range(60):
-        await say(talker, f"message {number}")
-        assert (await hear(talker)).get("seq") == number + 1
+    await talk(await connect(), 60)
     history = await history_of(await connect(socket_path("lobby") + f"?after={after}"))
     assert [frame["seq"] for frame in history] == list(range(11, 61))
 
