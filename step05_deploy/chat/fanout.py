@@ -87,6 +87,9 @@ class Subscription:
         """Do one attempt of ``receive``."""
         layer = get_channel_layer()
         async with asyncio.timeout(PATIENCE):
+            # Fails where Redis is away. A channel asked for then would fail as well, and be kept:
+            # each try, for each room, would cost some kilobytes, and nothing gives them back.
+            await layer.group_send(self.group, {"type": "probe"})
             channel = await layer.new_channel()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -100,6 +103,9 @@ class Subscription:
             with suppress(Exception):  # if it cannot be told, it finds out by itself
                 async with asyncio.timeout(PATIENCE):
                     await layer.group_discard(self.group, channel)
+
+    def probe(self, event):
+        """Do nothing: another process has found out that Redis is there."""
 
     def chat_message(self, event):
         """Hand a frame that is not stored, such as an announcement, to everybody here."""

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from .helpers import SECONDS, hear, say
 
@@ -32,8 +33,8 @@ def layer(fanout, monkeypatch):
 
     def slow(method):
         async def slowly(group, channel):
-            await asyncio.sleep(random.uniform(0, 0.002))
             layer.asked.append(method.__name__)
+            await asyncio.sleep(random.uniform(0, 0.002))
             await method(group, channel)
 
         return slowly
@@ -137,8 +138,21 @@ async def test_without_the_channel_layer_sockets_are_served(fanout, layer, monke
     for number in range(100):
         await tell("room.a", number)
         await asyncio.sleep(0.01)
+        if not socket.events.empty():
+            break
     assert not socket.events.empty()
     await subscription.leave(socket)
+
+
+async def test_without_redis_nothing_piles_up(fanout, monkeypatch):
+    """An outage may last for hours, and the layer keeps what it could not subscribe."""
+    monkeypatch.setattr(fanout, "PATIENCE", 0.01)
+    layer = RedisPubSubChannelLayer(hosts=["redis://127.0.0.1:1"])
+    monkeypatch.setattr(fanout, "get_channel_layer", lambda: layer)
+    subscription = await fanout.Subscription.enter("room.a")
+    await asyncio.sleep(0.3)
+    assert layer._get_layer().channels == {}
+    await subscription.leave()
 
 
 async def test_a_broken_socket_harms_nobody(outbox):
