@@ -61,12 +61,18 @@ async def ask_channel_layer():
             await server.ping()
     layer = get_channel_layer()
     channel = await layer.new_channel()
+    heard = asyncio.Event()
+
+    async def listen():
+        await layer.receive(channel)
+        heard.set()
+        await layer.receive(channel)
+
+    listening = asyncio.create_task(listen())
     try:
         await layer.send(channel, {"type": "health.check"})
-        await layer.receive(channel)
+        await heard.wait()
     finally:
-        # A layer forgets a channel when the receiver on it is cancelled, as at a consumer's end.
-        forgetting = asyncio.ensure_future(layer.receive(channel))
-        await asyncio.sleep(0)
-        forgetting.cancel()
-        await asyncio.wait([forgetting])
+        # A layer forgets a channel when its receiver is cancelled, as at a consumer's end.
+        listening.cancel()
+        await asyncio.wait([listening])
