@@ -92,6 +92,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         # of waiting for minutes.
         "connect_timeout": 3,
         "tcp_user_timeout": 3000,
+        # Who stores a message has its room locked. From a worker that stops in the middle of that,
+        # frozen or cut off, PostgreSQL takes the lock before clients give up (ten seconds).
+        "options": "-c idle_in_transaction_session_timeout=5s",
         "pool": {
             "min_size": 1,
             # Half a class that signs in at once. PostgreSQL's usual hundred connections are enough
