@@ -3,19 +3,12 @@
 A test that passes before its concept is there proves nothing, and one that fails because it
 cannot even be imported shows nothing. Each step's new tests run on a copy of the step before,
 in `.course/red/<step>/`; that they pass on their own step is for the step's own run to say.
-
-`make test-all` remembers a step whose new tests all failed as they should, for as long as nothing
-changes that they depend on, and says so. `make redgreen` and CI remember nothing.
 """
 
 import fnmatch
-import hashlib
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -25,7 +18,7 @@ from pathlib import Path
 from course import environment
 from course.manifest import TEST_FILE, Entry, Tree, load, read_tree
 from course.processes import clean_environment, start_job, stop
-from course.results import NO_HYPOTHESIS, PYTEST_OPTIONS, REMEMBERED, Test, read_junit, write_junit
+from course.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, read_junit, write_junit
 from course.steps import ROOT, Step, all_steps, copy_files, find_step, step_files
 from course.terminal import LiveLine, UserError, colour, say
 
@@ -134,47 +127,6 @@ def lay_out(pair: Pair, folder: Path) -> None:
 def is_of_tests(file: Path) -> bool:
     """Tell whether a file of a step belongs to its tests."""
     return file.parts[0] == "tests" or file == Path("pytest.ini")
-
-
-def inputs(pair: Pair, venv: Path) -> str:
-    """Return a hash of all that decides what comes out for a pair.
-
-    These are the files of both steps, the new tests, the Python and packages of the environment
-    `venv`, and the course's own code, which judges.
-    """
-    code = Path(__file__).parent
-    files = [(step.folder, step_files(step.folder)) for step in (pair.step, pair.before)]
-    files.append((code, sorted(path.relative_to(code) for path in code.glob("*.py"))))
-    packages = sorted(path.name for path in venv.glob("**/site-packages/*.dist-info"))
-    digest = hashlib.sha256(json.dumps([sys.version, pair.new, packages]).encode())
-    for folder, names in files:
-        for name in names:
-            content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            digest.update(f"{folder.name}/{name.as_posix()} {content}\n".encode())
-    return digest.hexdigest()
-
-
-def remembered(folder: Path, now: str) -> list[str]:
-    """Return the files of new tests in which nothing was wrong with the inputs of `now`.
-
-    Empty where something has changed since, or was wrong.
-    """
-    try:
-        memory = json.loads(folder.with_suffix(".json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return []
-    found: list[str] = memory["files"] if memory["inputs"] == now else []
-    return found
-
-
-def remember(folder: Path, now: str, verdict: Verdict) -> None:
-    """Write down a verdict without a complaint and without a skip; forget any other."""
-    memory = folder.with_suffix(".json")
-    if any(result.outcome != "passed" for result in verdict.results):
-        memory.unlink(missing_ok=True)
-        return
-    files = [result.id for result in verdict.results]
-    memory.write_text(json.dumps({"inputs": now, "files": files}, indent=2) + "\n", "utf-8")
 
 
 def start(pair: Pair, python: Path, folder: Path) -> Red:
@@ -358,7 +310,7 @@ def redgreen(wanted: str | None = None, results: Path | None = None, root: Path 
     """Check that new tests fail on the step before; return 0, or 1 after naming those that don't.
 
     With `wanted`, only those of one step. With `results`, a folder, each file of new tests
-    leaves a JUnit file there, and what was right and has not changed is not run again.
+    leaves a JUnit file there.
     """
     chosen = choose(wanted, root)
     python = environment.ensure_everything(root)
@@ -367,27 +319,10 @@ def redgreen(wanted: str | None = None, results: Path | None = None, root: Path 
     empty = [pair.step.label for pair in chosen if not pair.new]
     for label in empty:
         say(colour(f"{label}: it brings no test, so nothing proves what it is about.", "red"))
-    venv = python.parent.parent
-    now = {pair.step.label: inputs(pair, venv) for pair in chosen}
-    known = list[str]()
-    waiting = [pair for pair in chosen if pair.new]
-    if results and os.environ.get("CI") != "true":
-        for pair in list(waiting):
-            if files := remembered(state / pair.step.label, now[pair.step.label]):
-                waiting.remove(pair)
-                known += files
-                say(f"{pair.step.label}: nothing has changed since its new tests were run")
-    verdicts = run_pairs(waiting, python, state)
-    for made in verdicts:
-        label = made.pair.step.label
-        # Not what somebody changed while the tests ran.
-        if inputs(made.pair, venv) == now[label]:
-            remember(state / label, now[label], made)
+    verdicts = run_pairs([pair for pair in chosen if pair.new], python, state)
     if results:
         results.mkdir(parents=True, exist_ok=True)
-        done = [result for made in verdicts for result in made.results]
-        done += [Test(f"{file}{REMEMBERED}", "passed", 0.0) for file in known]
-        for result in done:
+        for result in (result for made in verdicts for result in made.results):
             name = result.id.partition(".py")[0].replace("/", "-")
             write_junit(result, results / f"{name}.xml")
     return 1 if empty or any(made.sentences for made in verdicts) else 0

@@ -141,12 +141,17 @@ def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
 
 
 def slowest(parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name the slowest tests."""
-    timed = [(test.seconds, part.name, test.id) for part in parts for test in part.tests]
+    """Return the lines that name the slowest tests, of those that were run."""
+    tests = [(test, part) for part in parts for test in part.tests]
+    timed = [
+        (test.seconds, part.name, test.id)
+        for test, part in tests
+        if not test.id.endswith(REMEMBERED)
+    ]
     timed.sort(reverse=True)
     lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in timed[:SLOWEST]]
     cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines]
-    return ["", "Slowest tests", *cut]
+    return ["", "Slowest tests", *cut] if cut else []
 
 
 def row(name: str, passed: object, failed: object, skipped: object, seconds: object) -> str:
@@ -162,7 +167,9 @@ def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
     lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
     for part in parts:
         passed, failed, skipped = map(part.count, ("passed", "failed", "skipped"))
-        text = row(part.name, passed, failed, skipped, f"{part.seconds:.1f}")
+        known = all(test.id.endswith(REMEMBERED) for test in part.tests)
+        seconds_shown = "remembered" if known else f"{part.seconds:.1f}"
+        text = row(part.name, passed, failed, skipped, seconds_shown)
         lines.append(colour(text, "red") if failed else text)
     passed, failed, skipped = (
         sum(part.count(outcome) for part in parts) for outcome in ("passed", "failed", "skipped")
@@ -170,11 +177,10 @@ def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
     lines.append("-" * len(row("", "", "", "", "")))
     lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}"))
     lines += listing("Skipped", "skipped", parts)
-    for part in parts:
-        known = sum(test.id.endswith(REMEMBERED) for test in part.tests)
-        if known:
-            text = f"{part.name}: {known} of {len(part.tests)} are remembered from an earlier run"
-            lines += ["", f"{text}, with the same files. CI runs all."]
+    if remembered := sum(test.id.endswith(REMEMBERED) for part in parts for test in part.tests):
+        text = f"{remembered} tests passed in an earlier run, with the same files, packages and"
+        text += " programs, and were not run again. CI=true make test-all runs all."
+        lines += ["", *paragraph(text, "")]
     lines += listing("Failed", "failed", parts)
     lines += slowest(parts)
     lines += ["", *paragraph(made_of, "")] if made_of else []

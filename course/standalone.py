@@ -14,7 +14,7 @@ from pathlib import Path
 
 from course import environment
 from course.environment import fingerprint
-from course.processes import clean_environment, stop, wait_until
+from course.processes import clean_environment, start_job, stop, wait_until
 from course.results import PYTEST_OPTIONS, Test, write_junit
 from course.run import HOST, answers, free_port
 from course.steps import ROOT, Step, copy_files, find_step, step_files
@@ -23,6 +23,8 @@ from course.terminal import say
 VENV = ".venv"
 STARTS_WITHIN = 60  # seconds
 ANSWERS_WITHIN = 20  # seconds
+# Files of tests that mostly wait. A step that has them runs them beside its other tests.
+WAITING = ("tests/test_reconnect.py", "tests/test_redis.py")
 
 
 class ProofFailed(Exception):
@@ -137,6 +139,38 @@ def prove(step: Step, copy: Path, lock: Path) -> Path:
     return python
 
 
+def run_tests(step: Step, copy: Path, python: Path, lock: Path, results: Path) -> int:
+    """Run the step's tests in `copy`; return the exit code.
+
+    Those that mostly wait run at the same time in a second copy, as each run of pytest has a
+    database in its folder; what they print comes at the end.
+    """
+    env = standalone_environment(lock)
+    pytest = ["-m", "pytest", *PYTEST_OPTIONS]
+    waiting = [file for file in WAITING if (copy / file).is_file()]
+    running: list[subprocess.Popen[bytes]] = []
+    beside = copy.with_name(f"{step.label}-waiting")
+    log = beside.with_suffix(".log")
+    try:
+        if waiting:
+            refresh_copy(step, beside)
+            command = [str(copy.absolute() / python), *pytest, *waiting]
+            command.append(f"--junitxml={results.resolve() / 'waiting.xml'}")
+            running.append(start_job(command, log, beside, env))
+        command = [str(python), *pytest, *(f"--ignore={file}" for file in waiting)]
+        say(f"$ {command_line(command)}")
+        command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")
+        running.append(subprocess.Popen(command, cwd=copy, env=env))
+        codes = [process.wait() for process in reversed(running)]
+    except KeyboardInterrupt:
+        stop(*running, grace=10.0)
+        raise
+    if waiting:
+        say(f"$ {command_line([str(python), *pytest, *waiting])}")
+        say(log.read_text("utf-8", errors="replace").rstrip())
+    return next(filter(None, codes), 0)
+
+
 def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """Prove the step called `wanted`, then run its tests; return the exit code.
 
@@ -159,12 +193,4 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     if reason:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1
-    command = [str(python), "-m", "pytest", *PYTEST_OPTIONS]
-    say(f"$ {command_line(command)}")
-    command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")
-    tests = subprocess.Popen(command, cwd=copy, env=standalone_environment(lock))
-    try:
-        return tests.wait()
-    except KeyboardInterrupt:
-        stop(tests, grace=10.0)
-        raise
+    return run_tests(step, copy, python, lock, results)

@@ -5,12 +5,16 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-from course import environment
+from course import environment, memory
 from course.processes import clean_environment, start_job, stop
 from course.results import (
     NO_HYPOTHESIS,
@@ -21,12 +25,19 @@ from course.results import (
     report,
     without_skips,
 )
-from course.steps import ROOT, all_steps, find_step
+from course.steps import ROOT, Step, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
 TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
-# The tests of the production stack mostly wait, so they run side by side.
+MEMORY = Path("/dev/shm")  # where Linux keeps files in memory
+ROOM = 4 * 2**30  # bytes: several times what a run writes
+# The tests of the tools that need next to nothing of the steps: no change of a step is theirs.
+TOOLS = ["cli", "environment", "memory", "processes", "redgreen", "results", "run"]
+TOOLS += ["standalone", "terminal", "testing"]
+# What each job runs; a folder is without what another job takes of it. The tests of the
+# production stack mostly wait, so they run side by side.
 PYTEST_JOBS = {
+    "tools": [f"course/tests/test_{name}.py" for name in TOOLS],
     "course": ["course/tests"],
     "browser": ["course/browser"],
     "stack": [f"course/production/test_{name}.py" for name in ("stack", "deploy")],
@@ -38,13 +49,17 @@ PYTEST_JOBS = {
 
 @dataclass
 class Job:
-    """A command that leaves JUnit files in its folder of results."""
+    """A command that leaves JUnit files in its folder of results.
+
+    `needs` are the files and folders that it depends on beside the tools, relative to its `cwd`.
+    """
 
     name: str
     command: list[str]
     cwd: Path
     results: Path
     log: Path
+    needs: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=clean_environment)
 
 
@@ -62,6 +77,28 @@ class Running:
         return time.monotonic() - self.started
 
 
+@contextmanager
+def files_in_memory() -> Iterator[dict[str, str]]:
+    """Yield the variables that keep temporary files in memory; they are gone at the end.
+
+    Writing so many small files to a disk is as much work as many tests. Yields no variable where
+    there is too little room, or where no program may be run from there.
+    """
+    try:
+        state = os.statvfs(MEMORY)
+        roomy = state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
+    except (AttributeError, OSError):  # Windows, macOS
+        roomy = False
+    if not roomy:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(
+        dir=MEMORY, prefix="course-", ignore_cleanup_errors=True
+    ) as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL works in there as another user
+        yield {"TMPDIR": folder}
+
+
 def run_step_tests(wanted: str, root: Path = ROOT) -> int:
     """Run one step's tests in its folder, output shown as it comes; return the exit code."""
     step = find_step(wanted, root)
@@ -75,30 +112,59 @@ def run_step_tests(wanted: str, root: Path = ROOT) -> int:
         raise
 
 
+def needs_of(name: str, steps: list[Step]) -> list[str]:
+    """Return the files and folders that one of `PYTEST_JOBS` depends on, beside the tools."""
+    labels = [step.label for step in steps]
+    # What the tests of real sites share.
+    shared = ["course/browser", "course/production"]
+    shared += [f"course/tests/{name}.py" for name in ("conftest", "terminals")]
+    match name:
+        case "tools":
+            names = [f"{label}/manage.py" for label in labels]
+            return ["course/tests", "Makefile", *labels[:1], *names]
+        case "course":
+            return [""]  # everything: it looks at the style of all there is
+        case "browser":
+            return [*shared, *labels]
+    return [*shared, *labels[-1:]]
+
+
+def left_to_others(name: str) -> list[str]:
+    """Return the files that other jobs take from the folders of this one."""
+    folders = tuple(f"{tests}/" for tests in PYTEST_JOBS[name])
+    others = [tests for other, listed in PYTEST_JOBS.items() if other != name for tests in listed]
+    return [tests for tests in others if tests.startswith(folders)]
+
+
 def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     """Return the jobs of `make test-all`; `python` is the one of the course's environment."""
     state = root / ".course"
+    steps = all_steps(root)
+    jobs = list[Job]()
 
-    def job(name: str, command: list[str]) -> Job:
-        return Job(name, command, root, state / "results" / name, state / "logs" / f"{name}.log")
+    def add(name: str, command: list[str], needs: list[str]) -> Job:
+        log = state / "logs" / f"{name}.log"
+        jobs.append(Job(name, command, root, state / "results" / name, log, needs))
+        return jobs[-1]
 
-    jobs = []
-    for step in all_steps(root):
-        made = job(step.label, [sys.executable, "-u", "-m", "course", "standalone", step.label])
+    def add_command(name: str, command: str, step: Step, needs: list[str]) -> None:
+        made = add(name, [sys.executable, "-u", "-m", "course", command, step.label], needs)
         made.command += ["--results", str(made.results)]
-        jobs.append(made)
+
+    for step in steps:
+        add_command(step.label, "standalone", step, [step.label])
     if (root / "course" / "steps.toml").is_file():
-        made = job("redgreen", [sys.executable, "-u", "-m", "course", "redgreen"])
-        made.command += ["--results", str(made.results)]
-        jobs.append(made)
+        for before, step in pairwise(steps):
+            name = f"redgreen{step.number:02}"
+            add_command(name, "redgreen", step, [before.label, step.label])
     # The browser's tests run by themselves: Playwright's synchronous API leaves an event
     # loop running, which breaks asynchronous tests that come after it.
     for name, tests in PYTEST_JOBS.items():
         if (root / tests[0]).exists():
-            made = job(name, [str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS])
-            made.command += NO_HYPOTHESIS
+            command = [str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS]
+            command += [f"--ignore={file}" for file in left_to_others(name)]
+            made = add(name, command, needs_of(name, steps))
             made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
-            jobs.append(made)
     return jobs
 
 
@@ -145,6 +211,7 @@ def read_times(file: Path) -> dict[str, float]:
 def start(job: Job) -> Running:
     """Start a job with an empty folder of results."""
     job.results.mkdir(parents=True, exist_ok=True)
+    memory.forget(job.results)
     for old in job.results.glob("*.xml"):
         old.unlink()
     job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -206,6 +273,40 @@ def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
     return f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors. {warm}"
 
 
+def fingerprints(jobs: list[Job], python: Path, root: Path) -> dict[str, str]:
+    """Return for each job, by its name, a hash of all that it depends on, as it is now."""
+    files, machine = memory.read_files(root), memory.read_machine(python)
+    return {job.name: memory.fingerprint(job.needs, files, machine) for job in jobs}
+
+
+def run_and_remember(jobs: list[Job], python: Path, root: Path) -> dict[str, Part]:
+    """Return what the jobs come to, by their names; what is known already is not run again.
+
+    Under CI, everything is run.
+    """
+    before = fingerprints(jobs, python, root)
+    done = dict[str, Part]()
+    if os.environ.get("CI") != "true":
+        known = [memory.recall(job.name, job.results, before[job.name]) for job in jobs]
+        done = {part.name: part for part in known if part}
+    times_file = root / ".course" / "times.json"
+    times = read_times(times_file)
+    waiting = in_order([job for job in jobs if job.name not in done], times)
+    with files_in_memory() as variables:
+        for job in waiting:
+            job.env |= variables
+        for part in run_jobs(waiting, (os.cpu_count() or 1) + 2):
+            done[part.name] = part
+            times[part.name] = round(part.seconds, 1)
+    times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
+    after = fingerprints(waiting, python, root)
+    for job in waiting:
+        # Nothing is known of files that somebody changed while the tests ran.
+        if before[job.name] == after[job.name]:
+            memory.remember(done[job.name], job.results, after[job.name])
+    return done
+
+
 def run_all_tests(root: Path = ROOT) -> int:
     """Run every test of the course; return 0 when all passed (with CI=true: none skipped)."""
     if not all_steps(root):
@@ -213,11 +314,7 @@ def run_all_tests(root: Path = ROOT) -> int:
     started, before = time.monotonic(), os.times()
     python = environment.ensure_everything(root)
     jobs = collect_jobs(python, root)
-    times_file = root / ".course" / "times.json"
-    ordered = in_order(jobs, read_times(times_file))
-    done = {part.name: part for part in run_jobs(ordered, (os.cpu_count() or 1) + 2)}
-    times = {name: round(part.seconds, 1) for name, part in done.items()}
-    times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
+    done = run_and_remember(jobs, python, root)
     parts = [done[job.name] for job in jobs]
     if os.environ.get("CI") == "true":
         parts = without_skips(parts)
@@ -229,5 +326,6 @@ def run_all_tests(root: Path = ROOT) -> int:
     seconds, after = time.monotonic() - started, os.times()
     processor = after.children_user + after.children_system
     processor -= before.children_user + before.children_system
-    say(report(parts, seconds, made_of(jobs, processor, seconds)))
+    run = [job for job in jobs if done[job.name].seconds]
+    say(report(parts, seconds, made_of(run, processor, seconds) if run else ""))
     return 1 if any(part.count("failed") for part in parts) else 0

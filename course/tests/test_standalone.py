@@ -8,7 +8,8 @@ import pytest
 from course import environment, standalone
 from course.processes import clean_environment
 from course.results import read_junit
-from course.tests.conftest import HERE, run_course
+from course.steps import find_step
+from course.tests.conftest import HERE, add_step, run_course
 
 
 def copy_of(root: Path) -> Path:
@@ -101,3 +102,23 @@ def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
     (proof,) = read_junit(tmp_path / "proof.xml")
     assert (proof.id, proof.outcome) == ("runs on its own", "failed")
     assert "manage.py migrate` ended with exit code 4" in proof.message
+
+
+@pytest.mark.parametrize("code", [0, 3, -9])
+def test_tests_that_mostly_wait_run_beside_the_others(tmp_path, capfd, code):
+    """Each file of tests runs once, in one of two copies; what fails in either is a failure."""
+    fake = "import os, sys; print(os.path.basename(os.getcwd()), *sys.argv[1:], flush=True)\n"
+    end = f"sys.exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
+    fake += f"if 'tests/test_redis.py' in sys.argv: {end}\n"
+    add_step(tmp_path, "step05_deploy", {"pytest.py": fake, "tests/test_redis.py": ""})
+    step, copy = find_step("5", tmp_path), tmp_path / "step05_deploy-copy"
+    standalone.refresh_copy(step, copy)
+    lock, python = tmp_path / "lock", Path(sys.executable)
+    assert standalone.run_tests(step, copy, python, lock, tmp_path) == code
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("$")]
+    here, beside = sorted(lines)
+    assert here.startswith("step05_deploy-copy ")
+    assert "--ignore=tests/test_redis.py" in here.split()
+    assert "tests/test_redis.py" not in here.split()
+    assert beside.startswith("step05_deploy-waiting ")
+    assert "tests/test_redis.py" in beside.split()

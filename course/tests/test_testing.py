@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from course import testing
+from course.memory import is_needed
 from course.processes import clean_environment, wait_until
 from course.results import Test, write_junit
-from course.testing import PYTEST_JOBS, Job, collect_jobs, in_order, judge, run_jobs
+from course.testing import PYTEST_JOBS, TOOLS, Job, collect_jobs, in_order, judge, run_jobs
 from course.tests.conftest import ROOT, clean, is_alive, pids, run_course
 
 EMPTY = "<testsuites><testsuite/></testsuites>"
@@ -145,6 +147,22 @@ sys.exit(cli.main(["test-all"]))
     assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 5)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
+def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
+    """Nothing of them is left; and a run on a machine without memory to spare uses its disk."""
+    monkeypatch.setattr(testing, "MEMORY", tmp_path)
+    monkeypatch.setattr(testing, "ROOM", 1)
+    with testing.files_in_memory() as variables:
+        code = "import tempfile; print(tempfile.mkdtemp())"
+        command = [sys.executable, "-c", code]
+        made = subprocess.check_output(command, env=clean() | variables, text=True).strip()
+        assert Path(made).parent.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(testing, "ROOM", 2**62)
+    with testing.files_in_memory() as variables:
+        assert variables == {}
+
+
 def test_the_longest_jobs_start_first(tmp_path):
     """A job never seen before may be long, so it comes before all."""
     jobs = [make_job(tmp_path, name, "") for name in ("short", "long", "new")]
@@ -158,22 +176,43 @@ def test_the_parts_of_the_course_are_found(fresh):
         "step01_echo",
         "step02_groups",
     ]
-    for name in ("tests", "browser", "production"):
-        (fresh / "course" / name).mkdir()
-    for name in ("stack", "abuse", "clients", "services"):
-        (fresh / "course" / "production" / f"test_{name}.py").touch()
+    for tests in (tests for job in PYTEST_JOBS.values() for tests in job):
+        file = fresh / tests if tests.endswith(".py") else fresh / tests / "test_one.py"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
     (fresh / "course" / "steps.toml").touch()
     names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen", "course", "browser", "stack", "abuse", "workers", "services"]
+    assert names[2:] == ["redgreen02", *PYTEST_JOBS]
 
 
-def test_every_test_of_the_course_is_run():
-    """A file of tests belongs to one job: none is forgotten."""
-    jobs = [tests for job in PYTEST_JOBS.values() for tests in job]
-    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
-    for file in files:
-        assert len([tests for tests in jobs if file.startswith(tests)]) == 1, file
-    assert [tests for tests in jobs if not any(file.startswith(tests) for file in files)] == []
+def test_each_job_depends_on_what_it_reads(fresh):
+    """A job that would not be run again after a change of its files would be worth nothing."""
+    (fresh / "course" / "steps.toml").touch()
+    for name in ("tests", "browser", "production"):
+        (fresh / "course" / name).mkdir()
+        (fresh / "course" / name / "test_stack.py").touch()
+
+    def affected(file: str) -> list[str]:
+        """Return the jobs that run again when `file` changes."""
+        jobs = collect_jobs(Path("python"), fresh)
+        return [job.name for job in jobs if is_needed(file, job.needs)]
+
+    for name in TOOLS:
+        (fresh / "course" / "tests" / f"test_{name}.py").touch()
+    everything = [job.name for job in collect_jobs(Path("python"), fresh)]
+    for file in ("course/run.py", "course/steps.toml", "requirements.lock"):
+        assert affected(file) == everything
+    assert affected("docs/maintaining.md") == ["course"]
+    first = ["step01_echo", "redgreen02", "tools", "course", "browser"]
+    assert affected("step01_echo/chat/views.py") == first
+    last = ["step02_groups", "redgreen02", "course", "browser", "stack"]
+    assert affected("step02_groups/tests/test_rooms.py") == last
+    assert affected("step02_groups/manage.py") == [*last[:2], "tools", *last[2:]]
+    assert affected("Makefile") == ["tools", "course"]
+    assert affected("course/browser/pages.py") == ["course", "browser", "stack"]
+    assert affected("course/production/crowd.py") == ["course", "browser", "stack"]
+    assert affected("course/tests/test_cli.py") == ["tools", "course"]
+    assert affected("course/tests/conftest.py") == ["tools", "course", "browser", "stack"]
 
 
 def test_test_all_ends_with_the_table(tested):
@@ -187,6 +226,41 @@ def test_test_all_ends_with_the_table(tested):
     assert lines[-3].endswith("processors. Environments made for step01_echo.")
 
 
+def rows(shown: subprocess.CompletedProcess) -> dict[str, list[str]]:
+    """Return what the table says of each step: passed, failed, skipped, seconds."""
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    return {words[0]: words[1:] for words in lines if len(words) == 5 and words[0][:4] == "step"}
+
+
+def test_what_was_green_is_run_again_only_if_something_has_changed(ready):
+    """It is told so; a change is seen, CI runs all, and what fails is always run again."""
+    seen = ["2", "0", "0", "remembered"]
+    assert run_course("test-all", root=ready).returncode == 0
+    shown = run_course("test-all", root=ready)
+    assert shown.returncode == 0
+    assert rows(shown) == {"step01_echo": seen, "step02_groups": seen}
+    assert "4 tests passed in an earlier run" in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "4 passed, 0 failed"
+    assert "Slowest tests" not in shown.stdout
+    assert "s of work in" not in shown.stdout
+    assert "remembered" not in run_course("test-all", root=ready, CI="true").stdout
+
+    step = ready / "step02_groups" / "pytest.py"
+    before = step.read_text()
+    try:
+        step.write_text(
+            before.replace('time="0.1"/>', 'time="0.1"><failure message="why"/></testcase>')
+        )
+        for _ in range(2):
+            shown = run_course("test-all", root=ready)
+            assert shown.returncode == 1
+            assert rows(shown)["step01_echo"] == seen
+            assert rows(shown)["step02_groups"][:3] == ["1", "1", "0"]
+    finally:
+        step.write_text(before)
+    assert rows(run_course("test-all", root=ready))["step02_groups"][:3] == ["2", "0", "0"]
+
+
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
 def test_a_skip_counts_as_ci_says(ready, ci, code):
     """On a learner's machine a skip is told, under CI it fails the run."""
@@ -195,7 +269,8 @@ def test_a_skip_counts_as_ci_says(ready, ci, code):
     try:
         skipped = 'time="0"><skipped message="why"/></testcase>'
         step.write_text(before.replace('time="0.1"/>', skipped))
-        shown = run_course("test-all", root=ready, CI=ci)
+        for _ in range(2):  # what was skipped is not remembered
+            shown = run_course("test-all", root=ready, CI=ci)
     finally:
         step.write_text(before)
     assert shown.returncode == code

@@ -1,0 +1,105 @@
+"""What `make test-all` remembers, and what makes it forget."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from course import memory
+from course.results import REMEMBERED, Part, Test
+from course.testing import Job, run_and_remember
+from course.tests.conftest import add_step
+
+PASSES = "<testsuite><testcase name='one' time='1.5'/></testsuite>"
+GREEN = Part("step01_echo", 2.0, [Test("one", "passed", 1.5)])
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A course of one step, outside git, with what is nobody's file."""
+    add_step(tmp_path, "step01_echo", {"chat/views.py": "", ".venv/big.py": "", "db.sqlite3": ""})
+    (tmp_path / ".course").mkdir()
+    (tmp_path / ".course" / "times.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.fixture
+def python(tmp_path):
+    """The Python of an environment with one package."""
+    packages = tmp_path / ".venv" / "lib" / "python3.11" / "site-packages"
+    (packages / "django-5.2.dist-info").mkdir(parents=True)
+    return tmp_path / ".venv" / "bin" / "python"
+
+
+def job_of(root: Path, code: str) -> Job:
+    """Return a job of the step that runs Python code and leaves one test that passed."""
+    results = root / ".course" / "results"
+    code = (
+        f"{code}\nfrom pathlib import Path\nPath({str(results / 'a.xml')!r}).write_text({PASSES!r})"
+    )
+    command = [sys.executable, "-c", code]
+    return Job("step01_echo", command, root, results, root / ".course" / "log", ["step01_echo"])
+
+
+def test_files_are_those_that_make_up_the_course(root):
+    """No environment, no database, nothing that the tools leave."""
+    assert sorted(memory.read_files(root)) == ["step01_echo/chat/views.py", "step01_echo/manage.py"]
+
+
+def test_a_fingerprint_changes_with_what_is_needed_and_nothing_else(root):
+    """With a needed file's content, its name and its presence, and with the machine."""
+    files = {"step01_echo/a.py": "1", "step02_groups/a.py": "1"}
+    now = memory.fingerprint(["step01_echo"], files, ["3.11"])
+    same = files | {"step02_groups/a.py": "2", "step010_other/a.py": "1"}
+    assert memory.fingerprint(["step01_echo"], same, ["3.11"]) == now
+    for other in ({"step01_echo/a.py": "2"}, {"step01_echo/b.py": "1"}, {"course/run.py": "1"}):
+        assert memory.fingerprint(["step01_echo"], files | other, ["3.11"]) != now
+    assert memory.fingerprint(["step01_echo"], files, ["3.12"]) != now
+
+
+def test_another_package_or_program_is_another_machine(python, monkeypatch, tmp_path):
+    """Tests of a browser end as the browser does."""
+    before = memory.read_machine(python)
+    assert sys.version in before
+    (python.parent.parent / "lib" / "python3.11" / "site-packages" / "b-1.dist-info").mkdir()
+    more = memory.read_machine(python)
+    assert [entry for entry in more if entry not in before] == ["b-1.dist-info"]
+    chromium = tmp_path / "chromium"
+    chromium.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert any(str(chromium) in entry for entry in memory.read_machine(python))
+
+
+def test_only_what_was_green_is_remembered(tmp_path):
+    """With the fingerprint that it had, and as tests that took no time."""
+    (tmp_path / "a.xml").write_text(PASSES)
+    memory.remember(GREEN, tmp_path, "now")
+    assert memory.recall("step01_echo", tmp_path, "later") is None
+    found = memory.recall("step01_echo", tmp_path, "now")
+    assert found == Part("step01_echo", 0.0, [Test(f"one{REMEMBERED}", "passed", 0.0)])
+    memory.forget(tmp_path)
+    assert memory.recall("step01_echo", tmp_path, "now") is None
+    for outcome in ("failed", "skipped"):
+        memory.remember(Part("step01_echo", 2.0, [Test("one", outcome, 1.5)]), tmp_path, "now")
+        assert memory.recall("step01_echo", tmp_path, "now") is None
+    (tmp_path / memory.NOTE).write_text("half a no")
+    assert memory.recall("step01_echo", tmp_path, "now") is None
+
+
+def test_a_job_is_run_once(root, python, monkeypatch):
+    """Until something changes."""
+    monkeypatch.delenv("CI", raising=False)
+    job = job_of(root, "")
+    assert run_and_remember([job], python, root)["step01_echo"].seconds > 0
+    assert run_and_remember([job], python, root)["step01_echo"].seconds == 0
+    (root / "step01_echo" / "chat" / "views.py").write_text("# changed")
+    assert run_and_remember([job], python, root)["step01_echo"].seconds > 0
+
+
+def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, monkeypatch):
+    """An editor saves a file while its old content is being tested."""
+    monkeypatch.delenv("CI", raising=False)
+    views = root / "step01_echo" / "chat" / "views.py"
+    job = job_of(root, f"open({str(views)!r}, 'a').write('# more')")
+    for _ in range(2):
+        assert run_and_remember([job], python, root)["step01_echo"].seconds > 0
