@@ -11,8 +11,12 @@ from pathlib import Path
 
 from course.terminal import Progress
 
-# Variables through which a learner's shell, or this repository, could reach into a step.
-LEAKS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL")
+# Variables through which a learner's shell, or this repository, could reach into a step; and the
+# one, common in images of containers, that makes each start compile the step again.
+LEAKS = (
+    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL"),
+    "PYTHONDONTWRITEBYTECODE",
+)
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")
 
 

@@ -198,6 +198,9 @@ class Stack:
     `port` is nginx's (default: a free one); `workers` run under `server`, "uvicorn" or "daphne";
     `shards` is the number of Redis servers. `variables` are more environment variables for the
     workers. The parts are called postgres, redis1, redis2 …, worker1, worker2 … and nginx.
+
+    With `prepared`, a folder that the `keep` of another stack has filled, this one begins with
+    that one's site, database and password: tests have no time to make the same again and again.
     """
 
     def __init__(
@@ -208,6 +211,7 @@ class Stack:
         shards: int = 1,
         variables: Mapping[str, str] | None = None,
         python: Path = Path(sys.executable),
+        prepared: Path | None = None,
     ) -> None:
         self.port = port or inner_port()
         self.host = f"{HOST}:{self.port}"
@@ -219,7 +223,11 @@ class Stack:
         self.parts: dict[str, Part] = {}
         self.worker_names = [f"worker{number}" for number in range(1, workers + 1)]
         self.redis_names = [f"redis{number}" for number in range(1, shards + 1)]
-        self.password = secrets.token_urlsafe(24)
+        self.prepared = prepared
+        if prepared:
+            self.password = (prepared / "password").read_text("utf-8")
+        else:
+            self.password = secrets.token_urlsafe(24)
         self.ports = {
             name: inner_port() for name in ["postgres", *self.redis_names, *self.worker_names]
         }
@@ -336,7 +344,7 @@ class Stack:
         try:
             self.lay_out(programs, doing)
             for name, part in self.parts.items():
-                if name == self.worker_names[0]:
+                if name == self.worker_names[0] and not self.prepared:
                     doing("Preparing the database")
                     self.manage("migrate", "--verbosity=0")
                 doing(f"Starting {name}")
@@ -362,6 +370,14 @@ class Stack:
                 self.made.cleanup()
                 self.made = None
 
+    def keep(self, folder: Path) -> None:
+        """Stop the database, and keep in a new folder what another stack can begin with."""
+        self.stop("postgres")
+        folder.mkdir(0o700)
+        write_private(folder / "password", self.password)
+        copy_tree(self.site, folder / "site")
+        copy_tree(self.folder / "postgres" / "data", folder / "data")
+
     def __enter__(self) -> "Stack":
         return self.up()
 
@@ -380,10 +396,13 @@ class Stack:
         if os.getuid() == 0:
             # PostgreSQL runs as somebody else, who has to get to its data below.
             self.folder.chmod(0o711)
-        step = find_step(STEP).folder
-        copy_files(step_files(step), step, self.site)
-        doing("Collecting static files")
-        self.manage("collectstatic", "--noinput", "--verbosity=0")
+        if self.prepared:
+            copy_tree(self.prepared / "site", self.site)
+        else:
+            step = find_step(STEP).folder
+            copy_files(step_files(step), step, self.site)
+            doing("Collecting static files")
+            self.manage("collectstatic", "--noinput", "--verbosity=0")
         doing("Making a database")
         self.add_postgres(programs["postgres"])
         for name in self.redis_names:
@@ -408,7 +427,7 @@ class Stack:
         self.add(name, [str(program), str(file)], self.ports[name])
 
     def add_postgres(self, program: Path) -> None:
-        """Make an empty database with a password, and add its server.
+        """Make a database with a password, and add its server.
 
         PostgreSQL refuses to run as root, so root runs it as somebody else.
         """
@@ -419,29 +438,16 @@ class Stack:
             user = unprivileged_user()
             shutil.chown(home, user)
             program = within_reach(program, user, home)
-        secret, data = home / "password", home / "data"
-        write_private(secret, self.password)
-        if user:
-            shutil.chown(secret, user)
-        command = [str(program.with_name("initdb")), "-D", str(data), "-U", "chat", "-E", "UTF8"]
-        command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
-        done = subprocess.run(
-            command,
-            cwd=home,
-            env=clean_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            user=user,
-            group=group_of(user),
-            extra_groups=[] if user else None,
-        )
-        if done.returncode != 0:
-            raise UserError(f"Making a database failed. It said:\n{done.stdout.decode()}")
+        data = home / "data"
+        if self.prepared:
+            copy_tree(self.prepared / "data", data)
+        else:
+            self.make_database(program, data, user)
         port = self.ports["postgres"]
         command = [str(program), "-D", str(data), "-p", str(port), "-c", "listen_addresses=" + HOST]
         command += ["-c", "unix_socket_directories="]
+        # In its own folder: what it keeps in the system's memory stays there when it is killed.
+        command += ["-c", "dynamic_shared_memory_type=mmap"]
         command += ["-c", f"max_connections={POOL * (len(self.worker_names) + 1)}"]
 
         def ready() -> bool:
@@ -455,6 +461,29 @@ class Stack:
         end = signal.SIGINT
         self.add("postgres", command, port, user=user, end_signal=end, ready=ready)
         self.parts["postgres"].cwd = home
+
+    def make_database(self, program: Path, data: Path, user: str | None) -> None:
+        """Make an empty database with our password in the folder `data`, for `user`."""
+        secret = data.with_name("password")
+        write_private(secret, self.password)
+        if user:
+            shutil.chown(secret, user)
+        command = [str(program.with_name("initdb")), "-D", str(data), "-U", "chat", "-E", "UTF8"]
+        command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+        done = subprocess.run(
+            command,
+            cwd=data.parent,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=user,
+            group=group_of(user),
+            extra_groups=[] if user else None,
+        )
+        if done.returncode != 0:
+            raise UserError(f"Making a database failed. It said:\n{done.stdout.decode()}")
 
     def add_nginx(self, program: Path) -> None:
         """Add nginx with the file that an operator copies, made to fit this place."""
@@ -497,6 +526,11 @@ def inner_port() -> int:
     while not is_free(port := random.choice(INNER_PORTS)):
         pass
     return port
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with all there is in it, each file's owner and time included."""
+    subprocess.run(["cp", "-pR", source, target], check=True)
 
 
 def write_private(file: Path, text: str) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import SO_RCVBUF, SOL_SOCKET
+from socket import IPPROTO_TCP, SO_RCVBUF, SOL_SOCKET, socket
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from playwright.sync_api import Page
@@ -25,6 +26,22 @@ GAVE_UP = 0  # among close codes: the client itself ended a socket that did not 
 def reconnect_wait(tries: int) -> float:
     """Return the seconds to wait before another try, after so many in vain."""
     return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
+
+
+async def connect_narrowly(url: str) -> socket:
+    """Connect to a server so that neither side's system takes much for who does not read.
+
+    Else it is megabytes: within a machine, a segment has 64 KiB.
+    """
+    from socket import TCP_MAXSEG  # not there on Windows
+
+    place = urlsplit(url)
+    line = socket()
+    line.setblocking(False)
+    line.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+    line.setsockopt(IPPROTO_TCP, TCP_MAXSEG, 1400)
+    await asyncio.get_running_loop().sock_connect(line, (place.hostname, place.port))
+    return line
 
 
 @dataclass
@@ -87,11 +104,13 @@ class Client:
         """Stay in the room until cancelled, through as many sockets as it takes."""
         while True:
             try:
+                line = None if self.reads_ahead else await connect_narrowly(self.url)
                 async with connect(
                     f"{self.url}?after={len(self.log)}",
                     additional_headers=self.headers,
                     compression=None,
                     max_queue=16 if self.reads_ahead else 1,
+                    sock=line,
                     open_timeout=PATIENCE,
                     ping_interval=None,  # as in a browser
                     close_timeout=1,
@@ -109,10 +128,6 @@ class Client:
     async def talk(self, socket: ClientConnection) -> None:
         """Hear and speak through one socket until it is closed."""
         mark = len(self.codes)
-        if not self.reads_ahead:
-            # Else the system takes several megabytes for somebody who does not read.
-            raw = socket.transport.get_extra_info("socket")
-            raw.setsockopt(SOL_SOCKET, SO_RCVBUF, 65536)
         for message in self.waiting.values():
             message.due, message.asked = min(message.due, time.monotonic()), False
         speaking = asyncio.create_task(self.speak(socket))
@@ -271,6 +286,7 @@ READ = """
     const lines = [...document.querySelectorAll("#chat-log p")];
     const those = name => lines.filter(line => line.className === name);
     return {
+        codes: window.codes,
         texts: those("message").map(line => line.lastChild.textContent),
         sending: those("sending").length,
         errors: those("error").map(line => line.textContent),
@@ -292,11 +308,14 @@ class Window:
         self.texts: list[str] = []  # what the log shows, from its first line to its last
         self.complaints: list[str] = []  # the errors among its lines
         self.unsent = 0  # messages that are not acknowledged
+        self.codes: list[int] = []  # the close codes of its sockets
 
     def enter(self, url: str) -> None:
         """Open the room, and wait until it is connected."""
         self.page.goto(url)
         self.page.wait_for_selector("#connection-status[data-state=open]")
+        # Nobody looks at it, and drawing each line is half of the work.
+        self.page.evaluate("document.querySelector('#chat-log').hidden = true")
 
     def talk(self) -> None:
         """Begin to write."""
@@ -311,12 +330,7 @@ class Window:
         """Read the page."""
         seen = self.page.evaluate(READ)
         self.texts, self.complaints, self.unsent = seen["texts"], seen["errors"], seen["sending"]
-
-    @property
-    def codes(self) -> list[int]:
-        """The close codes of its sockets."""
-        codes: list[int] = self.page.evaluate("window.codes")
-        return codes
+        self.codes = seen["codes"]
 
     @property
     def written(self) -> dict[str, str]:
@@ -330,6 +344,8 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.carried: list[Pipe] = []
+        # An event loop holds its tasks weakly: one whose client is gone could be collected.
+        self.tasks: list[asyncio.Task[None] | None] = []
         self.server: asyncio.Server | None = None
 
     async def start(self) -> str:
@@ -343,6 +359,7 @@ class Proxy:
         far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         pipe = Pipe()
         self.carried.append(pipe)
+        self.tasks.append(asyncio.current_task())
         try:
             await asyncio.gather(
                 pipe.copy(reader, far_writer, "client"), pipe.copy(far_reader, writer, "server")
@@ -350,6 +367,11 @@ class Proxy:
         finally:
             writer.close()
             far_writer.close()
+
+    async def refuse(self) -> None:
+        """Let nobody connect any more."""
+        assert self.server is not None
+        self.server.close()
 
     def vanish(self, *sides: str) -> list["Pipe"]:
         """Lose all that the "client" or the "server" (default: both) says from now on.

@@ -1,8 +1,9 @@
 """What the tests of faults share: stacks, a browser, and a crowd in a room of its own."""
 
 import os
-import re
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 import pytest
@@ -11,15 +12,11 @@ from playwright.sync_api import Browser, BrowserContext
 
 from course.browser.conftest import browser as browser
 from course.processes import wait_until
-from course.production.clients import NOTE_CODES, Window
-from course.production.crowd import REPORT, Background, Crowd, row
-from course.stack import Stack
+from course.production.clients import NOTE_CODES, Client, Pipe, Proxy, Window
+from course.production.crowd import REPORT, Background, Crowd, rooms_with_people, row
+from course.production.prepared import prepared, sign_in
+from course.stack import HOST, Stack
 
-ADD_PEOPLE = """
-from django.contrib.auth.models import User
-for name in ["ann", "ben", "cat"]:
-    User.objects.create_user(name, password={password!r})
-"""
 rooms = count(1)
 
 
@@ -53,22 +50,13 @@ class Site:
     def __init__(self, stack: Stack, context: BrowserContext) -> None:
         self.stack = stack
         self.url = stack.url
-        stack.manage("shell", "-v0", "-c", ADD_PEOPLE.format(password=stack.password))
-        session = requests.Session()
-        url = f"{stack.url}/accounts/login/"
-        page = session.get(url, timeout=10).text
-        form = {"username": "ann", "password": stack.password}
-        form["csrfmiddlewaretoken"] = page.partition('csrfmiddlewaretoken" value="')[2][:64]
-        assert session.post(url, data=form, timeout=10).url == f"{stack.url}/chat/"
-        self.cookie = f"sessionid={session.cookies['sessionid']}"
-        window = context.new_page()
-        window.add_init_script(NOTE_CODES)
-        window.goto(url)
-        window.get_by_label("Username").fill("ben")
-        window.get_by_label("Password").fill(stack.password)
-        window.get_by_role("button", name=re.compile("Sign in")).click()
-        window.wait_for_url(f"{stack.url}/chat/")
-        self.window = window
+        self.cookie = f"sessionid={sign_in(stack, 'ann').cookies['sessionid']}"
+        cookies = sign_in(stack, "ben").cookies
+        context.add_cookies(
+            [{"name": key, "value": value, "url": stack.url} for key, value in cookies.items()]
+        )
+        self.window = context.new_page()
+        self.window.add_init_script(NOTE_CODES)
 
     def mend(self) -> None:
         """Start what does not run, and wait until each worker is ready."""
@@ -84,8 +72,39 @@ class Site:
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Site]:
     """Run a stack; its parameter has the arguments for it."""
-    with Stack(**request.param) as stack, browser.new_context() as context:
+    with Stack(**request.param, prepared=prepared()) as stack, browser.new_context() as context:
         yield Site(stack, context)
+
+
+@dataclass
+class Vanished:
+    """A client alone in its room, whose network is gone; `group` is that of the room."""
+
+    pipe: Pipe
+    group: bytes
+    since: float
+
+
+@pytest.fixture(scope="session")
+def vanished(site: Site, background: Background) -> Iterator[Vanished]:
+    """Let a client's network vanish: while that is not noticed, other tests go by.
+
+    They must leave worker2 alone, where it is, past nginx.
+    """
+    url = site.stack.redis_urls[0]
+    proxy = Proxy(HOST, site.stack.ports["worker2"])
+    address = background.run(proxy.start())
+    before = rooms_with_people(url)
+    client = Client(
+        "lonely", f"ws://{address}/ws/chat/lonely/", {"Cookie": site.cookie, "Origin": site.url}
+    )
+    leave = background.go(client.live())
+    assert wait_until(lambda: bool(rooms_with_people(url) - before), 10)
+    (group,) = rooms_with_people(url) - before
+    background.run(proxy.refuse())  # it would come back to its room
+    (pipe,) = proxy.vanish()
+    yield Vanished(pipe, group, time.monotonic())
+    leave()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import redis
 
 from course.processes import wait_until
 from course.production.clients import Client, Terminal, Window
@@ -63,6 +64,12 @@ class Background:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
         self.loop.close()
+
+
+def rooms_with_people(url: str) -> set[bytes]:
+    """Return the groups of the rooms to which a worker is subscribed at the Redis of this URL."""
+    with redis.Redis.from_url(url) as server:
+        return {channel for channel in server.pubsub_channels() if b"room." in channel}
 
 
 class Crowd:
@@ -147,12 +154,23 @@ class Crowd:
             self.window.page.goto("about:blank")
 
     @contextmanager
+    def calm(self, *lively: Client) -> Iterator[None]:
+        """Let all but the `lively` talk a fifth as fast, while a fault of many seconds goes by."""
+        talkers = [*self.near, *self.direct, self.terminal]
+        talkers = [each for each in talkers if each not in lively]
+        for each in talkers:
+            each.pace *= 5
+        yield
+        for each in talkers:
+            each.pace /= 5
+
+    @contextmanager
     def fault(self, what: str) -> Iterator["Crowd"]:
         """Talk before, while and after something happens; then hold all logs against each other."""
         self.enter()
         try:
             self.talk()
-            time.sleep(1)
+            time.sleep(0.5)
             began = time.monotonic()
             codes = {client.name: len(client.codes) for client in self.clients}
             yield self
@@ -160,7 +178,7 @@ class Crowd:
             # Wait for those that are still away, so that their silence is measured to its end.
             back = lambda: all(each.times[-1:] > [began] for each in self.clients)  # noqa: E731
             wait_until(lambda: all(client.socket for client in self.clients) and back(), SETTLE)
-            time.sleep(1)
+            time.sleep(0.5)
             stopped = time.monotonic()
             self.hush()
             self.settle()

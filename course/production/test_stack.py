@@ -26,6 +26,7 @@ from websockets.sync.client import connect
 
 from course import stack as stack_module
 from course.processes import descendants, wait_until
+from course.production.prepared import prepared, sign_in
 from course.run import answers, free_port
 from course.stack import (
     HOST,
@@ -44,9 +45,16 @@ from course.tests.conftest import terminal as terminal
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
 
-PASSWORD = "correct horse battery"
 NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
 STACK_COMMAND = [sys.executable, "-m", "course", "stack"]
+# The same, but what it begins with is prepared.
+QUICK_COMMAND = """
+import functools, pathlib, sys
+from course import cli, stack
+prepared = pathlib.Path(sys.argv[1])
+stack.Stack = functools.partial(stack.Stack, prepared=prepared)
+sys.exit(cli.main(["stack", *sys.argv[2:]]))
+"""
 
 
 # What depends on the server is asked of both; the rest of the one that is the default.
@@ -57,13 +65,7 @@ ONE = pytest.mark.parametrize("stack", SERVERS[:1], indirect=True)
 @pytest.fixture(scope="module")
 def stack(request) -> Iterator[Stack]:
     """Run a stack with two Redis servers, on each kind of worker in turn."""
-    with Stack(server=request.param, shards=2) as stack:
-        stack.manage(
-            "shell",
-            "-c",
-            "from django.contrib.auth.models import User;"
-            f"[User.objects.create_user(name, password={PASSWORD!r}) for name in ('ann', 'ben')]",
-        )
+    with Stack(server=request.param, shards=2, prepared=prepared()) as stack:
         yield stack
 
 
@@ -87,12 +89,7 @@ def is_ready(stack: Stack) -> bool:
 @cache
 def visitor(stack: Stack) -> requests.Session:
     """Return Ann's browser, signed in."""
-    session = requests.Session()
-    page = session.get(f"{stack.url}/accounts/login/", timeout=5)
-    form = {"username": "ann", "password": PASSWORD}
-    form["csrfmiddlewaretoken"] = page.text.partition('csrfmiddlewaretoken" value="')[2][:64]
-    assert session.post(page.url, data=form, timeout=5).url == f"{stack.url}/chat/"
-    return session
+    return sign_in(stack, "ann")
 
 
 def token(stack: Stack) -> str:
@@ -113,9 +110,9 @@ def enter(stack: Stack, room: str, at: str | None = None):
     return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack)}")
 
 
-def ask(stack: Stack, path: str, source: str = HOST, **headers: str) -> tuple[int, dict]:
+def ask(port: int, path: str, source: str = HOST, **headers: str) -> tuple[int, dict]:
     """Send a wrong password from an address of this machine; return status and answer."""
-    connection = http.client.HTTPConnection(HOST, stack.port, source_address=(source, 0))
+    connection = http.client.HTTPConnection(HOST, port, source_address=(source, 0))
     body = urlencode({"username": "ben", "password": "wrong"})
     headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
     connection.request("POST", path, body, headers)
@@ -141,7 +138,7 @@ def test_every_part_is_there(stack):
 def test_nothing_listens_beyond_this_machine_or_without_a_password(stack):
     """Other users of the machine get neither the database nor Redis."""
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=stack.ports["redis1"]).ping()
+        redis.Redis(port=stack.ports["redis1"], retry=None).ping()
     guess = stack.database_url.replace(stack.password, "guess")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(guess)
@@ -151,6 +148,15 @@ def test_nothing_listens_beyond_this_machine_or_without_a_password(stack):
         ports = {f"{part.port:04X}" for part in stack.parts.values()}
         found = {(host, port) for host, port in sockets if port in ports}
         assert found == {("0100007F", port) for port in ports}
+
+
+@ONE
+def test_a_database_that_is_killed_leaves_nothing_in_memory(stack):
+    """Whatever it keeps outside of its own processes lies in its folder, which is removed."""
+    if sys.platform == "linux":
+        shared = Path(f"/proc/{stack.pids['postgres']}/maps").read_text()
+        assert "pg_dynshmem" in shared
+        assert "/dev/shm/PostgreSQL" not in shared
 
 
 @BOTH
@@ -177,10 +183,10 @@ def test_the_client_counts_not_nginx(stack):
     if sys.platform != "linux":
         pytest.skip("Only Linux has more addresses of its own than 127.0.0.1.")
     forged = [{"X-Forwarded-For": f"10.0.0.{number}"} for number in range(6)]
-    answers = [ask(stack, "/api/token/", "127.0.0.2", **headers)[0] for headers in forged]
+    answers = [ask(stack.port, "/api/token/", "127.0.0.2", **headers)[0] for headers in forged]
     assert answers == [401] * 5 + [429]
     forged = {"X-Forwarded-For": "127.0.0.2", "Forwarded": "for=127.0.0.2"}
-    assert ask(stack, "/api/token/", "127.0.0.3", **forged)[0] == 401
+    assert ask(stack.port, "/api/token/", "127.0.0.3", **forged)[0] == 401
 
 
 @BOTH
@@ -344,20 +350,30 @@ def test_nginx_reloads_while_people_talk(stack):
                 pass
 
 
-def test_a_part_that_does_not_start_takes_the_rest_with_it():
+@pytest.fixture
+def place_for_stacks(monkeypatch) -> Iterator[Path]:
+    """Let stacks make their folders in one where no other test does."""
+    with tempfile.TemporaryDirectory() as folder:
+        # As open as the usual one: whoever runs PostgreSQL for root has to get through.
+        Path(folder).chmod(0o711)
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_a_part_that_does_not_start_takes_the_rest_with_it(place_for_stacks):
     """Here a worker with a bad setting: its own words, and nothing is left."""
-    before = folders_left()
-    stack = Stack(workers=1, variables={"CHAT_MESSAGE_RATE": "many"})
+    stack = Stack(workers=1, variables={"CHAT_MESSAGE_RATE": "many"}, prepared=prepared())
     with pytest.raises(UserError, match=r"Cannot start: .*CHAT_MESSAGE_RATE"):
         stack.up()
     assert stack.pids == {}
-    assert folders_left() <= before
+    assert [*place_for_stacks.iterdir()] == []
 
 
 @ONE
 def test_two_stacks_side_by_side(stack):
     """Each has ports and a folder of its own, and takes all of it with it at the end."""
-    with Stack(workers=1) as other:
+    with Stack(workers=1, prepared=prepared()) as other:
         family = {*other.pids.values(), *descendants(*other.pids.values())}
         assert len(family) > 4
         folder = other.folder
@@ -368,18 +384,13 @@ def test_two_stacks_side_by_side(stack):
     assert requests.get(f"{stack.url}/readyz", timeout=5).ok
 
 
-def folders_left() -> set[str]:
-    """Return the folders of stacks that there are now."""
-    return {file.name for file in Path(tempfile.gettempdir()).glob("chat-stack-*")}
-
-
 @pytest.fixture
 def started_stack(terminal):
     """Run the command in a terminal until it is ready; return it and its processes."""
     started = []
 
-    def start(port: int, *options: str):
-        shown = terminal([*STACK_COMMAND, f"--port={port}", *options], ROOT)
+    def start(port: int, *options: str, command: list[str] = STACK_COMMAND):
+        shown = terminal([*command, f"--port={port}", *options], ROOT)
         started.append(shown)
         shown.read(until="(Ctrl-C stops it)")
         return shown, descendants(shown.pid)
@@ -392,28 +403,32 @@ def started_stack(terminal):
             shown.wait()
 
 
-def test_ctrl_c_leaves_nothing(started_stack):
+def test_ctrl_c_leaves_nothing(started_stack, place_for_stacks):
     """A line for each process, the address, and after Ctrl-C neither process nor file."""
-    before, port = folders_left(), free_port()
+    port = free_port()
     shown, family = started_stack(port)
     seen = re.sub(r"\x1b\[\d*[mK]|\r", "", shown.seen)
     rows = dict(re.findall(r"^.*  (\w+) +(\d+)   127\.0\.0\.1:\d+$", seen, re.MULTILINE))
     assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
     assert {int(pid) for pid in rows.values()} <= family
     assert f"open http://127.0.0.1:{port}/" in seen
+    # The names of static files are known, and there are tables.
+    assert requests.get(f"http://{HOST}:{port}/accounts/login/", timeout=5).status_code == 200
+    assert ask(port, "/api/token/")[0] == 401
     shown.type("\x03")
     assert shown.wait() == 0
     assert "Stopped." in shown.seen
     assert "Traceback" not in shown.seen
     assert not any(map(is_alive, family))
     assert not answers(port)
-    assert folders_left() <= before
+    assert [*place_for_stacks.iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ["worker1", "postgres", "nginx"])
 def test_the_end_of_a_part_is_the_end_of_all(started_stack, name):
     """It says which, and how it ended, and nothing is left."""
-    shown, family = started_stack(free_port(), "--workers=1")
+    command = [sys.executable, "-c", QUICK_COMMAND, str(prepared())]
+    shown, family = started_stack(free_port(), "--workers=1", command=command)
     (pid,) = re.findall(rf"  {name} +(\d+) ", shown.seen)
     os.kill(int(pid), signal.SIGKILL)
     assert shown.wait() == 2

@@ -3,9 +3,13 @@
 import signal
 import time
 
+from course.processes import wait_until
 from course.production.clients import GAVE_UP
-from course.production.crowd import BOTH, ONE, Crowd
+from course.production.conftest import Vanished
+from course.production.crowd import BOTH, ONE, Crowd, rooms_with_people
 from course.stack import Stack
+
+FORGOTTEN = 45.0  # seconds: a ping every twenty, and twenty to answer it
 
 
 @BOTH
@@ -16,22 +20,6 @@ def test_a_worker_is_killed(stack: Stack, crowd: Crowd) -> None:
         stack.start("worker1")
     assert 1006 in crowd.direct[0].codes
     assert crowd.direct[1].codes == []
-
-
-@BOTH
-def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None:
-    """Everybody is told with 1012, through nginx as well, and each worker is gone in time."""
-    seconds = []
-    with crowd.fault(f"restart of all workers, {stack.server}"):
-        for name in stack.worker_names:
-            began = time.monotonic()
-            stack.stop(name)
-            seconds.append(time.monotonic() - began)
-            stack.start(name)
-        codes = [code for client in crowd.clients for code in client.codes] + crowd.window.codes
-    assert set(codes) == {1012}
-    assert all(client.codes for client in crowd.direct)
-    assert max(seconds) < 10
 
 
 @ONE
@@ -51,8 +39,35 @@ def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
     with crowd.fault("a worker is frozen for 12 s"):
         victim.url = near[0].url  # from now on it goes wherever nginx leads it
         stack.signal("worker1", signal.SIGSTOP)
-        time.sleep(12)
+        with crowd.calm(victim):
+            time.sleep(12)
         assert victim.codes == [GAVE_UP]
         stack.restart("worker1", signal.SIGKILL)
     assert other.codes == []
     assert all(set(client.codes) <= {GAVE_UP} for client in near)
+
+
+@ONE
+def test_a_client_that_vanished_is_forgotten(stack: Stack, vanished: Vanished) -> None:
+    """It says nothing, and it does not answer either."""
+    left = vanished.since + FORGOTTEN - time.monotonic()
+    assert wait_until(lambda: "server" in vanished.pipe.ended, left)
+    assert vanished.pipe.ended["server"] - vanished.since > 15
+    assert wait_until(lambda: vanished.group not in rooms_with_people(stack.redis_urls[0]), 3)
+
+
+@BOTH
+def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None:
+    """Everybody is told with 1012, through nginx as well, and each worker is gone in time."""
+    seconds = []
+    with crowd.fault(f"restart of all workers, {stack.server}"):
+        for name in stack.worker_names:
+            began = time.monotonic()
+            stack.stop(name)
+            seconds.append(time.monotonic() - began)
+            stack.start(name)
+        crowd.window.look()
+        codes = [code for client in crowd.clients for code in client.codes] + crowd.window.codes
+    assert set(codes) == {1012}
+    assert all(client.codes for client in crowd.direct)
+    assert max(seconds) < 10

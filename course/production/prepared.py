@@ -1,0 +1,81 @@
+"""What the stacks of tests begin with: made once by a real one, and kept for those that follow."""
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import requests
+
+from course import stack as stack_module
+from course.memory import read_machine
+from course.stack import STEP, Stack
+from course.steps import ROOT, find_step, step_files
+
+KEPT = ROOT / ".course" / "prepared"
+UNUSED = 3600.0  # seconds after which nobody needs what was prepared for other files
+ADD_PEOPLE = """
+from django.conf import settings
+from django.contrib.auth.models import User
+for name in ["ann", "ben", "cat"]:
+    User.objects.create_user(name, password=settings.SECRET_KEY)
+"""
+# Else it is a fifth of a second of work to check a password, by intention.
+CHEAP_PASSWORDS = """
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+"""
+
+
+def fingerprint() -> str:
+    """Return a hash of all that decides what a new stack looks like."""
+    step = find_step(STEP).folder
+    files = [step / file for file in step_files(step)]
+    files += [Path(stack_module.__file__), Path(__file__)]
+    facts = [*read_machine(Path(sys.executable)), sys.executable, str(os.getuid())]
+    found = hashlib.sha256("\0".join(facts).encode())
+    for file in files:
+        found.update(f"\0{file}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+@cache
+def prepared() -> Path:
+    """Return the folder that stacks with Ann, Ben and Cat begin with; it is made if need be.
+
+    Their password is that of the stack. How it is hashed is all that is not as in production.
+    """
+    import fcntl
+
+    KEPT.mkdir(parents=True, exist_ok=True)
+    kept = KEPT / fingerprint()
+    with (KEPT / "lock").open("w") as lock:
+        # Another job may be making it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for other in KEPT.iterdir():
+            if other.is_dir() and other.stat().st_mtime < time.time() - UNUSED:
+                shutil.rmtree(other)
+        if not kept.exists():
+            made = KEPT / "unfinished"
+            shutil.rmtree(made, ignore_errors=True)
+            with Stack(workers=1) as stack:
+                with (stack.site / "config" / "settings.py").open("a") as settings:
+                    settings.write(CHEAP_PASSWORDS)
+                stack.manage("shell", "-v0", "-c", ADD_PEOPLE)
+                stack.keep(made)
+            made.rename(kept)
+        os.utime(kept)
+    return kept
+
+
+def sign_in(stack: Stack, name: str) -> requests.Session:
+    """Return the browser of somebody who has signed in."""
+    session = requests.Session()
+    url = f"{stack.url}/accounts/login/"
+    page = session.get(url, timeout=10).text
+    form = {"username": name, "password": stack.password}
+    form["csrfmiddlewaretoken"] = page.partition('csrfmiddlewaretoken" value="')[2][:64]
+    assert session.post(url, data=form, timeout=10).url == f"{stack.url}/chat/"
+    return session
