@@ -1,6 +1,7 @@
 """What people do with the pages, and what they look at."""
 
 from contextlib import suppress
+from time import monotonic
 from urllib.parse import quote
 
 from playwright.sync_api import Error, Locator, Page, expect
@@ -36,20 +37,34 @@ SHOWS_STATE = """
     return status?.dataset.state === state && status.textContent.includes(text);
 }
 """
+SHOWS_COUNT = "([selector, count]) => document.querySelectorAll(selector).length === count"
+SHOWS_TEXTS = """
+([selector, texts]) => {
+    const shown = [...document.querySelectorAll(selector)].map(element => element.textContent);
+    return shown.length === texts.length
+        && shown.every((text, number) => text.trim() === texts[number].trim());
+}
+"""
+TEXTS = "selector => [...document.querySelectorAll(selector)].map(element => element.textContent)"
 # Ask again and again, until it is so or the time is up.
 COMES_TO_SHOW = """
-([condition, argument, milliseconds]) => new Promise(resolve => {
+([condition, argument, milliseconds]) => new Promise((resolve, reject) => {
     const shown = eval(condition);
     const end = performance.now() + milliseconds;
     function look() {
-        const found = shown(argument);
-        if (found || performance.now() > end) resolve(found);
-        else setTimeout(look, 10);
+        try {
+            const found = shown(argument);
+            if (found || performance.now() > end) resolve(found);
+            else setTimeout(look, 10);
+        } catch (error) {
+            reject(error);
+        }
     }
     look();
 })
 """
-SELECT = "() => document.querySelector('#chat-message-input').select()"
+SELECT = "selector => document.querySelector(selector).select()"
+LINES = "[role=log] p"
 SOON = 5_000  # milliseconds, after which `expect` takes over
 
 
@@ -57,10 +72,14 @@ def comes_to_show(page: Page, condition: str, argument: object) -> bool:
     """Tell whether something comes to be true on the page.
 
     `expect` has the better words when something is wrong, but puts 300 KB of JavaScript into each
-    page, which costs as much as the page itself: it is for what is not there in time.
+    page, which costs as much as the page itself: it is for what is not there in time. So do all
+    that begin with a locator.
     """
-    with suppress(Error):
-        return page.evaluate(COMES_TO_SHOW, [condition, argument, SOON])
+    end = monotonic() + SOON / 1000
+    while not page.is_closed() and (rest := end - monotonic()) > 0:
+        # An Error: there has come another page meanwhile.
+        with suppress(Error):
+            return page.evaluate(COMES_TO_SHOW, [condition, argument, 1000 * rest])
     return False
 
 
@@ -94,11 +113,33 @@ def status(page: Page) -> Locator:
     return page.locator("#connection-status")
 
 
+def write(page: Page, text: str, selector: str = "#chat-message-input") -> None:
+    """Write into an input, in place of what is there."""
+    page.evaluate(SELECT, selector)
+    page.keyboard.insert_text(text)
+
+
 def say(page: Page, message: str) -> None:
     """Write a message and press Enter."""
-    page.evaluate(SELECT)
-    page.keyboard.insert_text(message)
+    write(page, message)
     page.keyboard.press("Enter")
+
+
+def texts(page: Page, selector: str = LINES) -> list[str]:
+    """Return the text of each such element, by default of the log's lines."""
+    return page.evaluate(TEXTS, selector)
+
+
+def expect_count(page: Page, selector: str, count: int) -> None:
+    """Wait until the page has so many of these elements."""
+    if not comes_to_show(page, SHOWS_COUNT, [selector, count]):
+        expect(page.locator(selector)).to_have_count(count)
+
+
+def expect_texts(page: Page, selector: str, *texts: str) -> None:
+    """Wait until the page has these elements with these texts, and no others."""
+    if not comes_to_show(page, SHOWS_TEXTS, [selector, list(texts)]):
+        expect(page.locator(selector)).to_have_text(list(texts))
 
 
 def expect_lines(page: Page, *messages: str) -> None:

@@ -21,6 +21,15 @@ options = DATABASES["default"].setdefault("OPTIONS", {})
 options["init_command"] = options.get("init_command", "") + "; PRAGMA synchronous=OFF"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 """
+# The first start makes the database too. A process for each would import the same twice.
+FIRST_START = """
+import sys
+import django
+from django.core.management import call_command, execute_from_command_line
+django.setup()
+call_command("migrate", verbosity=0)
+execute_from_command_line(sys.argv)
+"""
 
 
 class Site:
@@ -49,8 +58,7 @@ class Site:
         """Copy the step, make its database, start its server; return the site."""
         copy_files(step_files(self.step.folder), self.step.folder, self.folder)
         (self.folder / "browser_settings.py").write_text(SETTINGS)
-        self.manage("migrate")
-        self.start()
+        self.start("-c", FIRST_START)
         return self
 
     def manage(self, *arguments: str) -> str:
@@ -70,9 +78,13 @@ class Site:
             return False
         return True
 
-    def start(self) -> None:
-        """Start the server and wait until it answers; AssertionError with its log if it ends."""
-        command = [sys.executable, "manage.py", "runserver", "--noreload", self.host]
+    def start(self, *program: str) -> None:
+        """Start the server and wait until it answers; AssertionError with its log if it ends.
+
+        `program` takes the arguments of `manage.py`, which it is by default.
+        """
+        program = program or ("manage.py",)
+        command = [sys.executable, *program, "runserver", "--noreload", self.host]
         process = self.process = start_job(command, self.log, self.folder, self.environment)
         wait_until(lambda: process.poll() is not None or self.answers(), SECONDS, pause=0.02)
         assert process.poll() is None, self.log.read_text()
@@ -88,9 +100,14 @@ class Site:
             lambda: self.log.read_text().splitlines().count(line) >= times, 5, pause=0.02
         )
 
+    @property
+    def database(self) -> Path:
+        """The file with the site's database."""
+        return self.folder / "db.sqlite3"
+
     def deactivate(self, username: str) -> None:
         """Switch a user off, in the database alone: nobody tells the server."""
-        with sqlite3.connect(self.folder / "db.sqlite3") as database:
+        with sqlite3.connect(self.database) as database:
             database.execute("UPDATE auth_user SET is_active = 0 WHERE username = ?", [username])
         database.close()
 

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, Route, expect
 
 from course.browser.pages import (
     expect_closed,
+    expect_count,
     expect_lines,
     expect_open,
     message_input,
@@ -14,6 +15,7 @@ from course.browser.pages import (
     say,
     socket_path,
     status,
+    write,
 )
 from course.browser.sites import Site, steps
 from course.processes import wait_until
@@ -41,7 +43,7 @@ def test_a_line_is_answered(join: Join):
     say(page, "hello")
     expect_lines(page, "hello")
     expect(message_input(page)).to_have_value("")
-    message_input(page).fill("hello again")
+    write(page, "hello again")
     page.get_by_role("button", name="Send").click()
     expect_lines(page, "hello", "hello again")
 
@@ -52,7 +54,7 @@ def test_an_error_is_shown_and_the_conversation_goes_on(join: Join):
     page = join()
     say(page, "   ")
     expect_lines(page, "The message is empty.")
-    expect(page.locator("#chat-log p.error")).to_have_count(1)
+    expect_count(page, "#chat-log p.error", 1)
     say(page, "better")
     expect_lines(page, "The message is empty.", "better")
 
@@ -66,7 +68,7 @@ def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list
     page = join()
     say(page, "before")
     expect_lines(page, "before")
-    message_input(page).fill("half a thought")
+    write(page, "half a thought")
     site.kill()
     try:
         expect_closed(page)

@@ -2,21 +2,27 @@
 
 import json
 import re
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from queue import Queue
 
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
-from course.browser import pages
 from course.browser.pages import (
     expect_closed,
+    expect_count,
+    expect_lines,
     expect_open,
+    expect_state,
     lines,
     message_input,
     page_path,
     say,
     status,
+    texts,
+    write,
 )
 from course.browser.sites import Site, steps
 from course.browser.test_looks import CONTRASTS, ENOUGH, TOO_WIDE
@@ -28,19 +34,27 @@ TOO_LARGE = 1009
 RESTARTING = 1012
 MAX_LINES = 1000  # what the page keeps
 SENDING = "#chat-log p.sending"
-# Somebody says the numbers from 1, without a socket: `say_numbers(room, username, count)`.
-SAY_NUMBERS = """
-from datetime import datetime, timezone
-from django.contrib.auth import get_user_model
-from django.db import transaction
-from chat.models import Message, Room
-user = get_user_model().objects.get(username={username!r})
-with transaction.atomic():
-    first = Room.take_numbers({room!r}, {count})
-    Message.objects.bulk_create(
-        Message(room={room!r}, user=user, text=f"number {{n + 1}}", seq=first + n)
-        for n in range({count})
-    )
+TAKE_NUMBERS = """
+INSERT INTO chat_room (name, seq) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET seq = seq + excluded.seq
+"""
+LAST_NUMBER = "SELECT seq FROM chat_room WHERE name = ?"
+ADD_MESSAGE = """
+INSERT INTO chat_message (room, seq, user_id, text, sent_at)
+VALUES (?, ?, (SELECT id FROM auth_user WHERE username = ?), ?, datetime())
+"""
+# From now on the page notes the number of each frame that it gets.
+NOTE_NUMBERS = """
+() => {
+    window.got = [];
+    const note = event => window.got.push(JSON.parse(event.data).seq);
+    window.WebSocket = class extends WebSocket {
+        constructor(...all) {
+            super(...all);
+            this.addEventListener("message", note);
+        }
+    };
+}
 """
 # From now on no socket opens, none closes, and each wait is as long as it may be.
 FREEZE = """
@@ -61,14 +75,14 @@ NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' 
 
 def say_numbers(site: Site, room: str, username: str, count: int) -> None:
     """Store messages: the numbers from 1, said by somebody on another server."""
-    code = SAY_NUMBERS.format(room=room, username=username, count=count)
-    site.manage("shell", "-v0", "-c", code)
-
-
-def expect_lines(page: Page, *messages: str) -> None:
-    """Wait until the log shows these messages, in this order, and see that it shows no other."""
-    pages.expect_lines(page, *messages)
-    expect(lines(page)).to_have_count(len(messages))
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute(TAKE_NUMBERS, [room, count])
+        (last,) = database.execute(LAST_NUMBER, [room]).fetchone()
+        said = [
+            (room, last - count + number, username, f"number {number}")
+            for number in range(1, count + 1)
+        ]
+        database.executemany(ADD_MESSAGE, said)
 
 
 def expect_reconnecting(page: Page) -> None:
@@ -94,7 +108,7 @@ def test_a_server_that_dies_costs_no_message(site: Site, room: str, join: Join, 
     ann, ben = join("ann"), join("ben")
     say(ann, "before")
     expect_lines(ben, "before")
-    message_input(ben).fill("half a thought")
+    write(ben, "half a thought")
     site.kill()
     try:
         for page in (ann, ben):
@@ -102,7 +116,7 @@ def test_a_server_that_dies_costs_no_message(site: Site, room: str, join: Join, 
         expect(message_input(ben)).to_have_value("half a thought")
         say(ann, "typed while")
         say(ann, "it was down")
-        expect(ann.locator(SENDING)).to_have_count(2)
+        expect_count(ann, SENDING, 2)
         expect(ann.locator(SENDING).last).to_contain_text("sending…")
         # More than the last 50 that a newcomer gets.
         say_numbers(site, room, "ben", 60)
@@ -113,9 +127,8 @@ def test_a_server_that_dies_costs_no_message(site: Site, room: str, join: Join, 
     for page in (ann, ben):
         expect_open(page)
         expect_lines(page, "before", *numbers, "typed while", "it was down")
-        expect(page.locator(SENDING)).to_have_count(0)
-    before = lines(ben).all_text_contents()
-    assert lines(ann).all_text_contents() == before
+        expect_count(page, SENDING, 0)
+    assert texts(ann) == texts(ben)
     say(ben, "after")
     for page in (ann, ben):
         expect_lines(page, "before", *numbers, "typed while", "it was down", "after")
@@ -127,13 +140,8 @@ def test_ten_thousand_missed_messages(site: Site, room: str, join: Join, expecte
     page = join("ann")
     say(page, "before")
     expect_lines(page, "before")
-    expect(page.locator(SENDING)).to_have_count(0)
-    got: list[int] = []
-
-    def count(socket) -> None:
-        socket.on("framereceived", lambda text: got.append(json.loads(text)["seq"]))
-
-    page.on("websocket", count)
+    expect_count(page, SENDING, 0)
+    page.evaluate(NOTE_NUMBERS)
     site.kill()
     try:
         expect_reconnecting(page)
@@ -142,11 +150,10 @@ def test_ten_thousand_missed_messages(site: Site, room: str, join: Join, expecte
     finally:
         site.start()
     expect(page.locator(SENDING)).to_have_count(0, timeout=30_000)
-    page.remove_listener("websocket", count)  # others use this page after us
     expect(lines(page).last).to_contain_text("typed while it was down")
     expect(lines(page)).to_have_count(MAX_LINES)
     # On a busy machine they may need more than one connection.
-    assert list(dict.fromkeys(got)) == list(range(2, 10_003))
+    assert list(dict.fromkeys(page.evaluate("window.got"))) == list(range(2, 10_003))
     seen = lines(page).evaluate_all(NUMBERS)
     assert seen[:-1] == list(range(10_000 - MAX_LINES + 2, 10_001))
     say(page, "after")
@@ -160,9 +167,9 @@ def test_a_message_typed_without_a_network_goes_later(join: Join, expected):
     ann, ben = join("ann"), join("ben")
     ann.context.set_offline(True)
     try:
-        expect(status(ann)).to_contain_text("No network")
+        expect_state(ann, "connecting", "No network")
         say(ann, "from the tunnel")
-        expect(ann.locator(SENDING)).to_have_count(1)
+        expect_count(ann, SENDING, 1)
         say(ben, "anybody there?")
         expect_lines(ben, "anybody there?")
     finally:
@@ -173,28 +180,33 @@ def test_a_message_typed_without_a_network_goes_later(join: Join, expected):
 
 
 @steps(first=5)
-def test_leaving_with_something_unsent_is_asked_about(site: Site, join: Join, expected):
+def test_leaving_with_something_unsent_is_asked_about(join: Join, expected):
     """What waits for the connection is in the page alone; all else is stored or in the input."""
     page = join("ann")
     dialogs = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.type))
+
+    def note(dialog) -> None:
+        dialogs.append(dialog.type)
+
+    page.on("dialog", note)
     say(page, "stored")
     expect_lines(page, "stored")
     page.reload()
-    expect_open(page)
+    expect_lines(page, "stored")
     assert dialogs == []
-    site.kill()
+    page.context.set_offline(True)
     try:
-        expect_reconnecting(page)
+        expect_state(page, "connecting", "No network")
         say(page, "unsent")
-        page.evaluate("setTimeout(() => location.reload())")
-        page.wait_for_event("dialog")
+        with page.expect_event("dialog"):
+            page.evaluate("setTimeout(() => location.reload())")
         assert dialogs == ["beforeunload"]
         expect_lines(page, "stored", "unsent")
     finally:
-        site.start()
+        page.context.set_offline(False)
     expect_open(page)
-    expect(page.locator(SENDING)).to_have_count(0)
+    expect_count(page, SENDING, 0)
+    page.remove_listener("dialog", note)  # others use this page after us
     expected[:] = [text for text in expected if not text.startswith("dialog")]
 
 
@@ -208,6 +220,12 @@ class Script:
         self.page = page
         self.sockets: list[WebSocketRoute] = []
         self.heard: Queue[dict] = Queue()
+        self.has_clock = False
+
+    def install_clock(self) -> None:
+        """Let the page's time pass as the test says: `page.clock.run_for`."""
+        self.page.clock.install()
+        self.has_clock = True
 
     def route(self, socket: WebSocketRoute) -> None:
         """Take a socket that the page opens."""
@@ -249,14 +267,17 @@ class Script:
 
 
 @pytest.fixture
-def script(site: Site, room: str, new_window, expected) -> Script:
+def script(site: Site, room: str, new_window, expected) -> Iterator[Script]:
     """Return the other end of a page in a room, which is connected."""
     page = new_window("ann").context.new_page()  # one that is closed afterwards
     script = Script(page)
     page.route_web_socket(re.compile("/ws/"), script.route)
     page.goto(site.url + page_path(site, room))
     assert script.accept(1) == ""
-    return script
+    yield script
+    if script.has_clock:
+        # Nothing takes it away again, and each page of the context would get it.
+        page.context.close()
 
 
 @steps(first=5)
@@ -294,7 +315,7 @@ def test_a_hole_that_stays_is_a_message_that_was_deleted(script: Script):
 @steps(first=5)
 def test_the_first_message_of_an_empty_room_may_be_missing(script: Script):
     """Who has joined an empty room knows what comes first, and asks for it."""
-    script.page.clock.install()
+    script.install_clock()
     script.close(RESTARTING)
     script.page.clock.run_for(600)
     assert script.accept(2) == ""
@@ -323,7 +344,7 @@ def test_an_unacknowledged_message_is_sent_again(script: Script):
     script.message(2, "first", sent["client_id"], "ann")
     assert script.hear()["message"] == "second"
     expect_lines(page, "12:34 ben hello", "12:34 ann first", "ann second sending…")
-    expect(page.locator(SENDING)).to_have_count(1)
+    expect_count(page, SENDING, 1)
 
 
 @steps(first=5)
@@ -353,7 +374,7 @@ def test_an_old_message_of_ours_is_acknowledged(script: Script):
     script.message(3, "sent long ago", sent["client_id"], "ann")
     script.message(61, "sixty-one")
     expect_lines(page, "ben sixty", "12:34 ann sent long ago", "ben sixty-one")
-    expect(page.locator(SENDING)).to_have_count(0)
+    expect_count(page, SENDING, 0)
 
 
 @steps(first=5)
@@ -365,7 +386,7 @@ def test_a_message_that_came_too_fast_is_sent_again_later(script: Script):
     assert script.hear() == sent
     script.message(1, "too fast", sent["client_id"], "ann")
     expect_lines(script.page, "12:34 ann too fast")
-    expect(script.page.locator(SENDING)).to_have_count(0)
+    expect_count(script.page, SENDING, 0)
 
 
 @steps(first=5)
@@ -378,7 +399,7 @@ def test_a_message_that_is_refused_is_marked(script: Script):
     script.send(error="It is bad.", client_id=sent["client_id"])
     assert script.hear()["message"] == "good"
     expect_lines(page, "ann bad Not sent: It is bad.", "ann good sending…")
-    expect(page.locator("#chat-log p.error")).to_have_count(1)
+    expect_count(page, "#chat-log p.error", 1)
     script.close(TOO_LARGE)
     expect_lines(page, "Not sent: It is bad.", "Not sent: It is too large.")
     script.accept(2)
@@ -398,14 +419,14 @@ def test_errors_and_announcements_are_shown(script: Script):
     script.send(message="Closing in five minutes.")
     script.message(1, "already?")
     expect_lines(script.page, "Something is wrong.", "Closing in five minutes.", "already?")
-    expect(script.page.locator("#chat-log p.error")).to_have_count(1)
+    expect_count(script.page, "#chat-log p.error", 1)
 
 
 @steps(first=5)
 def test_whoever_signs_out_does_not_come_back(script: Script):
     """The page says what to do, keeps what is typed then, and marks what was not sent."""
     page = script.page
-    page.clock.install()
+    script.install_clock()
     say(page, "too late")
     script.hear()
     script.close(SIGNED_OUT)
@@ -423,7 +444,7 @@ def test_whoever_signs_out_does_not_come_back(script: Script):
 def test_a_frozen_server_is_left(script: Script):
     """No answer to a message for ten seconds: the connection is taken for dead."""
     page = script.page
-    page.clock.install()
+    script.install_clock()
     say(page, "anybody there?")
     sent = script.hear()
     page.clock.run_for(9_900)
@@ -464,7 +485,7 @@ def test_waits_grow_and_differ(site: Site, join: Join):
 def test_the_wait_is_counted_down(script: Script):
     """The page says in how many seconds it tries again; a screen reader need not count along."""
     page = script.page
-    page.clock.install()
+    script.install_clock()
     page.evaluate(FREEZE)
     script.close(RESTARTING)
     expect(status(page)).to_have_text("Reconnecting in 1 s")
@@ -487,7 +508,7 @@ def test_waits_are_short_again_after_a_good_connection(script: Script):
     They are also when the network comes back: then the server was not the one in trouble.
     """
     page = script.page
-    page.clock.install()
+    script.install_clock()
     page.evaluate("Math.random = () => 1")
 
     def lose(seconds: int) -> None:
