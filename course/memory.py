@@ -54,9 +54,10 @@ def read_machine(python: Path) -> list[str]:
 def is_needed(file: str, needs: Iterable[str]) -> bool:
     """Tell whether a job that needs these files and folders depends on `file`.
 
-    Every job depends on the versions of all packages, and on the tools: the files in `course`.
+    Every job depends on the versions of all packages, pytest's options, and the tools: the files in
+    `course`.
     """
-    if file == LOCK or file.rpartition("/")[0] == "course":
+    if file in (LOCK, "pyproject.toml") or file.rpartition("/")[0] == "course":
         return True
     return any(need in ("", file) or file.startswith(f"{need}/") for need in needs)
 

@@ -31,7 +31,7 @@ from course.terminal import LiveLine, UserError, say
 TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
 MEMORY = Path("/dev/shm")  # where Linux keeps files in memory
 ROOM = 4 * 2**30  # bytes: several times what a run writes
-# The tests of the tools that need next to nothing of the steps: no change of a step is theirs.
+# The tests of the tools that need next to nothing of the later steps: no change there is theirs.
 TOOLS = ["cli", "environment", "memory", "processes", "redgreen", "results", "run"]
 TOOLS += ["standalone", "terminal", "testing"]
 # What each job runs; a folder is without what another job takes of it. The tests of the
@@ -121,7 +121,7 @@ def needs_of(name: str, steps: list[Step]) -> list[str]:
     match name:
         case "tools":
             names = [f"{label}/manage.py" for label in labels]
-            return ["course/tests", "Makefile", *labels[:1], *names]
+            return ["course/tests", "course/bench", "Makefile", *labels[:2], *names]
         case "course":
             return [""]  # everything: it looks at the style of all there is
         case "browser":
