@@ -22,7 +22,7 @@ from course import (
     upgrade,
 )
 from course.bench import driver, scaling
-from course.processes import interrupt_on_signals
+from course.processes import forget_git, interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
 
@@ -166,6 +166,7 @@ def dispatch(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code: 0, 1 for a failure, 2 for a user's error."""
     interrupt_on_signals()
+    forget_git()
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show a character shows a question mark instead of failing.
         if isinstance(stream, io.TextIOWrapper):

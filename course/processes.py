@@ -11,11 +11,21 @@ from pathlib import Path
 
 from course.terminal import Progress
 
+# How git, while it runs a hook or a rebase, tells the commands of which repository it is speaking:
+# all that `git rev-parse --local-env-vars` lists but its two of settings. In any other folder they
+# lead git back into that repository, and what a test commits would be committed there.
+GIT_PLACES = (
+    *("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_PREFIX"),
+    *("GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+    *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
+    *("GIT_INTERNAL_SUPER_PREFIX", "GIT_CONFIG"),
+)
 # Variables through which a learner's shell, or this repository, could reach into a step; and the
 # one, common in images of containers, that makes each start compile the step again.
 LEAKS = (
     *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL"),
     "PYTHONDONTWRITEBYTECODE",
+    *GIT_PLACES,
 )
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")
 
@@ -36,6 +46,12 @@ def clean_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in LEAKS and not name.startswith(LEAK_PREFIXES)
     }
+
+
+def forget_git() -> None:
+    """Take `GIT_PLACES` out of our own environment, so that git looks where it is started."""
+    for name in GIT_PLACES:
+        os.environ.pop(name, None)
 
 
 def interrupt_on_signals() -> None:

@@ -1,6 +1,7 @@
 """The command line: help, refusals, exit codes."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -85,3 +86,20 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         subprocess.run(command, stdin=course.stdout)
         course.stdout.close()
         assert course.stderr.read() == b""
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
+def test_git_works_where_the_course_is(tmp_path):
+    """A hook's variables would lead it elsewhere, and `make propagate` would ask about that."""
+    for name in ("here", "elsewhere"):
+        subprocess.run(["git", "init", "-q", name], cwd=tmp_path, check=True)
+    code = """
+import subprocess, sys
+from course import cli
+cli.dispatch = lambda options: subprocess.call(["git", "rev-parse", "--absolute-git-dir"])
+sys.exit(cli.main([]))
+"""
+    env = clean() | {"GIT_DIR": str(tmp_path / "elsewhere" / ".git"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    shown = subprocess.check_output(command, cwd=tmp_path / "here", env=env, text=True)
+    assert shown.strip() == str(tmp_path / "here" / ".git")

@@ -1,13 +1,15 @@
 """Children are ended, with everything they started, also when they would rather not."""
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from course.processes import descendants, start_job, stop, wait_until
-from course.tests.conftest import is_alive, pids
+from course.processes import GIT_PLACES, descendants, start_job, stop, wait_until
+from course.steps import ROOT
+from course.tests.conftest import clean, is_alive, pids
 
 # A process and its child, both deaf to an interrupt.
 STUBBORN = """
@@ -43,3 +45,24 @@ def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
     assert descendants(process.pid) == {family[1]}
     stop(process, grace=0.1)
     assert wait_until(lambda: not any(map(is_alive, family)), 5)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
+def test_all_that_leads_git_to_a_repository_is_known():
+    """A newer git may have more of it; settings, such as whom to trust, stay."""
+    listed = subprocess.check_output(["git", "rev-parse", "--local-env-vars"], text=True).split()
+    assert set(listed) - set(GIT_PLACES) <= {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
+
+
+def test_nothing_leads_a_test_into_another_repository():
+    """Many of them commit."""
+    assert not set(GIT_PLACES) & set(os.environ)
+
+
+def test_that_holds_in_a_hook_of_git_too(tmp_path):
+    """Or in `git rebase -x`, where variables name the reader's own repository."""
+    test = f"{__file__}::{test_nothing_leads_a_test_into_another_repository.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", test]
+    env = clean() | dict.fromkeys(GIT_PLACES, str(tmp_path))
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,6 @@
+"""What holds for all tests of the course, however pytest was started."""
+
+from course.processes import forget_git
+
+# `git rebase -x` and git's hooks would otherwise lead the tests into the reader's own repository.
+forget_git()
