@@ -22,6 +22,7 @@ in every step and is left out.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,7 @@ class Repository:
         self.scratch = scratch
         self.env = dict(os.environ)
         self.require()
+        self.require_merged()
         self.head = self.git("rev-parse", "HEAD").decode().strip()
         self.committed = self.files(self.head)
         if not any(path.startswith(f"{source.label}/") for path in self.committed):
@@ -147,6 +149,17 @@ class Repository:
                 "make propagate compares with the last commit, and there is none yet: "
                 "commit the steps first."
             ) from None
+
+    def require_merged(self) -> None:
+        """Raise UserError where git has files in conflict: they hold its markers, or may do so."""
+        labels = [step.label for step in all_steps(self.root)]
+        listing = self.git("ls-files", "--unmerged", "-z", "--", *labels)
+        names = [os.fsdecode(line.partition(b"\t")[2]) for line in listing.split(b"\0")[:-1]]
+        if names:
+            raise UserError(
+                "Git has not finished merging. Solve what is in conflict, and tell git so: "
+                f"git add {' '.join(map(shlex.quote, dict.fromkeys(names)))}"
+            )
 
     def snapshot(self) -> str:
         """Return the id of a tree of the working files, made in an index and store of our own."""

@@ -17,6 +17,7 @@ STEPS = all_steps()[:4]
 LABELS = ONE, TWO, THREE, FOUR = [step.label for step in STEPS]
 PICTURE = b"\x89PNG\r\n\0\n"
 CONSUMERS = "chat/consumers.py"
+NAMED = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
 
 
 def git(root, *arguments):
@@ -30,7 +31,7 @@ def git(root, *arguments):
 def commit(root):
     """Commit everything in `root`."""
     git(root, "add", "--all")
-    git(root, "-c", "user.name=A", "-c", "user.email=a@example.com", "commit", "-qm", "Work")
+    git(root, *NAMED, "commit", "-qm", "Work")
 
 
 @pytest.fixture(scope="session")
@@ -346,6 +347,22 @@ def test_a_failing_write_undoes_the_step(root, monkeypatch):
         propagate.propagate("3", root=root)
     assert state(root) == before
     assert list((root / ".course").iterdir()) == []
+
+
+def test_files_that_git_has_in_conflict_are_refused(root):
+    """What `git stash pop` leaves in a file is its markers; the sentence names the file."""
+    file = root / ONE / "pytest.ini"
+    edit(file, "[pytest]", "[pytest]\n# first")
+    git(root, *NAMED, "stash")
+    edit(file, "[pytest]", "[pytest]\n# second")
+    commit(root)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(root, *NAMED, "stash", "pop")
+    assert "<<<<<<<" in file.read_text("utf-8")
+    before = state(root)
+    with pytest.raises(UserError, match=f"not finished merging.*: git add {ONE}/pytest.ini$"):
+        propagate.propagate("1", root=root)
+    assert state(root) == before
 
 
 def test_the_last_step_has_no_later_one(root):
