@@ -8,7 +8,9 @@ import hashlib
 import json
 import platform
 import shutil
+import stat
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +25,16 @@ NOTE = "green.json"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 
 
+def read_file(file: Path) -> str:
+    """Return all that git keeps of a file: a hash, whether it is a program, where a link leads."""
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    is_program = bool(file.stat().st_mode & stat.S_IXUSR)
+    return f"{content} {is_program} {file.readlink() if file.is_symlink() else ''}"
+
+
 def read_files(root: Path) -> dict[str, str]:
-    """Return a hash of each file of the course, by its path with slashes."""
-    return {
-        file.as_posix(): hashlib.sha256((root / file).read_bytes()).hexdigest()
-        for file in step_files(root)
-    }
+    """Return what there is to know of each file of the course, by its path with slashes."""
+    return {file.as_posix(): read_file(root / file) for file in step_files(root)}
 
 
 def read_machine(python: Path) -> list[str]:
@@ -68,23 +74,37 @@ def fingerprint(needs: Iterable[str], files: Mapping[str, str], machine: list[st
     return hashlib.sha256(json.dumps([machine, needed], sort_keys=True).encode()).hexdigest()
 
 
+def note(part: Part, now: str) -> dict[str, object]:
+    """Return what is noted of a green job with the fingerprint `now`."""
+    return {"fingerprint": now, "tests": len(part.tests)}
+
+
+def is_green(part: Part) -> bool:
+    """Tell whether all tests passed, of which there was one at least."""
+    return bool(part.tests) and part.count("passed") == len(part.tests)
+
+
 def recall(name: str, results: Path, now: str) -> Part | None:
-    """Return what the job of this name came to when its fingerprint was `now`, if it was green."""
+    """Return what the job of this name came to when its fingerprint was `now`, if it was green.
+
+    Where results have gone, or were written by somebody else since, nothing is known of it.
+    """
     try:
         before = json.loads((results / NOTE).read_text("utf-8"))
-    except (OSError, ValueError):
+        tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
+    except (OSError, ValueError, ElementTree.ParseError):
         return None
-    if before != now:
+    part = Part(name, 0.0, tests)
+    if before != note(part, now) or not is_green(part):
         return None
-    tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
     known = [replace(test, id=test.id + REMEMBERED, seconds=0.0) for test in tests]
     return Part(name, 0.0, known)
 
 
 def remember(part: Part, results: Path, now: str) -> None:
     """Note that a job was green with the fingerprint `now`."""
-    if part.tests and part.count("passed") == len(part.tests):
-        (results / NOTE).write_text(json.dumps(now) + "\n", "utf-8")
+    if is_green(part):
+        (results / NOTE).write_text(json.dumps(note(part, now)) + "\n", "utf-8")
 
 
 def forget(results: Path) -> None:

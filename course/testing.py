@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +25,7 @@ from course.results import (
     report,
     without_skips,
 )
+from course.stack import STEP
 from course.steps import ROOT, Step, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
@@ -126,7 +127,7 @@ def needs_of(name: str, steps: list[Step]) -> list[str]:
             return [""]  # everything: it looks at the style of all there is
         case "browser":
             return [*shared, *labels]
-    return [*shared, *labels[-1:]]
+    return [*shared, STEP]
 
 
 def left_to_others(name: str) -> list[str]:
@@ -232,10 +233,16 @@ def finish(running: Running, time_limit: float) -> Part | None:
     return judge(running.job, code, running.seconds, broken)
 
 
-def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
+def run_jobs(
+    jobs: list[Job],
+    at_once: int,
+    time_limit: float = TIME_LIMIT,
+    ended: Callable[[Job, Part], None] = lambda job, part: None,
+) -> list[Part]:
     """Run the jobs, `at_once` side by side, showing progress; return what each came to.
 
-    A job over `time_limit` seconds is stopped and counts as a failure.
+    A job over `time_limit` seconds is stopped and counts as a failure. `ended` is called with
+    each job that has ended, and what it came to.
     """
     waiting, running = list(jobs), list[Running]()
     parts: dict[str, Part] = {}
@@ -251,6 +258,7 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> l
                 if part:
                     running.remove(entry)
                     parts[part.name] = part
+                    ended(entry.job, part)
                     line.clear()
                     failed = part.count("failed")
                     verdict = f"{failed} failed" if failed else f"{part.count('passed')} passed"
@@ -273,9 +281,9 @@ def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
     return f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors. {warm}"
 
 
-def fingerprints(jobs: list[Job], python: Path, root: Path) -> dict[str, str]:
+def fingerprints(jobs: list[Job], machine: list[str], root: Path) -> dict[str, str]:
     """Return for each job, by its name, a hash of all that it depends on, as it is now."""
-    files, machine = memory.read_files(root), memory.read_machine(python)
+    files = memory.read_files(root)
     return {job.name: memory.fingerprint(job.needs, files, machine) for job in jobs}
 
 
@@ -284,26 +292,29 @@ def run_and_remember(jobs: list[Job], python: Path, root: Path) -> dict[str, Par
 
     Under CI, everything is run.
     """
-    before = fingerprints(jobs, python, root)
+    machine = memory.read_machine(python)
+    before = fingerprints(jobs, machine, root)
     done = dict[str, Part]()
     if os.environ.get("CI") != "true":
         known = [memory.recall(job.name, job.results, before[job.name]) for job in jobs]
         done = {part.name: part for part in known if part}
     times_file = root / ".course" / "times.json"
     times = read_times(times_file)
+
+    def ended(job: Job, part: Part) -> None:
+        """Note at once what is known of a job: the others may be broken off."""
+        done[job.name] = part
+        times[job.name] = round(part.seconds, 1)
+        times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
+        # Nothing is known of files that somebody changed while the tests ran.
+        if fingerprints([job], machine, root)[job.name] == before[job.name]:
+            memory.remember(part, job.results, before[job.name])
+
     waiting = in_order([job for job in jobs if job.name not in done], times)
     with files_in_memory() as variables:
         for job in waiting:
             job.env |= variables
-        for part in run_jobs(waiting, (os.cpu_count() or 1) + 2):
-            done[part.name] = part
-            times[part.name] = round(part.seconds, 1)
-    times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
-    after = fingerprints(waiting, python, root)
-    for job in waiting:
-        # Nothing is known of files that somebody changed while the tests ran.
-        if before[job.name] == after[job.name]:
-            memory.remember(done[job.name], job.results, after[job.name])
+        run_jobs(waiting, (os.cpu_count() or 1) + 2, ended=ended)
     return done
 
 

@@ -1,11 +1,12 @@
 """What `make test-all` remembers, and what makes it forget."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from course import memory
+from course import memory, testing
 from course.results import REMEMBERED, Part, Test
 from course.testing import Job, run_and_remember
 from course.tests.conftest import add_step
@@ -31,19 +32,40 @@ def python(tmp_path):
     return tmp_path / ".venv" / "bin" / "python"
 
 
-def job_of(root: Path, code: str) -> Job:
+def job_of(root: Path, code: str, name: str = "step01_echo") -> Job:
     """Return a job of the step that runs Python code and leaves one test that passed."""
-    results = root / ".course" / "results"
+    results = root / ".course" / "results" / name
     code = (
         f"{code}\nfrom pathlib import Path\nPath({str(results / 'a.xml')!r}).write_text({PASSES!r})"
     )
     command = [sys.executable, "-c", code]
-    return Job("step01_echo", command, root, results, root / ".course" / "log", ["step01_echo"])
+    return Job(name, command, root, results, root / ".course" / f"{name}.log", ["step01_echo"])
 
 
 def test_files_are_those_that_make_up_the_course(root):
     """No environment, no database, nothing that the tools leave."""
     assert sorted(memory.read_files(root)) == ["step01_echo/chat/views.py", "step01_echo/manage.py"]
+
+
+def become_a_program(file: Path) -> None:
+    """`chmod +x`."""
+    file.chmod(0o755)
+
+
+def become_a_link(file: Path) -> None:
+    """To a file with the same content."""
+    file.unlink()
+    file.symlink_to("../manage.py")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
+@pytest.mark.parametrize("change", [become_a_program, become_a_link])
+def test_a_file_is_more_than_its_content(root, change):
+    """Git keeps these too, and tests look at them."""
+    before = memory.read_files(root)
+    change(root / "step01_echo" / "chat" / "views.py")
+    after = memory.read_files(root)
+    assert [name for name in before if before[name] != after[name]] == ["step01_echo/chat/views.py"]
 
 
 def test_a_fingerprint_changes_with_what_is_needed_and_nothing_else(root):
@@ -86,6 +108,24 @@ def test_only_what_was_green_is_remembered(tmp_path):
     assert memory.recall("step01_echo", tmp_path, "now") is None
 
 
+FAILS = PASSES.replace("/><", "><failure/></testcase><")
+
+
+@pytest.mark.parametrize(
+    "text", [None, PASSES[:-5], "<testsuite/>", FAILS], ids=["gone", "half", "empty", "failed"]
+)
+def test_results_that_are_not_those_of_then_are_not_remembered(tmp_path, text):
+    """They are gone, half there, without tests, or those of a run by hand that failed."""
+    results = tmp_path / "a.xml"
+    results.write_text(PASSES)
+    memory.remember(GREEN, tmp_path, "now")
+    assert memory.recall("step01_echo", tmp_path, "now")
+    results.unlink()
+    if text:
+        results.write_text(text)
+    assert memory.recall("step01_echo", tmp_path, "now") is None
+
+
 def test_a_job_is_run_once(root, python, monkeypatch):
     """Until something changes."""
     monkeypatch.delenv("CI", raising=False)
@@ -103,3 +143,27 @@ def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, mon
     job = job_of(root, f"open({str(views)!r}, 'a').write('# more')")
     for _ in range(2):
         assert run_and_remember([job], python, root)["step01_echo"].seconds > 0
+
+
+def test_what_was_green_before_ctrl_c_is_not_run_again(root, python, monkeypatch):
+    """Nor is it forgotten how long it took. What was broken off is run again."""
+    monkeypatch.delenv("CI", raising=False)
+    jobs = [job_of(root, "", "one"), job_of(root, "", "other")]
+    finish, ended = testing.finish, []
+
+    def interrupt(running, time_limit):
+        """Press Ctrl-C once the first of both has ended."""
+        if ended:
+            raise KeyboardInterrupt
+        part = finish(running, time_limit)
+        if part:
+            ended.append(part.name)
+        return part
+
+    with monkeypatch.context() as patch:
+        patch.setattr(testing, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_and_remember(jobs, python, root)
+    assert list(testing.read_times(root / ".course" / "times.json")) == ended
+    done = run_and_remember(jobs, python, root)
+    assert [name for name, part in done.items() if part.seconds == 0] == ended

@@ -13,7 +13,7 @@ from course.memory import is_needed
 from course.processes import clean_environment, wait_until
 from course.results import Test, write_junit
 from course.testing import PYTEST_JOBS, TOOLS, Job, collect_jobs, in_order, judge, run_jobs
-from course.tests.conftest import ROOT, clean, is_alive, pids, run_course
+from course.tests.conftest import ROOT, add_step, clean, is_alive, pids, run_course
 
 EMPTY = "<testsuites><testsuite/></testsuites>"
 # A job with a child, both of which would go on for a minute.
@@ -185,8 +185,11 @@ def test_the_parts_of_the_course_are_found(fresh):
     assert names[2:] == ["redgreen02", *PYTEST_JOBS]
 
 
-def test_each_job_depends_on_what_it_reads(fresh):
+def test_each_job_depends_on_what_it_reads(fresh, monkeypatch):
     """A job that would not be run again after a change of its files would be worth nothing."""
+    # The step that the stack runs need not be the last one.
+    monkeypatch.setattr(testing, "STEP", "step02_groups")
+    add_step(fresh, "step03_persistence")
     (fresh / "course" / "steps.toml").touch()
     for name in ("tests", "browser", "production"):
         (fresh / "course" / name).mkdir()
@@ -205,8 +208,10 @@ def test_each_job_depends_on_what_it_reads(fresh):
     assert affected("docs/maintaining.md") == ["course"]
     first = ["step01_echo", "redgreen02", "tools", "course", "browser"]
     assert affected("step01_echo/chat/views.py") == first
-    last = ["step02_groups", "redgreen02", "course", "browser", "stack"]
-    assert affected("step02_groups/tests/test_rooms.py") == [*last[:2], "tools", *last[2:]]
+    stack = ["step02_groups", "redgreen02", "redgreen03", "tools", "course", "browser", "stack"]
+    assert affected("step02_groups/tests/test_rooms.py") == stack
+    last = ["step03_persistence", "redgreen03", "course", "browser"]
+    assert affected("step03_persistence/tests/test_history.py") == last
     assert affected("Makefile") == ["tools", "course"]
     assert affected("course/bench/raw.py") == ["tools", "course"]
     assert affected("course/browser/pages.py") == ["course", "browser", "stack"]
