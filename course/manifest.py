@@ -2,7 +2,8 @@
 
 `make drift` holds the manifest and the folders against each other, both ways. A file that
 the manifest does not name is the same in a step and the step before, byte for byte, with
-its executable bit; a file that it names was really added, changed or removed. Where a step has
+its executable bit; a file that it names was really added, changed or removed. No file is a
+symbolic link, which would lead nowhere from a step that was copied out. Where a step has
 parts, each file that `make diff` shows is in one of them.
 """
 
@@ -17,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from course.kinds import is_noise
-from course.steps import ROOT, Step, all_steps, step_files
+from course.steps import ROOT, Step, all_steps, list_folder
 from course.terminal import UserError, colour, say
 
 NAME = "course/steps.toml"
@@ -46,10 +47,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of one step as they lie on disk, by path with forward slashes."""
+    """The files of one step as they lie on disk, by path with forward slashes.
+
+    `links` are the symbolic links among its names, wherever they lead.
+    """
 
     label: str
     files: dict[str, Path]
+    links: tuple[str, ...]
 
     def text(self, path: str) -> bytes:
         """Return the bytes of a file."""
@@ -79,8 +84,10 @@ def named_tests(node: ast.AST, prefix: str = "") -> Iterator[str]:
 
 def read_tree(step: Step) -> Tree:
     """Return the files of a step."""
-    files = {file.as_posix(): step.folder / file for file in step_files(step.folder)}
-    return Tree(step.label, files)
+    paths = {path.as_posix(): step.folder / path for path in list_folder(step.folder)}
+    files = {name: path for name, path in paths.items() if path.is_file()}
+    links = tuple(name for name, path in paths.items() if path.is_symlink())
+    return Tree(step.label, files, links)
 
 
 def read_entry(table: object, number: int) -> Entry:
@@ -284,6 +291,15 @@ def content_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
             )
 
 
+def link_problems(tree: Tree) -> Iterator[str]:
+    """Yield a sentence for each symbolic link, which a copy of the step alone would not follow."""
+    for path in tree.links:
+        yield (
+            f"{tree.label}/{path} is a symbolic link: put the file itself there, so that the "
+            f"step can be copied out."
+        )
+
+
 def broken_tests(tree: Tree) -> Iterator[str]:
     """Yield a sentence for each file of tests that Python cannot read."""
     for path in fnmatch.filter(tree.files, TEST_FILE):
@@ -335,7 +351,8 @@ def problems(root: Path = ROOT) -> list[str]:
     """
     entries = load(root)
     trees = [read_tree(step) for step in all_steps(root)]
-    found = [sentence for tree in trees for sentence in broken_tests(tree)]
+    found = [sentence for tree in trees for sentence in link_problems(tree)]
+    found += [sentence for tree in trees for sentence in broken_tests(tree)]
     if entries and any(getattr(entries[0], key) for key in (*LISTS, "retires", "parts")):
         found.append(f"{NAME}: {entries[0].label} is the first step and has none before it.")
     for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):

@@ -54,11 +54,11 @@ def find_step(wanted: str, root: Path = ROOT) -> Step:
     raise UserError(f"There is no step {wanted}; the steps are {choices(root)}.")
 
 
-def step_files(folder: Path) -> list[Path]:
-    """Return the files that make up the step in `folder`, as sorted relative paths.
+def list_folder(folder: Path) -> list[Path]:
+    """Return the names of the step in `folder`, files and symbolic links, sorted and relative.
 
-    These are the files git tracks and the new ones it does not ignore; without git,
-    everything but environments, databases and caches.
+    These are the ones git tracks and the new ones it does not ignore; without git, everything
+    but environments, databases and caches. A link may lead to no file.
     """
     if shutil.which("git"):
         listing = subprocess.run(
@@ -68,14 +68,19 @@ def step_files(folder: Path) -> list[Path]:
         )
         if listing.returncode == 0:
             names = {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
-            return sorted(Path(name) for name in names if (folder / name).is_file())
+            return sorted(Path(name) for name in names if os.path.lexists(folder / name))
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")
-        if path.is_file()
+        if (path.is_file() or path.is_symlink())
         and path.suffix not in IGNORED_SUFFIXES
         and not IGNORED_FOLDERS.intersection(path.relative_to(folder).parts)
     )
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Return the files that make up the step in `folder`, as sorted relative paths."""
+    return [path for path in list_folder(folder) if (folder / path).is_file()]
 
 
 def copy_files(files: list[Path], source: Path, target: Path) -> None:

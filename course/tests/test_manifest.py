@@ -1,6 +1,8 @@
 """`make drift`: each way in which the steps and the manifest can disagree is seen and named."""
 
+import re
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -10,6 +12,7 @@ from course.steps import ROOT, all_steps, copy_files, step_files
 from course.terminal import UserError
 from course.tests.conftest import add_step, run_course
 
+FIFTH = "step05_deploy"
 MANIFEST = """
 [[step]]
 label = "step01_echo"
@@ -222,6 +225,23 @@ def test_the_executable_bit_counts(root):
     assert manifest.problems(root) == []
 
 
+@pytest.mark.parametrize("target", ["../../step01_echo/chat/apps.py", "nowhere.py"])
+@pytest.mark.parametrize("repository", [True, False])
+def test_a_symbolic_link_is_seen(root, target, repository):
+    """Also one to the very same text, or to no file at all: a step copied out would lack it."""
+    if repository:
+        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    file = root / "step02_groups" / "chat" / "apps.py"
+    file.unlink()
+    file.symlink_to(target)
+    first, *others = manifest.problems(root)
+    assert first == (
+        "step02_groups/chat/apps.py is a symbolic link: put the file itself there, so that the "
+        "step can be copied out."
+    )
+    assert len(others) == (target == "nowhere.py")
+
+
 def test_one_byte_in_any_real_file_is_seen(real):
     """A blank at the end of each file of step 2 that is the same in step 1: each is named."""
     second = manifest.load(real)[1]
@@ -296,9 +316,12 @@ def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
 def rewrite_parts(root, before, after):
     """Replace a text in the parts of step 5 in the manifest, once."""
     file = root / "course" / "steps.toml"
-    start, heading, parts = file.read_text("utf-8").partition("[step.parts]\n")
+    start, heading, rest = file.read_text("utf-8").partition(f'label = "{FIFTH}"\n')
+    entry, following, rest = rest.partition("[[step]]")
+    changes, parts_heading, parts = entry.partition("[step.parts]\n")
     assert parts.count(before) == 1
-    file.write_text(start + heading + parts.replace(before, after), "utf-8")
+    entry = changes + parts_heading + parts.replace(before, after)
+    file.write_text(start + heading + entry + following + rest, "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -355,29 +378,31 @@ def test_a_change_of_the_parts_is_seen(real, before, after, said):
 
 def test_a_new_file_needs_its_part(real):
     """Where a step has parts, the lists alone are not enough."""
-    (real / "step05_deploy" / "chat" / "new.py").write_text("", "utf-8")
+    for step in all_steps(real)[4:]:
+        (step.folder / "chat" / "new.py").write_text("", "utf-8")
     declare(real, 'adds = [\n  "chat/fanout.py"', 'adds = [\n  "chat/new.py", "chat/fanout.py"')
     (sentence,) = manifest.problems(real)
-    assert sentence.startswith("step05_deploy/chat/new.py is in no part: ")
+    assert sentence.startswith(f"{FIFTH}/chat/new.py is in no part: ")
 
 
 def test_each_part_is_read_in_its_order(real):
     """Parts and files keep the order in which they are written down."""
-    *_, last = manifest.load(real)
-    assert [*last.parts] == [
+    (fifth,) = (entry for entry in manifest.load(real) if entry.label == FIFTH)
+    assert [*fifth.parts] == [
         "settings",
         "layer and workers",
         "proxy",
         "surviving a restart",
         "fan-out",
     ]
-    assert last.parts["fan-out"][:3] == ("chat/fanout.py", "chat/outbox.py", "chat/live.py")
+    assert fifth.parts["fan-out"][:3] == ("chat/fanout.py", "chat/outbox.py", "chat/live.py")
 
 
 def test_a_step_without_parts_stays_without(real):
     """Parts are for the step that needs them."""
     file = real / "course" / "steps.toml"
-    file.write_text(file.read_text("utf-8").partition("[step.parts]\n")[0], "utf-8")
+    parts = re.compile(r"^\[step\.parts\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+    file.write_text(parts.sub("", file.read_text("utf-8")), "utf-8")
     assert manifest.problems(real) == []
     assert not any(entry.parts for entry in manifest.load(real))
 
