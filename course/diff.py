@@ -27,10 +27,12 @@ COUNTED = ("Python", "templates", "JavaScript")
 GIT = (
     "git", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "core.safecrlf=false",
 )  # fmt: skip
+# How a coloured line begins: `yellow bold` is written as \033[1;33m.
+COLOURS = r"^(?:\033\[[\d;]*m)*"
 # The line of hashes that git puts above each file, coloured or not.
-HASHES = re.compile(r"^(\033\[\d*m)?index [0-9a-f]+\.\..*\n", re.MULTILINE)
+HASHES = re.compile(COLOURS + r"index [0-9a-f]+\.\..*\n", re.MULTILINE)
 # Where the next file begins: lines of the files themselves begin with a blank, + or -.
-FILES = re.compile(r"^(?=(?:\033\[\d*m)?diff --git )", re.MULTILINE)
+FILES = re.compile(rf"(?={COLOURS}diff --git )", re.MULTILINE)
 # Hunk headers that name the class or function, as far as git knows the language.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
@@ -65,7 +67,10 @@ def git_diff(place: Path, steps: tuple[Step, Step], *options: str) -> str:
         "--no-ext-diff", "--no-prefix", "--diff-algorithm=histogram", *options,
         steps[0].label, steps[1].label,
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8")
+    # A file in another encoding is shown as far as it can be read.
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, encoding="utf-8", errors="replace"
+    )
     # git diff ends with 1 where there are differences, with more where it failed.
     if done.returncode > 1:
         raise UserError(f"git could not compare the steps: {done.stderr.strip()}")
@@ -157,6 +162,12 @@ def in_parts(
     return ordered
 
 
+def is_of_part(path: PurePosixPath, files: tuple[str, ...]) -> bool:
+    """Tell whether a file that is left out belongs to a part: a migration is of its models."""
+    models = path.parent.parent / "models.py"
+    return path.parent.name == "migrations" and models.as_posix() in files
+
+
 def noise_line(changes: list[Change]) -> str:
     """Return the closing line that names what was left out, with its lines."""
     if not changes:
@@ -199,7 +210,8 @@ def page(text: str) -> None:
 def show(first: str, second: str, part: str | None = None, root: Path = ROOT) -> int:
     """Show the difference between two steps and count its lines; return the exit code.
 
-    With `part`, the number of a part, only this part is shown and counted.
+    With `part`, the number of a part, only this part is shown and counted, with the migrations
+    of its models.
     """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
@@ -213,7 +225,10 @@ def show(first: str, second: str, part: str | None = None, root: Path = ROOT) ->
         colours = "always" if wants_colour(sys.stdout) else "never"
         text = HASHES.sub("", git_diff(code, steps, f"--color={colours}"))
         texts = dict(zip(count(code, steps), FILES.split(text)[1:], strict=True))
-        left_out = [] if only else count(noise, steps)
+        left_out = count(noise, steps)
+    if only:
+        files = [*parts.values()][only - 1]
+        left_out = [change for change in left_out if is_of_part(change.path, files)]
     if parts:
         texts = in_parts(texts, parts, only)
     closing = [noise_line(left_out), table([*texts, *left_out])]

@@ -203,6 +203,17 @@ def test_one_part_is_shown_and_counted_alone(parted, capsys):
     ]
 
 
+def test_a_part_names_the_migrations_of_its_models(parted, capsys):
+    """They are left out there as well, and not hidden; tests and README belong to no part."""
+    (parted / "step02_groups" / "chat" / "models.py").write_text("m\n", "utf-8")
+    manifest = (MANIFEST + PARTS).replace('"chat/new.py"', '"chat/new.py", "chat/models.py"')
+    (parted / "course" / "steps.toml").write_text(manifest, "utf-8")
+    diff.show("1", "2", "1", root=parted)
+    shown = capsys.readouterr().out
+    assert "\n\nLeft out above: chat/migrations/0001_initial.py +7 −0\n\nkind " in shown
+    assert shown.splitlines()[-1].split()[-2:] == ["10", "3"]
+
+
 def test_a_file_that_the_manifest_does_not_know_comes_last(parted, capsys):
     """Who is still writing a step sees all of it."""
     (parted / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
@@ -263,6 +274,25 @@ def test_on_a_terminal_headings_stand_out(terminal):
     rule, title = "\033[1m" + "=" * 59 + "\033[0m", "\033[1mPart 3 of 5: proxy "
     assert f"{rule}\n{title}" in shown.seen.replace("\r", "")
     assert "\033[1mdiff --git step05_deploy/deploy/nginx.conf" in shown.seen
+
+
+def test_a_colour_of_two_words_changes_nothing_but_the_colour(parted, capsys, monkeypatch):
+    """The files are still told apart, and the lines of hashes left out."""
+    monkeypatch.setattr(diff, "wants_colour", lambda stream: True)
+    setting = {"COUNT": "1", "KEY_0": "color.diff.meta", "VALUE_0": "yellow bold"}
+    for name, value in setting.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    diff.show("1", "2", "3", root=parted)
+    shown = capsys.readouterr().out
+    assert "\033[1;33mdiff --git " in shown
+    assert "index " not in shown
+
+
+def test_a_file_in_another_encoding_is_shown_as_far_as_it_can_be_read(root, capsys):
+    """Such a file is a mistake, and here is where one sees it."""
+    (root / "step02_groups" / "chat" / "consumers.py").write_bytes("a\ncafé\n".encode("latin-1"))
+    diff.show("1", "2", root=root)
+    assert "\n+caf\ufffd\n" in capsys.readouterr().out
 
 
 def test_the_readers_own_settings_of_git_do_not_matter(root, capsys, monkeypatch, tmp_path_factory):
