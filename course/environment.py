@@ -1,9 +1,10 @@
 """The virtual environment `.venv`: made once, kept up to date, repaired when broken.
 
-A stamp inside it, `course.json`, says which Python it was made with and which
+A stamp inside it, `course.json`, says which Python it was made with, where, and which
 requirement files are installed, each with a hash of its content. The stamp is away while
 packages are being installed, so that an interrupted installation is seen, and repaired,
-by the next call.
+by the next call. So is an environment whose folder was moved: its programs begin with the path
+of its Python.
 """
 
 import hashlib
@@ -11,10 +12,11 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from course.processes import CommandFailed, run_quietly
 from course.steps import ROOT, Step, all_steps
@@ -51,20 +53,26 @@ def fingerprint(file: Path) -> str:
 
 
 def read_stamp(venv: Path) -> dict[str, Any] | None:
-    """Return the stamp of a sound environment made with this Python, else None."""
+    """Return the stamp of a sound environment made here with this Python, else None."""
     try:
         stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
-    except (OSError, ValueError):
+        as_written = new_stamp(venv, stamp["lock"], dict(stamp["installed"]))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    if stamp.get("python") != python_version() or not venv_program(venv, "python").exists():
-        return None
-    return stamp
+    sound = stamp == as_written and venv_program(venv, "python").exists()
+    return stamp if sound else None
+
+
+def new_stamp(venv: Path, lock: str, installed: dict[str, str]) -> dict[str, Any]:
+    """Return the stamp of an environment that this Python made here."""
+    made = {"python": python_version(), "venv": str(venv.resolve())}
+    return made | {"lock": lock, "installed": installed}
 
 
 def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
     """Record what is installed: the lock's hash, and the hash of each file by its name."""
-    stamp = {"python": python_version(), "lock": lock, "installed": installed}
-    (venv / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", "utf-8")
+    stamp = json.dumps(new_stamp(venv, lock, installed), indent=2)
+    (venv / STAMP).write_text(stamp + "\n", "utf-8")
 
 
 def require_venv() -> None:
@@ -80,25 +88,34 @@ def require_venv() -> None:
         ) from None
 
 
-@contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Let one command at a time change the environment; others wait here for their turn."""
-    folder = root / ".course"
-    folder.mkdir(exist_ok=True)
-    with (folder / "environment.lock").open("w") as handle:
+def take(handle: TextIO) -> bool:
+    """Lock an open file until it is closed; return False where another process has done so."""
+    try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
-            yield
-            return
-        import fcntl
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Another command is preparing the environment: waiting for it.")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+@contextmanager
+def alone(file: Path, what: str) -> Iterator[None]:
+    """Let one command at a time do `what`, "preparing the environment"; others wait here.
+
+    `file` is the lock.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        if not take(handle):
+            say(f"Another command is {what}: waiting for it.")
+            while not take(handle):
+                time.sleep(0.1)
         yield
 
 
@@ -167,7 +184,7 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
         return present is not None and wanted.items() <= present.items()
 
     if not complete(installed()):
-        with alone(root):
+        with alone(root / ".course" / "environment.lock", "preparing the environment"):
             present = installed()
             if present is None:
                 create(venv)

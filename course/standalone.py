@@ -48,7 +48,8 @@ def refresh_copy(step: Step, copy: Path) -> None:
 def standalone_environment(lock: Path) -> dict[str, str]:
     """Return an environment that knows nothing of this repository but its pinned versions."""
     env = clean_environment()
-    env["PIP_CONSTRAINT"] = str(lock)
+    # As a URL: pip takes what stands behind a space for another file.
+    env["PIP_CONSTRAINT"] = lock.resolve().as_uri()
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
     env["PIP_QUIET"] = "1"
     env["PYTHONUNBUFFERED"] = "1"
@@ -178,9 +179,14 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """
     step = find_step(wanted, root)
     copy = root / ".course" / "standalone" / step.label
-    lock = root / "requirements.lock"
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
+    with environment.alone(copy.with_suffix(".lock"), f"testing a copy of {step.label}"):
+        return prove_and_test(step, copy, root / "requirements.lock", results)
+
+
+def prove_and_test(step: Step, copy: Path, lock: Path, results: Path) -> int:
+    """Prove the step, then run its tests, both in `copy`; return the exit code."""
     started = time.monotonic()
     reason = None
     try:

@@ -322,6 +322,12 @@ def run_all_tests(root: Path = ROOT) -> int:
     """Run every test of the course; return 0 when all passed (with CI=true: none skipped)."""
     if not all_steps(root):
         raise UserError("There are no steps here to test.")
+    with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
+        return test_everything(root)
+
+
+def test_everything(root: Path) -> int:
+    """Do what `run_all_tests` does, while nobody else does it in this folder."""
     started, before = time.monotonic(), os.times()
     python = environment.ensure_everything(root)
     jobs = collect_jobs(python, root)

@@ -1,15 +1,19 @@
 """The environment: made once, reused, repaired."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from course import environment
 from course.processes import CommandFailed
+from course.steps import ROOT
 from course.terminal import UserError
-from course.tests.conftest import add_step, run_course, sentence
+from course.tests.conftest import add_step, clean, run_course, sentence
 
 
 @pytest.fixture
@@ -82,18 +86,66 @@ def age_python(root: Path) -> None:
     stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
 
 
+def forget_packages(root: Path) -> None:
+    """Leave a stamp that does not say what is installed."""
+    stamp = root / ".venv" / environment.STAMP
+    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"installed": None}))
+
+
 def interrupt_install(root: Path) -> None:
     """Leave the environment as it is while packages are being installed."""
     (root / ".venv" / environment.STAMP).unlink()
 
 
-@pytest.mark.parametrize("damage", [break_python, age_python, interrupt_install])
+@pytest.mark.parametrize("damage", [break_python, age_python, forget_packages, interrupt_install])
 def test_a_broken_environment_is_made_anew(root, done, damage):
     """Whatever is wrong with it, the next command repairs it."""
     ensure(root)
     damage(root)
     ensure(root)
     assert done == ["create", "install requirements.txt"] * 2
+
+
+@pytest.mark.parametrize("text", ['{"python": "3.11"}', "[]", "null", "half a"])
+def test_a_damaged_stamp_is_none(root, done, text):
+    """Whatever it holds instead, the environment is made anew."""
+    ensure(root)
+    (root / ".venv" / environment.STAMP).write_text(text)
+    ensure(root)
+    assert done == ["create", "install requirements.txt"] * 2
+
+
+def test_an_environment_that_was_moved_is_made_anew(root, done):
+    """Its programs begin with the path that its Python had."""
+    ensure(root)
+    moved = root.rename(root.with_name("moved"))
+    ensure(moved)
+    assert done == ["create", "install requirements.txt"] * 2
+    # It may lie elsewhere from the start.
+    moved.with_name("linked").symlink_to(moved)
+    ensure(moved.with_name("linked"))
+    assert len(done) == 4
+
+
+def test_one_command_at_a_time(tmp_path):
+    """The other one says what it waits for, and goes on when the first one ends."""
+    code = """
+import sys
+from pathlib import Path
+from course.environment import alone
+with alone(Path(sys.argv[1]), "sleeping"):
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "new" / "lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as first:
+        assert first.stdout.readline() == "here\n"
+        with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as second:
+            waiting = "Another command is sleeping: waiting for it.\n"
+            assert second.stdout.readline() == waiting
+            first.stdin.close()
+            assert second.communicate(timeout=20) == ("here\n", None)
 
 
 def test_an_interrupted_installation_leaves_no_stamp(root, done, monkeypatch):

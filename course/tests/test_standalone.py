@@ -1,5 +1,6 @@
 """A step proves itself in a folder of its own, with an environment of its own."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from course import environment, standalone
 from course.processes import clean_environment
 from course.results import read_junit
 from course.steps import find_step
-from course.tests.conftest import HERE, add_step, run_course
+from course.tests.conftest import HERE, add_step, clean, run_course
 
 
 def copy_of(root: Path) -> Path:
@@ -76,7 +77,29 @@ def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "leak")
     env = standalone.standalone_environment(tmp_path / "requirements.lock")
     assert "leak" not in env.values()
-    assert env["PIP_CONSTRAINT"] == str(tmp_path / "requirements.lock")
+    assert env["PIP_CONSTRAINT"] == (tmp_path / "requirements.lock").as_uri()
+
+
+def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
+    """For pip, which looks for several files where there is a space; it refuses what differs."""
+    lock = tmp_path / "my コース" / "requirements.lock"
+    lock.parent.mkdir()
+    lock.write_text("six==1.0.0\n")
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", "six==2.0.0"]
+    env = standalone.standalone_environment(lock)
+    refused = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert "conflicting dependencies" in refused.stderr
+
+
+def test_a_copy_serves_one_run_at_a_time(ready):
+    """Two would write into each other's files and databases."""
+    with environment.alone(copy_of(ready).with_suffix(".lock"), "in the way"):
+        command = [sys.executable, "-m", "course", "standalone", "1"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
+            said = waiting.stdout.readline()
+            waiting.terminate()
+    assert said == "Another command is testing a copy of step01_echo: waiting for it.\n"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from course import testing
+from course import environment, testing
 from course.memory import is_needed
 from course.processes import clean_environment, wait_until
 from course.results import Test, write_junit
@@ -264,6 +264,17 @@ def test_what_was_green_is_run_again_only_if_something_has_changed(ready):
     finally:
         step.write_text(before)
     assert rows(run_course("test-all", root=ready))["step02_groups"][:3] == ["2", "0", "0"]
+
+
+def test_two_runs_do_not_share_copies_and_results(ready):
+    """The second one waits."""
+    with environment.alone(ready / ".course" / "test-all.lock", "in the way"):
+        command = [sys.executable, "-m", "course", "test-all"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
+            said = waiting.stdout.readline()
+            waiting.terminate()
+    assert said == "Another command is running all tests: waiting for it.\n"
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
