@@ -1,6 +1,7 @@
 """The command line: `python -m course <command>`, and what `make` calls."""
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -43,6 +44,8 @@ COMMANDS = {
     "upgrade": ("upgrade", "raise all versions, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
+# What the system says of a folder that somebody else owns, or that lies on a read-only disk.
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -183,3 +186,10 @@ def main(arguments: Sequence[str]) -> int:
         # The reader of our output (`| head`) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in NOT_OURS or error.filename is None:
+            raise
+        text = f"{error.filename} cannot be used ({error.strerror}): copy the course to a folder "
+        text += "that you may write to, and run the command there."
+        print(colour(text, "red", sys.stderr), file=sys.stderr)
+        return 2

@@ -1,5 +1,7 @@
 """The command line: help, refusals, exit codes."""
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -103,3 +105,19 @@ sys.exit(cli.main([]))
     command = [sys.executable, "-c", code]
     shown = subprocess.check_output(command, cwd=tmp_path / "here", env=env, text=True)
     assert shown.strip() == str(tmp_path / "here" / ".git")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_of_somebody_else_is_no_place_to_work(fresh, code):
+    """Nor is a disk that is read-only: a sentence says where to go instead."""
+    script = f"""
+import os, pathlib, sys
+from course import cli
+def refuse(path, *_, **__):
+    raise OSError({code}, os.strerror({code}), str(path))
+pathlib.Path.mkdir = refuse
+sys.exit(cli.main(["run", "1", "--port=8644"]))
+"""
+    command = [sys.executable, "-c", script]
+    line = sentence(subprocess.run(command, cwd=fresh, env=clean(), capture_output=True, text=True))
+    assert line.startswith(f"{fresh / '.course'} cannot be used ({os.strerror(code)}): ")
