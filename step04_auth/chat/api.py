@@ -5,6 +5,7 @@ import json
 
 from django.contrib.auth import authenticate
 from django.core.cache import cache
+from django.core.exceptions import SuspiciousOperation
 from django.http import JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
@@ -22,10 +23,13 @@ def error(status, sentence):
 
 
 def read_fields(request):
-    """Return the fields of a JSON object or of a form; ValueError if the JSON is no object."""
-    if request.content_type != "application/json":
-        return request.POST
-    fields = json.loads(request.body or "{}")
+    """Return the fields of a JSON object or of a form; ValueError if it cannot be read."""
+    try:
+        if request.content_type != "application/json":
+            return request.POST
+        fields = json.loads(request.body or "{}")
+    except (SuspiciousOperation, RecursionError) as error:
+        raise ValueError("too much of it, or too deep") from error
     if not isinstance(fields, dict):
         raise ValueError("not an object")
     return fields
@@ -39,12 +43,12 @@ def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}`` with 400, 401 or 429.
 
     Takes ``username`` and ``password``, as JSON or as a form; without either, the session's user.
-    Who knows the password is never slowed down: only failures are counted.
+    Only failures are counted: after ``MAX_FAILURES`` of them, that name has to wait.
     """
     try:
         fields = read_fields(request)
-    except (ValueError, RecursionError):
-        return error(400, "That is not a JSON object.")
+    except ValueError:
+        return error(400, "That is not a JSON object, or a form, that can be read.")
     username, password = fields.get("username"), fields.get("password")
     if username is None and password is None and request.user.is_authenticated:
         return session_token(request)
@@ -53,16 +57,15 @@ def token(request):
 
     who = f"{request.META['REMOTE_ADDR']} {username}"
     failures = "chat.failures." + hashlib.sha256(who.encode()).hexdigest()
-    if cache.get(failures, 0) >= MAX_FAILURES:
-        return error(429, "Too many wrong passwords. Wait a minute, then try again.")
-    user = authenticate(request, username=username, password=password)
-    if user is None:
-        try:
-            cache.incr(failures)
-        except ValueError:  # the first one
-            cache.set(failures, 1, timeout=FAILURES_LAST)
-        return error(401, "The username or the password is wrong.")
-    return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
+    if cache.get(failures, 0) < MAX_FAILURES:
+        user = authenticate(request, username=username, password=password)
+        if user is not None:
+            return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
+        cache.add(failures, 0, timeout=FAILURES_LAST)
+        # Counted afterwards as well: many may have come at once.
+        if cache.incr(failures) <= MAX_FAILURES:
+            return error(401, "The username or the password is wrong.")
+    return error(429, "Too many wrong passwords. Wait a minute, then try again.")
 
 
 @csrf_protect

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -97,11 +98,20 @@ def test_a_session_without_a_csrf_token_gets_none(visitor):
         r'{"username": "\ud800", "password": "x"}',
         r'{"username": "a\u0000", "password": "x"}',
         "[" * 20_000,
+        " " * 3_000_000,
     ],
+    ids=lambda body: body[:20].strip() or "3 MB",
 )
 def test_a_malformed_question_is_told_so(stranger, body):
     """What is not a name and a password is a 400, with a sentence that says what is."""
     answer = stranger.post("/api/token/", body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith(".")
+
+
+def test_a_malformed_form_is_told_so(stranger):
+    """A form with too many fields is a 400 with a sentence as well."""
+    answer = stranger.post("/api/token/", {f"field{number}": "x" for number in range(2_000)})
     assert answer.status_code == 400
     assert answer.json()["error"].endswith(".")
 
@@ -133,6 +143,14 @@ def test_only_failures_are_throttled(stranger, cat):
     statuses = [ask(stranger, username="victim", password=f"{n}").status_code for n in range(6)]
     assert statuses == [401] * 5 + [429]
     assert ask(stranger, username=cat, password=PASSWORD).status_code == 200
+
+
+def test_failures_at_the_same_time_are_throttled_too(stranger):
+    """Of twelve guesses that nobody waits for, five are told that they were wrong."""
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(ask, stranger, username="prey", password=f"{n}") for n in range(12)]
+    statuses = sorted(answer.result().status_code for answer in asked)
+    assert statuses == [401] * 5 + [429] * 7
 
 
 # --- using it
