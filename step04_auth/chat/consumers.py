@@ -5,6 +5,7 @@ import logging
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 
 from .models import Message
@@ -34,7 +35,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
         self.room_group = group_name(self.room_name)
         self.user = self.scope["user"]
-        self.user_group = user_group(self.user)
+        self.user_group = user_group(self.user.pk)
         await self.channel_layer.group_add(self.user_group, self.channel_name)
         if not await self.is_signed_in():
             await self.accept()  # a browser is told the close code of an open socket only
@@ -92,14 +93,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     @in_a_thread
     def is_signed_in(self):
-        """Return whether there is a user, whose session, if any, has not ended meanwhile.
+        """Return whether there still is an active user, and their session, if it came with one.
 
         Sign-out tells the sockets in the user's group: one that was still connecting was not in it.
         """
         session = self.scope.get("session")  # none with a token
-        return self.user.is_authenticated and (
-            session is None or session.exists(session.session_key)
-        )
+        if session is not None and not session.exists(session.session_key):
+            return False
+        return get_user_model().objects.filter(pk=self.user.pk, is_active=True).exists()
 
     @in_a_thread
     def read_history(self):

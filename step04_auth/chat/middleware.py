@@ -1,11 +1,20 @@
 """Who opens a socket: the user of a token, or of a session."""
 
+from urllib.parse import parse_qsl
+
 from channels.middleware import BaseMiddleware
 from django.contrib.auth.models import AnonymousUser
-from django.http import QueryDict
 
 from .threads import in_a_thread
 from .tokens import redeem_token
+
+
+def read_query(scope):
+    """Return the fields of a socket's query string; of those that come twice, the last.
+
+    Django's ``QueryDict`` raises an exception for more than a thousand of them.
+    """
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
 
 
 class TokenMiddleware(BaseMiddleware):
@@ -22,7 +31,7 @@ class TokenMiddleware(BaseMiddleware):
 
     async def __call__(self, scope, receive, send):
         """Handle one connection."""
-        query = QueryDict(scope["query_string"])
+        query = read_query(scope)
         if "token" not in query:
             return await self.without_token(scope, receive, send)
         user = await in_a_thread(redeem_token)(query["token"])

@@ -1,22 +1,24 @@
 """When a user may no longer speak: their sockets close, in every tab and on every device."""
 
+from functools import partial
+
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 
-def user_group(user):
+def user_group(user_id):
     """Return the channel-layer group of all sockets of a user."""
-    return f"user.{user.pk}"
+    return f"user.{user_id}"
 
 
-def close_sockets(user):
+def close_sockets(user_id):
     """Tell the sockets of a user to close. Not for async code, which awaits group_send itself."""
-    async_to_sync(get_channel_layer().group_send)(user_group(user), {"type": "signed.out"})
+    async_to_sync(get_channel_layer().group_send)(user_group(user_id), {"type": "signed.out"})
 
 
 @receiver(user_logged_out)
@@ -26,11 +28,17 @@ def signed_out(sender, request, user, **kwargs):
         # Django ends the session after this signal. A socket that comes in between would still
         # find it, and would not be in the group yet: so the session ends first.
         request.session.flush()
-        close_sockets(user)
+        close_sockets(user.pk)
 
 
 @receiver(post_save, sender=get_user_model())
 def deactivated(sender, instance, **kwargs):
     """Close the sockets of a user whom the admin has made inactive."""
     if not instance.is_active:
-        transaction.on_commit(lambda: close_sockets(instance))
+        transaction.on_commit(partial(close_sockets, instance.pk))
+
+
+@receiver(post_delete, sender=get_user_model())
+def deleted(sender, instance, **kwargs):
+    """Close the sockets of a user whom the admin has deleted."""
+    transaction.on_commit(partial(close_sockets, instance.pk))

@@ -5,12 +5,13 @@ import logging
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError
-from django.http import QueryDict
 
 from .fanout import encode
 from .limits import RateLimit
 from .live import Process, Room
+from .middleware import read_query
 from .outbox import Outbox
 from .protocol import FLOODING, RESTARTING, SIGNED_OUT, TOO_SLOW, FrameError, parse_frame
 from .store import Draft, read_after
@@ -69,21 +70,26 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             if self.process.stopping:
                 await self.end(RESTARTING)
+            query = read_query(self.scope)
+            # A page that comes back says whose it is: somebody else may have signed in meanwhile,
+            # in the same browser, and what it has still to send is not theirs.
+            if query.get("as", self.user.get_username()) != self.user.get_username():
+                await self.end(SIGNED_OUT)
             if not await self.is_signed_in():
                 await self.end(SIGNED_OUT)
             self.room = await Room.join(self.scope["url_route"]["kwargs"]["room_name"])
             self.outbox.accept()
             logger.info("connect %s", self.scope["path"])
-            await self.catch_up()
+            await self.catch_up(query.get("after", ""))
         except DatabaseError:
             logger.exception("not joined %s", self.scope["path"])
             await self.end(TOO_SLOW)
 
-    async def catch_up(self):
+    async def catch_up(self, after):
         """Send what the client has missed, page by page; then what is said from now on."""
-        after = QueryDict(self.scope["query_string"]).get("after", "")
         seq = int(after[:18]) if after.isdecimal() else max(self.room.seq - HISTORY, 0)
-        while seq < self.room.seq:
+        # Who has left in the middle of it misses nothing any more.
+        while seq < self.room.seq and not self.outbox.closed:
             frames = await read_after(self.room.name, seq, until=self.room.seq)
             for frame in frames:
                 self.outbox.put(encode(frame))
@@ -140,12 +146,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     @in_a_thread
     def is_signed_in(self):
-        """Return whether there is a user, whose session, if any, has not ended meanwhile.
+        """Return whether there still is an active user, and their session, if it came with one.
 
         Sign-out tells the sockets of this process: one that was still connecting was not among
         them.
         """
         session = self.scope.get("session")  # none with a token
-        return self.user.is_authenticated and (
-            session is None or session.exists(session.session_key)
-        )
+        if session is not None and not session.exists(session.session_key):
+            return False
+        return get_user_model().objects.filter(pk=self.user.pk, is_active=True).exists()

@@ -1,13 +1,14 @@
 """When a user may no longer speak: their sockets close, in every tab and on every device."""
 
 import logging
+from functools import partial
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 logger = logging.getLogger(__name__)
@@ -15,14 +16,14 @@ logger = logging.getLogger(__name__)
 EVERYBODY = "everybody"  # the group of all processes that have sockets
 
 
-def close_sockets(user):
+def close_sockets(user_id):
     """Tell all processes to close a user's sockets. Not for async code."""
-    event = {"type": "signed.out", "user": user.pk}
+    event = {"type": "signed.out", "user": user_id}
     try:
         async_to_sync(get_channel_layer().group_send)(EVERYBODY, event)
     except Exception:
         # The session has ended, and the user should see that, whatever Redis does.
-        logger.exception("the sockets of %s stay open", user)
+        logger.exception("the sockets of user %s stay open", user_id)
 
 
 @receiver(user_logged_out)
@@ -32,11 +33,17 @@ def signed_out(sender, request, user, **kwargs):
         # Django ends the session after this signal. A socket that comes in between would still
         # find it, and would not be in the group yet: so the session ends first.
         request.session.flush()
-        close_sockets(user)
+        close_sockets(user.pk)
 
 
 @receiver(post_save, sender=get_user_model())
 def deactivated(sender, instance, **kwargs):
     """Close the sockets of a user whom the admin has made inactive."""
     if not instance.is_active:
-        transaction.on_commit(lambda: close_sockets(instance))
+        transaction.on_commit(partial(close_sockets, instance.pk))
+
+
+@receiver(post_delete, sender=get_user_model())
+def deleted(sender, instance, **kwargs):
+    """Close the sockets of a user whom the admin has deleted."""
+    transaction.on_commit(partial(close_sockets, instance.pk))

@@ -5,6 +5,7 @@ import importlib
 import time
 from functools import partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import get_channel_layer
@@ -254,3 +255,24 @@ async def test_all_who_wait_are_told_at_once_that_nothing_is_stored(join, live, 
         assert (await socket.receive_json_from(timeout=SECONDS))["retry_after"] > 0
         await socket.disconnect()
     assert attempts == [1]
+
+
+async def test_nothing_is_read_for_who_has_left(live, monkeypatch):
+    """Somebody asks for everything and hangs up: the rest of it need not be read."""
+    consumers = importlib.import_module("chat.consumers")
+    read = []
+
+    async def read_after(room, seq, until):
+        read.append(seq)
+        return [{"seq": seq + 1}]
+
+    async def send(event):
+        raise OSError("gone")
+
+    monkeypatch.setattr(consumers, "read_after", read_after)
+    consumer = consumers.ChatConsumer()
+    consumer.outbox = importlib.import_module("chat.outbox").Outbox(send, 1)
+    consumer.outbox.accept()
+    consumer.room = SimpleNamespace(name="lobby", seq=1000, sockets=set())
+    await consumer.catch_up("0")
+    assert read == [0]

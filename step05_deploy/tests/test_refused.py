@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import parse_cookie
 from websockets.exceptions import InvalidStatus
 
-from .helpers import SIGNED_OUT, refusal
+from .helpers import SIGNED_OUT, hear, refusal, say, socket_path
 
 
 @pytest.mark.parametrize("path", ["/ws/nothing/", f"/ws/chat/{'x' * 51}/", "/"])
@@ -29,3 +29,11 @@ async def test_a_cookie_that_no_session_can_have_is_a_strangers(connect, visitor
     assert page.url.endswith("/accounts/login/?next=/chat/")
     store = import_module("chat.sessions").SessionStore(parse_cookie(f"s={key}")["s"])
     assert store.session_key is None
+
+
+async def test_a_page_of_somebody_else_is_a_strangers(connect):
+    """Ann's page comes back, and Ben has signed in meanwhile: it must not speak as Ben."""
+    socket = await connect(socket_path("lobby") + "?as=ann")
+    await say(socket, "hi")
+    assert (await hear(socket))["username"] == "ann"
+    assert await refusal(await connect(socket_path("lobby") + "?as=ben")) == SIGNED_OUT

@@ -41,6 +41,14 @@ async def test_a_cookie_is_trusted_from_our_own_pages_only(connect, origin):
         await connect(origin=origin)
 
 
+async def test_a_query_may_have_any_number_of_fields(connect):
+    """Ours are read, and others are nobody's business: they are no reason to fail."""
+    fields = "&".join(f"field{number}=1" for number in range(1100))
+    socket = await connect(f"{socket_path('lobby')}?{fields}")
+    await say(socket, "hi")
+    assert (await hear(socket)).get("username") == "ann"
+
+
 async def test_signing_out_closes_all_sockets_of_the_user(visitor, connect, bens_session):
     """In every room and every tab, at once; nobody else notices."""
     anns = [await connect(), await connect(), await connect(socket_path("日本語"))]
@@ -70,9 +78,13 @@ def admin(stranger, django_user_model):
     return stranger
 
 
-async def test_switching_a_user_off_closes_their_sockets(connect, ann, admin):
-    """The admin unticks "active", and the user is out."""
-    socket = await connect()
+async def test_switching_a_user_off_closes_their_sockets(
+    connect, ann, bens_session, admin, django_user_model
+):
+    """The admin unticks "active", or deletes the user, who hears nothing any more."""
+    socket, bens = await connect(), await connect(socket_path("other"), session=bens_session)
+    await say(bens, "hello")
+    assert (await hear(bens)).get("username") == "ben"
     await say(socket, "hi")
     assert (await hear(socket)).get("username") == "ann"
     fields = {"username": "ann", "date_joined_0": "2026-01-01", "date_joined_1": "12:00:00"}
@@ -80,17 +92,30 @@ async def test_switching_a_user_off_closes_their_sockets(connect, ann, admin):
     assert saved.url.endswith("/admin/auth/user/")
     assert await close_code(socket) == SIGNED_OUT
 
+    ben = await django_user_model.objects.aget(username="ben")
+    deleted = submit(admin, f"/admin/auth/user/{ben.pk}/delete/", post="yes")
+    assert deleted.url.endswith("/admin/auth/user/")
+    assert await close_code(bens) == SIGNED_OUT
 
-async def test_signing_out_during_the_handshake_closes_the_socket(join, monkeypatch):
-    """A session that ends after it was read, and before anybody could tell the socket."""
+
+@pytest.mark.parametrize("ended", ["session", "active"])
+async def test_being_signed_out_during_the_handshake_closes_the_socket(
+    join, monkeypatch, ann, ended
+):
+    """A session, or a user, that ends after it was read, and before the socket could be told."""
     layer = get_channel_layer()
     group_add = layer.group_add
 
-    async def group_add_after_sign_out(group, channel):
-        await Session.objects.all().adelete()
+    async def group_add_after_the_end(group, channel):
+        monkeypatch.setattr(layer, "group_add", group_add)
+        if ended == "session":
+            await Session.objects.all().adelete()
+        else:
+            ann.is_active = False
+            await ann.asave()
         await group_add(group, channel)
 
-    monkeypatch.setattr(layer, "group_add", group_add_after_sign_out)
+    monkeypatch.setattr(layer, "group_add", group_add_after_the_end)
     socket = await join()
     await socket.send_json_to({"message": "let me in"})
     closed = await socket.receive_output()
