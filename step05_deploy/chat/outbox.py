@@ -15,8 +15,7 @@ class Outbox:
     """The frames that wait for one socket, and the task that sends them while there are any.
 
     ``put`` and ``close`` never wait, so that one loop can serve a whole room. Sending does wait,
-    under uvicorn, as soon as the client does not read. (Daphne takes everything at once; there,
-    a client that does not read is found out by the server's pings.)
+    as soon as the client does not read (with Daphne, servers.py sees to it).
     """
 
     def __init__(self, send, user_id):
