@@ -9,10 +9,11 @@ from .models import Message
 class MessageAdmin(admin.ModelAdmin):
     """Show messages, newest first."""
 
-    list_display = ["sent_at", "room", "text"]
+    list_display = ["sent_at", "room", "__str__"]
     list_filter = ["sent_at"]
     search_fields = ["room", "text"]
     ordering = ["-id"]
+    readonly_fields = ["sent_at"]  # Django leaves out what nobody can edit
 
     def has_add_permission(self, request):
         """Nobody adds a message here: the room would not hear it."""

@@ -27,6 +27,20 @@ async def test_the_admin_finds_messages(admin, connect):
     assert "the red one" in admin.get("/admin/chat/message/", params={"q": "lobby"}).text
 
 
+async def test_the_admin_shows_a_message(admin, connect):
+    """The list has the start of each text, a message's own page all of it, and the time."""
+    socket = await connect()
+    await say(socket, "w" * 1000)
+    message = await hear(socket)
+
+    found = admin.get("/admin/chat/message/").text
+    assert "w" * 50 in found
+    assert "w" * 51 not in found
+    shown = admin.get(f"/admin/chat/message/{message['id']}/change/").text
+    assert "w" * 1000 in shown
+    assert "Sent at:" in shown
+
+
 def test_the_admin_does_not_write_messages(admin):
     """There is no page that adds a message: the room would not hear it."""
     assert admin.get("/admin/chat/message/").status_code == 200
