@@ -13,6 +13,12 @@ def test_the_page_has_the_elements_that_its_script_needs(page, element_id):
     assert f'id="{element_id}"' in page
 
 
+def test_the_page_has_one_main_part(page):
+    """What the page is for is its main part, for those who cannot see that; the log is inside."""
+    (main,) = re.findall(r"<main>.*</main>", page, re.DOTALL)
+    assert 'role="log"' in main
+
+
 def test_the_server_has_the_files_that_the_page_asks_for(visitor, page):
     """Script, stylesheet and icon are served with their types."""
     paths = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
