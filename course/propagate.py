@@ -16,20 +16,25 @@ steps after it is not told, because it depends on how the conflict is solved. Wh
 it by hand names the file (`--by-hand`): that step keeps it as it is, and the steps after take
 what changed in it from there.
 
+What was carried is noted in `.course/propagated`. As long as nothing is committed and a later
+file is what came out then, the base for it is the source's file as it was carried, and not the
+committed one: so the same line can be changed and carried again before the commit.
+
 Git reads the working files into an index and objects of our own, so that renames are seen,
 ignored files are not, and the reader's index is not touched. The README.md of a step differs
 in every step and is left out.
 """
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -64,12 +69,16 @@ class Blob:
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to a file of the step `source`: git's letter, its path before and after."""
+    """What happened to a file of the step `source`: git's letter, its path before and after.
+
+    `base` is the tree against which the file has changed.
+    """
 
     source: str
     letter: str
     old: str
     new: str
+    base: str
 
     @property
     def shown(self) -> str:
@@ -84,6 +93,10 @@ class Change:
     def touches(self, paths: set[str]) -> bool:
         """Tell whether this is about one of `paths`."""
         return self.old in paths or self.new in paths
+
+    def overlaps(self, other: "Change") -> bool:
+        """Tell whether this is about a file that another change is about."""
+        return self.touches({other.old, other.new})
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,51 @@ class Result:
         return f"  {colour(word, 'red') if self.word == 'conflict' else word} {self.text}"
 
 
+# A file that was carried, and what it became in the later step; None stands for no file.
+Carried = tuple[Blob | None, Blob | None]
+
+
+class Notes:
+    """What was carried since the last commit, with the objects that git needs to know of it."""
+
+    def __init__(self, root: Path, head: str) -> None:
+        """Read what was noted of the commit `head`; notes of another are worth nothing."""
+        self.folder = root / ".course" / "propagated"
+        self.objects = self.folder / "objects"
+        self.head = head
+        self.files: dict[str, dict[str, Carried]] = {}
+        try:
+            kept = json.loads((self.folder / "notes.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            kept = {"head": ""}
+        self.are_valid = kept["head"] == head
+        for pair, files in kept["files"].items() if self.are_valid else ():
+            for path, (theirs, result) in files.items():
+                carried = theirs and Blob(*theirs), result and Blob(*result)
+                self.files.setdefault(pair, {})[path] = carried
+
+    def of(self, label: str, later: str) -> dict[str, Carried]:
+        """Return what was carried from the step `label` into `later`, by path, to add to it."""
+        return self.files.setdefault(f"{label} {later}", {})
+
+    def keep(self, objects: Path) -> None:
+        """Write the notes down, and the new `objects` that they speak of."""
+        if not self.are_valid:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.are_valid = True
+        for file in objects.glob("??/*"):
+            target = self.objects / file.relative_to(objects)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copyfile(file, target)
+        files = {
+            pair: {path: [blob and astuple(blob) for blob in both] for path, both in paths.items()}
+            for pair, paths in self.files.items()
+        }
+        kept = {"head": self.head, "files": files}
+        (self.folder / "notes.json").write_text(json.dumps(kept, indent=1), "utf-8")
+
+
 class Repository:
     """The steps as committed and as they lie on disk, read without touching either."""
 
@@ -113,18 +171,30 @@ class Repository:
         self.require()
         self.require_merged()
         self.head = self.git("rev-parse", "HEAD").decode().strip()
+        # What git was asked before: neither trees nor the working files as read change.
+        self.listings: dict[str, dict[str, Blob]] = {}
+        self.found: dict[tuple[str, str | None], list[Change]] = {}
         self.committed = self.files(self.head)
         if not any(path.startswith(f"{source.label}/") for path in self.committed):
             raise UserError(
                 f"{source.label} was never committed: there is nothing to compare it with."
             )
+        self.notes = Notes(root, self.head)
+        self.borrow()
         self.tree = self.snapshot()
         self.working = self.files(self.tree)
 
-    def git(self, *arguments: str, cwd: Path | None = None) -> bytes:
-        """Return what git printed; UserError with its last line if it failed."""
-        command = [*GIT, *arguments]
-        done = subprocess.run(command, cwd=cwd or self.root, env=self.env, capture_output=True)
+    def git(
+        self, *arguments: str, cwd: Path | None = None, told: bytes = b"", **variables: str
+    ) -> bytes:
+        """Return what git printed when it was `told` something; UserError if it failed.
+
+        `variables` are more of its environment. The error has the last line that git said.
+        """
+        command, env = [*GIT, *arguments], self.env | variables
+        done = subprocess.run(
+            command, cwd=cwd or self.root, env=env, input=told, capture_output=True
+        )
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").splitlines()
             said = [line for line in said if line and not line.startswith("hint:")]
@@ -161,8 +231,8 @@ class Repository:
                 f"git add {' '.join(map(shlex.quote, dict.fromkeys(names)))}"
             )
 
-    def snapshot(self) -> str:
-        """Return the id of a tree of the working files, made in an index and store of our own."""
+    def borrow(self) -> None:
+        """Let git work in an index and a store of our own, beside those of the repository."""
 
         def place(name: str) -> Path:
             found = os.fsdecode(self.git("rev-parse", "--git-path", name)).rstrip("\n")
@@ -171,18 +241,26 @@ class Repository:
         index, objects = place("index"), place("objects")
         ours = self.scratch / "objects"
         (ours / "info").mkdir(parents=True)
-        (ours / "info" / "alternates").write_bytes(os.fsencode(f"{objects.as_posix()}\n"))
+        stores = [objects.as_posix()]
+        if self.notes.are_valid:
+            stores.append(self.notes.objects.resolve().as_posix())
+        (ours / "info" / "alternates").write_bytes(os.fsencode("\n".join([*stores, ""])))
         if index.is_file():
             # With its time, by which git knows the files that may have changed since.
             shutil.copy2(index, self.scratch / "index")
         self.env["GIT_INDEX_FILE"] = str(self.scratch / "index")
         self.env["GIT_OBJECT_DIRECTORY"] = str(ours)
+
+    def snapshot(self) -> str:
+        """Return the id of a tree of the working files."""
         self.git("add", "--all", "--", *(step.label for step in all_steps(self.root)))
         return self.git("write-tree").decode().strip()
 
     def files(self, tree: str) -> dict[str, Blob]:
         """Return the files in a tree, by path below the root."""
-        found = {}
+        if tree in self.listings:
+            return self.listings[tree]
+        found = self.listings[tree] = {}
         for line in self.git("ls-tree", "-r", "-z", tree).split(b"\0")[:-1]:
             about, _, path = line.partition(b"\t")
             mode, _, blob = about.decode().split()
@@ -193,19 +271,62 @@ class Repository:
         """Return the content of a file in a tree, with the line ends it has on disk."""
         return self.git("cat-file", "--filters", f"{tree}:./{path}")
 
-    def changes(self, label: str) -> list[Change]:
-        """Return what changed in a step since the last commit, its README.md aside."""
+    def carried(self, label: str, later: str) -> str:
+        """Return the tree in which the files of a step are as a later step has them already.
+
+        That is the last commit, but for what was carried into the later step since then.
+        """
+        known = {
+            path: theirs
+            for path, (theirs, result) in self.notes.of(label, later).items()
+            if self.working.get(f"{later}/{path}") == result
+        }
+        if not known:
+            return self.head
+        prefix = os.fsdecode(self.git("rev-parse", "--show-prefix")).rstrip("\n")
+        gone = Blob("0", "0" * len(self.head))
+        # First what is gone, so that a folder can have the name of a file.
+        lines = [
+            f"{(theirs or gone).mode} {(theirs or gone).id}\t{prefix}{label}/{path}\0"
+            for path, theirs in sorted(known.items(), key=lambda item: item[1] is not None)
+        ]
+        index = str(self.scratch / "carried")
+        self.git("read-tree", self.head, GIT_INDEX_FILE=index)
+        told = os.fsencode("".join(lines))
+        self.git("update-index", "-z", "--index-info", told=told, GIT_INDEX_FILE=index)
+        return self.git("write-tree", GIT_INDEX_FILE=index).decode().strip()
+
+    def changes(self, label: str, later: str | None = None) -> list[Change]:
+        """Return what changed in a step since the last commit, its README.md aside.
+
+        With `later`, only what was not carried into that step already.
+        """
+        if (label, later) in self.found:
+            return self.found[label, later]
+        base = self.carried(label, later) if later else self.head
         listing = self.git(
-            "diff-tree", "-r", "-z", "-M", "--name-status", "--relative", self.head, self.tree,
+            "diff-tree", "-r", "-z", "-M", "--name-status", "--relative", base, self.tree,
             "--", ".", f":(exclude){LEFT_OUT}", cwd=self.root / label,
         )  # fmt: skip
         fields = iter(os.fsdecode(listing).split("\0")[:-1])
-        found = []
+        found = self.found[label, later] = []
         for status in fields:
             old = next(fields)
             new = next(fields) if status[0] == "R" else old
-            found.append(Change(label, status[0], old, new))
+            found.append(Change(label, status[0], old, new, base))
         return found
+
+    def note(self, changes: list[Change], later: str) -> None:
+        """Note that a later step, as it lies on disk now, has the changes."""
+        made = self.files(self.snapshot())
+        for change in changes:
+            for path in (change.old, change.new):
+                result = made.get(f"{later}/{path}")
+                # What is there as it was committed was not carried.
+                if result != self.committed.get(f"{later}/{path}"):
+                    theirs = self.working.get(f"{change.source}/{path}")
+                    self.notes.of(change.source, later)[path] = theirs, result
+        self.notes.keep(self.scratch / "objects")
 
 
 def places(marked: list[bytes], text: bytes, side: int) -> list[str]:
@@ -285,8 +406,8 @@ class Plan:
         return self.repository.working.get(f"{self.later.label}/{path}")
 
     def base(self, change: Change) -> Blob:
-        """Return the committed file of a change that is no new file."""
-        return self.repository.committed[f"{change.source}/{change.old}"]
+        """Return the file before a change that is no new file."""
+        return self.repository.files(change.base)[f"{change.source}/{change.old}"]
 
     def theirs(self, change: Change) -> Blob:
         """Return the working file of a change that is no deletion."""
@@ -372,7 +493,7 @@ class Plan:
         mine = self.on_disk(self.later.label, change.old)
         if base.id == theirs.id:
             return mine, "merged"
-        before = self.repository.content(self.repository.head, f"{change.source}/{change.old}")
+        before = self.repository.content(change.base, f"{change.source}/{change.old}")
         after = self.on_disk(change.source, change.new)
         return merge(before, mine, after, change.source, self.repository.scratch), "merged"
 
@@ -444,6 +565,32 @@ def remove_empty(folder: Path, inner: Path) -> None:
             inner = inner.parent
 
 
+class Origins:
+    """The step that each change is taken from: one where it was made by hand, or the first."""
+
+    def __init__(self, source: Step) -> None:
+        self.source = source.label
+        self.by_path: dict[str, str] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        """The steps that changes are taken from."""
+        return [*dict.fromkeys([self.source, *self.by_path.values()])]
+
+    def choose(self, found: Iterable[list[Change]]) -> list[Change]:
+        """Return, of the changes found in the steps, those that are taken from them."""
+        return [change for changes in found for change in changes if self.is_origin(change)]
+
+    def is_origin(self, change: Change) -> bool:
+        """Tell whether a change is taken from the step in which it was found."""
+        labels = [self.by_path[path] for path in (change.old, change.new) if path in self.by_path]
+        return change.source == (labels or [self.source])[0]
+
+    def replace(self, change: Change, step: Step) -> None:
+        """Take what was done by hand in `step`, from there on, in place of what it stands for."""
+        self.by_path |= dict.fromkeys((change.old, change.new), step.label)
+
+
 class ByHand:
     """The files that were changed by hand to solve a conflict: `step02_groups/chat/urls.py`."""
 
@@ -460,11 +607,9 @@ class ByHand:
                 )
             self.paths[label].add(path)
 
-    def split(self, changes: list[Change], step: Step) -> tuple[list[Change], list[Change]]:
-        """Return the changes to carry into a step, and those done there by hand."""
-        paths = self.paths[step.label]
-        done = [change for change in changes if change.touches(paths)]
-        return [change for change in changes if change not in done], done
+    def touch(self, change: Change, step: Step) -> bool:
+        """Tell whether a change was made by hand in a step."""
+        return change.touches(self.paths[step.label])
 
 
 def tell(text: str) -> None:
@@ -472,10 +617,14 @@ def tell(text: str) -> None:
     say("\n".join(["", *paragraph(text, "")]))
 
 
-def announce(source: Step, changes: list[Change], repository: Repository) -> None:
-    """Say how much changed in the step that changes are carried from."""
+def announce(
+    source: Step, changes: list[Change], due: list[Change], repository: Repository
+) -> None:
+    """Say how much changed in the step that changes are carried from, `due` being not carried."""
     count = {0: "Nothing", 1: "1 file"}.get(len(changes), f"{len(changes)} files")
     say(f"{count} changed in {source.label} since the last commit.")
+    if due and not changes:
+        say("What was carried before is taken back.")
     readme = f"{source.label}/{LEFT_OUT}"
     if repository.committed.get(readme) != repository.working.get(readme):
         say(f"Its {LEFT_OUT} is left out: that of each step is its own.")
@@ -494,10 +643,22 @@ def carry_out(results: list[Result], step: Step, root: Path) -> None:
         ) from None
 
 
-def stop_at(here: Step, later: list[Step], solved: list[str], again: str, dry_run: bool) -> int:
+def command_with(source: Step, names: list[str]) -> str:
+    """Return the command that carries changes on from the files done by hand."""
+    if any(shlex.quote(name) != name for name in names):
+        # make would take a name with a blank for two, and a $ for its own.
+        quoted = [f"--by-hand {shlex.quote(name)}" for name in names]
+        return " ".join(["python -m course propagate", source.label, *quoted])
+    joined = " ".join(names)
+    return f"make propagate FROM={source.label} BY_HAND=" + (
+        f'"{joined}"' if len(names) > 1 else joined
+    )
+
+
+def stop_at(here: Step, later: list[Step], solved: list[str], source: Step, dry_run: bool) -> int:
     """Say what a conflict leaves undone, and how to go on; return the exit code.
 
-    `solved` are the files to name as done by hand next time; `again` is the command so far.
+    `solved` are the files to name as done by hand next time.
     """
     at = later.index(here)
     done = ", ".join(step.label for step in later[:at]) or "no step"
@@ -507,9 +668,8 @@ def stop_at(here: Step, later: list[Step], solved: list[str], again: str, dry_ru
         if dry_run
         else f"Carried into: {done}. Left as they were: {left}."
     )
-    names = " ".join(dict.fromkeys(solved))
     tell(f"Change what is in conflict in {here.label} by hand, then run:")
-    say(f"  {again} BY_HAND=" + (f'"{names}"' if " " in names else names))
+    say(f"  {command_with(source, [*dict.fromkeys(solved)])}")
     print(colour(f"Stopped at a conflict in {here.label}.", "red", sys.stderr), file=sys.stderr)
     return 1
 
@@ -546,27 +706,33 @@ def propagate(
     with tempfile.TemporaryDirectory() as scratch:
         repository = Repository(root, Path(scratch), source)
         changes = repository.changes(source.label)
-        announce(source, changes, repository)
-        if not changes:
+        due = [each for step in later for each in repository.changes(source.label, step.label)]
+        announce(source, changes, due, repository)
+        if not changes and not due:
             return 0
-        hands = ByHand(by_hand, later, changes)
+        hands = ByHand(by_hand, later, changes + due)
+        origins = Origins(source)
         for step in later:
-            changes, done = hands.split(changes, step)
+            changes = origins.choose(map(repository.changes, origins.labels))
+            due = origins.choose(repository.changes(each, step.label) for each in origins.labels)
             plan = Plan(repository, step, entries)
+            # What changed since the commit and is not due was carried before.
+            there = [each for each in changes if not any(map(each.overlaps, due))]
+            done = [each for each in [*due, *there] if hands.touch(each, step)]
             results = [Result("kept", f"{change.shown} (done by hand)") for change in done]
-            results += map(plan.carry, changes)
+            results += [plan.carry(change) for change in due if change not in done]
+            results += [Result("same", each.shown) for each in there if each not in done]
             conflicts = [result for result in results if result.word == "conflict"]
             shown = [*map(str, conflicts or results)] or ["  nothing to do"]
             say("\n".join(["", colour(step.label, "bold"), *shown]))
             if conflicts:
                 solved = hands.names + [f"{step.label}/{each.path}" for each in conflicts]
-                again = f"make propagate FROM={source.label}"
-                return stop_at(step, later, solved, again, dry_run)
+                return stop_at(step, later, solved, source, dry_run)
             if not dry_run:
                 carry_out(results, step, root)
-            # What was done by hand goes on from here, in place of what it stands for.
-            paths = {path for change in done for path in (change.old, change.new)}
-            changes += [each for each in repository.changes(step.label) if each.touches(paths)]
+                repository.note([*repository.changes(source.label), *changes, *due], step.label)
+            for change in done:
+                origins.replace(change, step)
     if dry_run:
         tell("Nothing was written: this was a dry run.")
     else:

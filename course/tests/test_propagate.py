@@ -107,8 +107,9 @@ def test_a_line_beside_later_changes_is_merged(root, capsys):
 
 
 def test_again_changes_nothing(root, capsys):
-    """What was carried already is seen to be there."""
-    edit(root / TWO / CONSUMERS, "await self.accept()\n", "await self.accept()  # at last\n")
+    """What was carried already is seen to be there, also in a file with another name."""
+    (root / TWO / CONSUMERS).rename(root / TWO / "chat" / "talk.py")
+    edit(root / TWO / "chat" / "talk.py", "self.accept()\n", "self.accept()  # at last\n")
     (root / TWO / "chat" / "rooms.py").rename(root / TWO / "chat" / "places.py")
     (root / TWO / "pytest.ini").unlink()
     (root / TWO / "chat" / "new.py").write_text("new = 1\n", "utf-8")
@@ -120,6 +121,71 @@ def test_again_changes_nothing(root, capsys):
     assert state(root) == before
     for label in LABELS[2:]:
         assert {line.split()[0] for line in lines_of(shown, label)} == {"same"}
+
+
+def test_a_line_is_changed_again_before_the_commit(root, capsys):
+    """And at last put back as it was: what was carried is the ground of what is carried next."""
+    before = {label: (root / label / CONSUMERS).read_bytes() for label in LABELS}
+    texts = ["self.accept()\n", "self.accept()  # one\n", "self.accept()  # two\n"]
+    for old, new in zip(texts, [*texts[1:], texts[0]], strict=True):
+        edit(root / TWO / CONSUMERS, old, new)
+        assert propagate.propagate("2", root=root) == 0
+        shown = capsys.readouterr().out
+        for label in LABELS[2:]:
+            assert lines_of(shown, label) == ["merged chat/consumers.py"]
+            assert (root / label / CONSUMERS).read_text("utf-8").count(new) == 1
+    assert shown.splitlines()[1] == "What was carried before is taken back."
+    assert {label: (root / label / CONSUMERS).read_bytes() for label in LABELS} == before
+    assert propagate.propagate("2", root=root) == 0
+    assert capsys.readouterr().out == f"Nothing changed in {TWO} since the last commit.\n"
+
+
+def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
+    """Or renamed, or deleted: each time, the later steps follow."""
+    folder = root / TWO / "chat"
+    (folder / "new.py").write_text("".join(f"new_{n} = {n}\n" for n in range(9)), "utf-8")
+    steps = [
+        lambda: None,
+        lambda: edit(folder / "new.py", "new_4 = 4", "new_4 = 5"),
+        lambda: (folder / "new.py").rename(folder / "newer.py"),
+        lambda: (folder / "newer.py").unlink(),
+    ]
+    words = []
+    for step in steps:
+        step()
+        assert propagate.propagate("2", root=root) == 0
+        words.append(lines_of(capsys.readouterr().out, FOUR))
+        for label in LABELS[2:]:
+            assert [
+                (file.name, file.read_text("utf-8"))
+                for file in (root / label / "chat").glob("new*")
+            ] == [(file.name, file.read_text("utf-8")) for file in folder.glob("new*")]
+    assert words == [
+        ["added chat/new.py"],
+        ["copied chat/new.py"],
+        ["renamed chat/{new.py → newer.py}"],
+        ["deleted chat/newer.py"],
+    ]
+
+
+def test_what_was_carried_is_forgotten_when_a_later_file_or_the_commit_changes(root, capsys):
+    """Then it is not known what the file holds, so the last commit is the ground again."""
+    edit(root / TWO / CONSUMERS, "self.accept()\n", "self.accept()  # one\n")
+    propagate.propagate("2", root=root)
+    git(root, "checkout", "-q", "--", THREE)
+    edit(root / TWO / CONSUMERS, "# one\n", "# two\n")
+    edit(root / FOUR / CONSUMERS, "# one\n", "# four\n")
+    capsys.readouterr()
+    assert propagate.propagate("2", root=root) == 1
+    shown = capsys.readouterr().out
+    assert lines_of(shown, THREE) == ["merged chat/consumers.py"]
+    assert lines_of(shown, FOUR)[0].startswith("conflict chat/consumers.py: line ")
+    edit(root / FOUR / CONSUMERS, "# four\n", "# two\n")
+    commit(root)
+    edit(root / TWO / CONSUMERS, "# two\n", "# three\n")
+    assert propagate.propagate("2", root=root) == 0
+    for label in LABELS[2:]:
+        assert "self.accept()  # three\n" in (root / label / CONSUMERS).read_text("utf-8")
 
 
 def test_a_conflict_leaves_its_step_and_those_after_as_they_are(root, capsys):
@@ -160,6 +226,35 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
     assert (root / THREE / CONSUMERS).read_bytes() == by_hand
     assert lines_of(shown, FOUR) == ["merged chat/consumers.py"]
     assert new in (root / FOUR / CONSUMERS).read_text("utf-8")
+    # Once more, as a shell remembers it: nothing new. Another line is no conflict for the first.
+    assert propagate.propagate("2", [solved], root=root) == 0
+    assert lines_of(capsys.readouterr().out, FOUR) == ["same chat/consumers.py"]
+    edit(root / TWO / CONSUMERS, "self.accept()\n", "self.accept()  # at last\n")
+    assert propagate.propagate("2", root=root) == 0
+    for label in LABELS[1:]:
+        text = (root / label / CONSUMERS).read_text("utf-8")
+        assert new in text
+        assert "self.accept()  # at last\n" in text
+
+
+def test_the_command_after_a_conflict_can_be_typed_as_it_is_shown(root, capsys):
+    """Several files in quotes; make cannot take a name with a blank, so that goes without it."""
+    for name in ("one.py", "two.py"):
+        for number, label in enumerate(LABELS):
+            (root / label / "chat" / name).write_text(f"{name} = {number}\n", "utf-8")
+    commit(root)
+    for name in ("one.py", "two.py"):
+        (root / ONE / "chat" / name).write_text("changed\n", "utf-8")
+    propagate.propagate("1", root=root)
+    files = [f"{TWO}/chat/one.py", f"{TWO}/chat/two.py"]
+    shown = capsys.readouterr().out
+    assert shown.endswith(f'  make propagate FROM={ONE} BY_HAND="{" ".join(files)}"\n')
+    for label in (ONE, TWO):
+        (root / label / "chat" / "my file.py").write_text(f"{label}\n", "utf-8")
+    propagate.propagate("1", files, root=root)
+    shown = capsys.readouterr().out
+    options = [f"--by-hand {file}" for file in files] + [f"--by-hand '{TWO}/chat/my file.py'"]
+    assert shown.endswith(f"  python -m course propagate {ONE} {' '.join(options)}\n")
 
 
 @pytest.mark.parametrize("name", ["chat/consumers.py", f"{THREE}/chat/urls.py", "", f"{ONE}/x"])
