@@ -1,6 +1,7 @@
 # Each target is one thin line over "python -m course", which works without make as well.
 PYTHON ?= python3
-COURSE = @$(PYTHON) -m course
+# The path of a program, which may hold a space, or a command such as "uv run python".
+COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
 .PHONY: help run test-all test diff stack bench redgreen guarantees scaling drift propagate lint upgrade
 

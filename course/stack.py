@@ -49,7 +49,7 @@ INNER_PORTS = range(20_000, 32_000)
 NGINX_MAIN = """\
 {user}
 daemon off;
-pid {folder}/nginx.pid;
+pid "{folder}/nginx.pid";
 error_log stderr;
 worker_processes 2;
 worker_rlimit_nofile 8192;
@@ -65,12 +65,12 @@ http {{
         font/woff2 woff2;
     }}
     default_type application/octet-stream;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {site};
+    client_body_temp_path "{folder}/body";
+    proxy_temp_path "{folder}/proxy";
+    fastcgi_temp_path "{folder}/fastcgi";
+    uwsgi_temp_path "{folder}/uwsgi";
+    scgi_temp_path "{folder}/scgi";
+    include "{site}";
 }}
 """
 
@@ -422,7 +422,7 @@ class Stack:
         """Add a Redis that keeps nothing. Its password is in a file: anybody can see commands."""
         file = self.folder / f"{name}.conf"
         settings = {"bind": HOST, "port": self.ports[name], "requirepass": self.password}
-        settings |= {"save": '""', "dir": self.folder}
+        settings |= {"save": '""', "dir": f'"{self.folder}"'}
         write_private(file, "".join(f"{key} {value}\n" for key, value in settings.items()))
         self.add(name, [str(program), str(file)], self.ports[name])
 
@@ -512,8 +512,8 @@ def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
     text = text[: first.start()] + lines + server.sub("", text[first.start() :])
     for old, new in {
         "    listen 80;\n    server_name chat.example;\n": f"    listen {HOST}:{port};\n",
-        "/srv/chat/staticfiles/": f"{folder}/site/staticfiles/",
-        "/var/log/nginx/access.log": f"{folder}/access.log",
+        "/srv/chat/staticfiles/": f'"{folder}/site/staticfiles/"',
+        "/var/log/nginx/access.log": f'"{folder}/access.log"',
     }.items():
         if text.count(old) != 1:
             raise ValueError(f"deploy/nginx.conf has no line {old.strip()!r}")

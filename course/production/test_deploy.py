@@ -6,13 +6,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from course.environment import venv_program
-from course.stack import HOST, WORKERS, find_programs
+from course.production.prepared import prepared
+from course.stack import HOST, WORKERS, Stack, find_programs
 from course.steps import ROOT
 
 STEP = ROOT / "step05_deploy"
@@ -46,13 +49,13 @@ def check_nginx(site: str, folder: Path) -> str:
     """Return what `nginx -t` says of a site's file, with the main file around it."""
     (folder / "site.conf").write_text(site)
     temporary = "".join(
-        f"{name}_temp_path {folder}/{name};"
+        f'{name}_temp_path "{folder}/{name}";'
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     main = folder / "nginx.conf"
     main.write_text(
-        f"pid {folder}/pid; error_log stderr; events {{}}"
-        f"http {{ {temporary} include {folder}/site.conf; }}"
+        f'pid "{folder}/pid"; error_log stderr; events {{}}'
+        f'http {{ {temporary} include "{folder}/site.conf"; }}'
     )
     nginx = find_programs(Path(sys.executable))["nginx"]
     return run(nginx, "-t", "-q", "-p", folder, "-e", "stderr", "-c", main)
@@ -61,7 +64,7 @@ def check_nginx(site: str, folder: Path) -> str:
 def unprivileged(site: str, folder: Path) -> str:
     """Return a site's file with what an ordinary user may not do changed."""
     return site.replace("listen 80;", "listen 127.0.0.1:8099;").replace(
-        "/var/log/nginx", str(folder)
+        "/var/log/nginx/access.log", f'"{folder}/access.log"'
     )
 
 
@@ -89,6 +92,16 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
     assert check_nginx(unprivileged(made, tmp_path), tmp_path) == ""
 
 
+def test_the_stack_runs_in_a_folder_with_a_space(monkeypatch):
+    """As temporary folders may be; its Redis and nginx are told of many paths."""
+    with tempfile.TemporaryDirectory(prefix="my コース ") as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL works in there as another user
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with Stack(workers=1, prepared=prepared()) as stack:
+            assert requests.get(f"{stack.url}/readyz", timeout=5).ok
+            assert requests.get(f"{stack.url}/static/chat/chat.js", timeout=5).ok
+
+
 def test_each_proxied_place_overwrites_what_a_client_says_of_itself():
     """Headers are set once, for all places: nginx forgets them where a place sets its own."""
     server = NGINX[NGINX.index("server {\n") :]
@@ -106,7 +119,7 @@ def test_systemd_accepts_the_unit(tmp_path):
         pytest.skip("There is no systemd-analyze here. Run: sudo apt install systemd")
     unit = tmp_path / "chat@.service"
     # The program has to be there.
-    unit.write_text(UNIT.replace("/srv/chat/.venv/bin/python", str(Path(sys.executable))))
+    unit.write_text(UNIT.replace("/srv/chat/.venv/bin/python", f'"{sys.executable}"'))
     assert run(analyze, "verify", unit) == ""
     unit.write_text(unit.read_text().replace("[Service]", "[Service]\nUsr=chat"))
     assert "Usr" in run(analyze, "verify", unit)

@@ -14,9 +14,9 @@ from course.steps import ROOT, choices
 from course.tests.conftest import clean, run_course, sentence
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess:
+def make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
     """Run `make` with this Python; return what it did."""
-    command = ["make", *arguments, f"PYTHON={sys.executable}"]
+    command = ["make", *arguments, f"PYTHON={python}"]
     return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
 
 
@@ -28,6 +28,15 @@ def test_make_alone_lists_the_commands_a_line_each():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets - {"help"} == set(re.findall(r"^  make ([\w-]+)", listed.stdout, re.MULTILINE))
     assert all(len(line) <= 80 for line in listed.stdout.splitlines())
+
+
+def test_make_takes_a_path_with_a_space_and_a_command_of_several_words(tmp_path):
+    """The one as in a folder called "my コース", the other as in PYTHON="uv run python"."""
+    python = tmp_path / "my コース" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    for named in (str(python), f"env '{python}'"):
+        assert make(python=named).stdout.startswith("Django Channels in five steps\n")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
