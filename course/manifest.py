@@ -24,6 +24,7 @@ from course.terminal import UserError, colour, say
 NAME = "course/steps.toml"
 LISTS = ("adds", "changes", "removes")
 TEST_FILE = "tests/test_*.py"
+TestFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,25 @@ class Tree:
         return set(named_tests(ast.parse(self.text(path)))) if path in self.files else set()
 
 
-def named_tests(node: ast.AST, prefix: str = "") -> Iterator[str]:
-    """Yield the names of the tests that pytest would find below `node`."""
+def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
+    """Return the tests that pytest would find below `node`, by name: `TestRoom::test_join`."""
+    found: dict[str, TestFunction] = {}
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(child, TestFunction):
             if child.name.startswith("test"):
-                yield prefix + child.name
+                found[prefix + child.name] = child
         elif isinstance(child, ast.ClassDef):
-            if child.name.startswith("Test"):
-                yield from named_tests(child, f"{prefix}{child.name}::")
+            if holds_tests(child):
+                found |= named_tests(child, f"{prefix}{child.name}::")
         else:
-            yield from named_tests(child, prefix)
+            found |= named_tests(child, prefix)
+    return found
+
+
+def holds_tests(node: ast.ClassDef) -> bool:
+    """Tell whether pytest looks for tests in a class: by its name, or because of unittest."""
+    bases = [ast.unparse(base) for base in node.bases]
+    return node.name.startswith("Test") or any(base.endswith("TestCase") for base in bases)
 
 
 def read_tree(step: Step) -> Tree:

@@ -72,12 +72,7 @@ def test_files(tree: Tree) -> list[str]:
 def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
     """Return the title of a file of tests, and what the docstring of each test says."""
     tree = ast.parse(source)
-    said = {
-        node.name: first_line(ast.get_docstring(node))
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    texts = {name: said[name.rpartition("::")[2]] for name in named_tests(tree)}
+    texts = {name: first_line(ast.get_docstring(test)) for name, test in named_tests(tree).items()}
     return first_line(ast.get_docstring(tree)), texts
 
 

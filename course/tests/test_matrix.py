@@ -32,6 +32,14 @@ class TestRoom:
 
         More about it.
         """
+
+class Strangers(test.SimpleTestCase):
+    def test_the_orm_and_a_pipe(self):
+        """Nothing of it."""
+
+class Helper:
+    def test_nothing(self):
+        pass
 '''
 PAGE_1 = '''\
 """The page."""
@@ -79,6 +87,7 @@ Step 2 gives up “One”: there are two pages.
 | Guarantee | 1 | 2 |
 |---|:-:|:-:|
 | **The ORM and a pipe.** Code like `a \\| b`. |   | ✓ |
+| **The ORM and a pipe.** Nothing of it. |   | ✓ |
 """
 
 
@@ -118,8 +127,8 @@ def test_a_stale_page_is_told_and_left_alone(
     assert guarantees(root=course) == 0
     assert guarantees(check=True, root=course) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "docs/guarantees.md: written, 4 guarantees.",
-        "docs/guarantees.md: up to date, 4 guarantees.",
+        "docs/guarantees.md: written, 5 guarantees.",
+        "docs/guarantees.md: up to date, 5 guarantees.",
     ]
     (course / PAGE).write_text("by hand")
     assert guarantees(check=True, root=course) == 1
