@@ -3,6 +3,8 @@
 import signal
 import time
 
+import psycopg
+
 from course.processes import wait_until
 from course.production.clients import GAVE_UP
 from course.production.conftest import Vanished
@@ -45,6 +47,20 @@ def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
         stack.restart("worker1", signal.SIGKILL)
     assert other.codes == []
     assert all(set(client.codes) <= {GAVE_UP} for client in near)
+
+
+@ONE
+def test_a_worker_stops_though_the_database_waits(stack: Stack, crowd: Crowd) -> None:
+    """A lock that nobody gives back holds it up for some seconds, and no message is lost."""
+    with psycopg.connect(stack.database_url) as database, crowd.fault("a lock on all rooms"):
+        database.execute("LOCK TABLE chat_room IN EXCLUSIVE MODE")
+        time.sleep(0.5)
+        began = time.monotonic()
+        stack.stop("worker1")
+        seconds = time.monotonic() - began
+        database.rollback()
+        stack.start("worker1")
+    assert seconds < 10
 
 
 @ONE

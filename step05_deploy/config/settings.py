@@ -13,6 +13,7 @@ Several Redis servers, separated by commas, share the rooms among them. In produ
 taken to be served by https, unless all trusted origins begin with http:// (to try it at home).
 """
 
+import hashlib
 from pathlib import Path
 
 from environs import Env, EnvError, validate
@@ -93,8 +94,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "connect_timeout": 3,
         "tcp_user_timeout": 3000,
         # Who stores a message has its room locked. From a worker that stops in the middle of that,
-        # frozen or cut off, PostgreSQL takes the lock before clients give up (ten seconds).
-        "options": "-c idle_in_transaction_session_timeout=5s",
+        # frozen or cut off, PostgreSQL takes the lock before clients give up (ten seconds). And
+        # nobody waits for a lock for longer than a stop may take.
+        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=4s",
         "pool": {
             "min_size": 1,
             # Half a class that signs in at once. PostgreSQL's usual hundred connections are enough
@@ -138,7 +140,12 @@ if REDIS_URLS:
             # Not channels_redis.core: it forgets messages when a room is busy, and takes silence
             # for a broken connection, unless its socket_timeout is None.
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [{"address": url, **REDIS_PATIENCE} for url in REDIS_URLS]},
+            "CONFIG": {
+                "hosts": [{"address": url, **REDIS_PATIENCE} for url in REDIS_URLS],
+                # Redis passes messages on whatever the number of the database in the address:
+                # another site on the same servers, with rooms of the same names, would hear ours.
+                "prefix": hashlib.sha256(SECRET_KEY.encode()).hexdigest()[:8],
+            },
         }
     }
     CACHES = {

@@ -68,8 +68,11 @@ def test_each_variable_is_read():
     assert database["HOST"] == "db.example"
     assert database["PORT"] == 5433
     assert database["NAME"] == "messages"
-    hosts = settings["CHANNEL_LAYERS"]["default"]["CONFIG"]["hosts"]
-    assert [host["address"] for host in hosts] == ["redis://one:6379", "redis://two:6379"]
+    layer = settings["CHANNEL_LAYERS"]["default"]["CONFIG"]
+    hosts = [host["address"] for host in layer["hosts"]]
+    assert hosts == ["redis://one:6379", "redis://two:6379"]
+    other_site = read_settings(DJANGO_SECRET_KEY="other", REDIS_URL="redis://one:6379")
+    assert layer["prefix"] != other_site["CHANNEL_LAYERS"]["default"]["CONFIG"]["prefix"]
     assert (settings["CHAT_MESSAGE_RATE"], settings["CHAT_MESSAGE_BURST"]) == (2.5, 7)
 
 
