@@ -224,6 +224,16 @@ def test_every_variable_is_in_the_example_and_nothing_else_is():
     assert EXAMPLE["DJANGO_SECRET_KEY"] == EXAMPLE["POSTGRES_PASSWORD"] == ""
 
 
+def test_a_shell_reads_the_example_as_systemd_does(tmp_path):
+    """The commands in the unit's head have a shell read it, where & would end a line."""
+    more = "?sslmode=require&connect_timeout=5"
+    text = (DEPLOY / ".env.example").read_text().replace("5432/chat", f"5432/chat{more}")
+    (tmp_path / "env").write_text(text)
+    command = "set -a && . ./env && set +a && printenv DATABASE_URL"
+    printed = subprocess.check_output(["sh", "-c", command], cwd=tmp_path, text=True)
+    assert printed == f"postgres://chat:password@127.0.0.1:5432/chat{more}\n"
+
+
 def test_workers_are_started_the_same_way_everywhere():
     """By systemd, in a container, by `make stack`: the same options, but for where they listen."""
     container = re.search(r"^CMD (\[.*\])$", joined(DOCKERFILE), re.MULTILINE)[1]
