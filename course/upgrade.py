@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from course import environment
@@ -132,6 +133,15 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     ]
 
 
+def put_aside(folder: Path, name: str, texts: Iterable[str]) -> list[Path]:
+    """Write texts to numbered files in `folder`; return these."""
+    files = []
+    for number, text in enumerate(texts):
+        files.append(folder / f"{name}{number}.txt")
+        files[-1].write_text(text, "utf-8")
+    return files
+
+
 def upgrade(root: Path = ROOT) -> int:
     """Raise ranges and lock file to the newest releases, then run everything; exit code."""
     python = environment.ensure_everything(root)
@@ -139,15 +149,16 @@ def upgrade(root: Path = ROOT) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = requirement_files(root)
-    opened = []
-    for number, file in enumerate(files):
-        opened.append(folder / f"open{number}.txt")
-        opened[-1].write_text(open_ranges(file.read_text("utf-8")), "utf-8")
+    texts = [file.read_text("utf-8") for file in files]
+    opened = put_aside(folder, "open", map(open_ranges, texts))
     newest = locked_versions(resolve(python, opened, folder / "newest.txt", "--upgrade"))
+    texts = [raise_ranges(text, newest) for text in texts]
+    # Both questions are answered before anything is changed: each can fail, as the network can.
+    higher = put_aside(folder, "raised", texts)
+    versions = resolve(python, higher, folder / "lock.txt", "--upgrade")
     before = locked_versions((root / LOCK).read_text("utf-8"))
-    for file in files:
-        file.write_text(raise_ranges(file.read_text("utf-8"), newest), "utf-8")
-    versions = resolve(python, files, folder / "lock.txt", "--upgrade")
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, "utf-8")
     write_lock(root, versions)
     changes = differences(before, locked_versions(versions))
     say("\n".join(changes) if changes else "Everything is at its newest version already.")

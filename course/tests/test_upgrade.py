@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from course import environment, upgrade
 from course.environment import LOCK
 from course.steps import ROOT
-from course.tests.conftest import run_course, sentence
+from course.terminal import UserError
+from course.tests.conftest import add_step, run_course, sentence
 from course.upgrade import (
     differences,
     locked_versions,
@@ -88,6 +90,40 @@ def test_what_changed_is_listed() -> None:
         ["c", "1", "→", "none"],
         ["d", "none", "→", "3"],
     ]
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_all_is_raised_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int
+) -> None:
+    """The network may fail at either of the two questions: then no file has changed."""
+    (tmp_path / "course").mkdir()
+    (tmp_path / "course" / "requirements.txt").write_text("uvicorn~=0.30\n")
+    (tmp_path / LOCK).write_text("channels==4.3.1\nuvicorn==0.30.1\n")
+    step = add_step(tmp_path, "step01_echo", {"requirements.txt": "channels~=4.3\n"})
+    files = [*requirement_files(tmp_path), tmp_path / LOCK]
+    before = [file.read_text() for file in files]
+    asked: list[str] = []
+
+    def resolve(python: Path, inputs: list[Path], output: Path, *options: str) -> str:
+        if len(asked) == answers:
+            raise UserError("Looking for versions failed.")
+        asked.append("".join(file.read_text() for file in inputs))
+        return "channels==5.1.0\nuvicorn==0.31.2\n"
+
+    monkeypatch.setattr(environment, "ensure_everything", lambda root: step)
+    monkeypatch.setattr(upgrade, "resolve", resolve)
+    monkeypatch.setattr(upgrade, "run_tests", lambda root: 0)
+    if answers < 2:
+        with pytest.raises(UserError, match="Looking for versions failed"):
+            upgrade.upgrade(tmp_path)
+        assert [file.read_text() for file in files] == before
+        return
+    assert upgrade.upgrade(tmp_path) == 0
+    assert asked == ["uvicorn\nchannels\n", "uvicorn~=0.31\nchannels~=5.1\n"]
+    ours, steps, lock = (file.read_text() for file in files)
+    assert ours + steps == asked[1]
+    assert locked_versions(lock) == {"channels": "5.1.0", "uvicorn": "0.31.2"}
 
 
 def test_a_django_that_is_no_series_is_refused() -> None:
