@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 
 from django.contrib.auth import authenticate
 from django.core.cache import cache
@@ -15,6 +16,10 @@ from .tokens import LIFETIME, make_token
 
 MAX_FAILURES = 5  # wrong passwords for one name from one address …
 FAILURES_LAST = 60  # … within this many seconds
+QUEUE = 5  # seconds that somebody waits until it is their password's turn
+# To check a password is work, on purpose, and takes a connection to the database for as long: if
+# all were checked at once, none would be left for the chat.
+checking = threading.BoundedSemaphore(4)
 
 
 def error(status, sentence):
@@ -58,7 +63,12 @@ def token(request):
     who = f"{request.META['REMOTE_ADDR']} {username}"
     failures = "chat.failures." + hashlib.sha256(who.encode()).hexdigest()
     if cache.get(failures, 0) < MAX_FAILURES:
-        user = authenticate(request, username=username, password=password)
+        if not checking.acquire(timeout=QUEUE):
+            return error(429, "Too many people sign in just now. Try again in a moment.")
+        try:
+            user = authenticate(request, username=username, password=password)
+        finally:
+            checking.release()
         if user is not None:
             return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
         cache.add(failures, 0, timeout=FAILURES_LAST)

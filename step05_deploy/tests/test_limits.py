@@ -1,13 +1,18 @@
 """Whoever floods the server is slowed down, then closed; the others do not notice."""
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.test import Client
 from websockets.exceptions import ConnectionClosed
+
+from chat import api
 
 from .helpers import close_code, hear, say, socket_path
 from .server import UvicornWorker, Worker
@@ -65,6 +70,27 @@ async def test_a_flood_is_cut_off(connect, worker):
     assert all(list(answer) == ["error"] for answer in answers)
     await say(other, "all quiet")
     assert (await hear(other))["message"] == "all quiet"
+
+
+def test_passwords_are_checked_a_few_at_a_time(monkeypatch):
+    """Each takes a connection to the database: many guesses must leave some to the others."""
+    running, most = [], 0
+
+    def authenticate(request, **credentials):
+        nonlocal most
+        running.append(request)
+        most = max(most, len(running))
+        time.sleep(0.05)
+        running.pop()
+
+    def guess(number):
+        fields = {"username": f"guess{number}", "password": "x"}
+        return Client().post("/api/token/", fields).status_code
+
+    monkeypatch.setattr(api, "authenticate", authenticate)
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(guess, range(12))) == {401}
+    assert most <= 4
 
 
 async def test_a_huge_frame_closes_its_socket_alone(connect, worker):
