@@ -4,6 +4,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ async def test_a_huge_frame_closes_its_socket_alone(connect, worker):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux says what a process uses")
 async def test_who_reads_nothing_fills_no_memory(connect, worker, ann):
     """Of all that a client has missed, the server holds a page, until the client reads it."""
+    assert find_spec("chat.outbox"), "whatever is to be sent is given to the server at once"
     room = apps.get_model("chat", "Room")
     message = apps.get_model("chat", "Message")
     await room.objects.acreate(name="lobby", seq=20_000)
