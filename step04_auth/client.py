@@ -11,20 +11,31 @@ import argparse
 import asyncio
 import getpass
 import json
+import re
 import sys
 import threading
+from contextlib import suppress
 from urllib.parse import quote, urlencode
 
 import requests
 import websockets
 
 SIGNED_OUT = 4001  # the server's close code for strangers
+LAST_ANSWERS = 2  # seconds; the server may refuse the last line, and its reason is on the way
 
 
 def show(line):
-    """Write one line at once, even where the output is not a terminal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Write one line at once, even where the output is not a terminal.
+
+    Without control characters: a stranger's could clear the screen, or begin a line that looks
+    like somebody else's. SystemExit if nobody reads any more, as after ``| head -1``.
+    """
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(1) from None
 
 
 def get_token(server, username, password):
@@ -38,6 +49,23 @@ def get_token(server, username, password):
     if not response.ok:
         raise SystemExit(answer["error"])
     return answer["token"]
+
+
+def read_input(loop, lines):
+    """Put each line that is typed from now on into the queue ``lines``, and None after the last.
+
+    ``loop`` is the event loop where the queue is read.
+    """
+
+    def read():
+        # RuntimeError: the conversation has ended, and its loop with it.
+        with suppress(RuntimeError):
+            for line in filter(None, map(str.strip, sys.stdin)):
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    # A daemon thread: it waits for the keyboard, and must not keep the program alive.
+    threading.Thread(target=read, daemon=True).start()
 
 
 async def chat(url):
@@ -59,19 +87,11 @@ async def chat(url):
 
 async def send_lines(socket):
     """Send each line of the input, and close the socket at its end."""
-    loop = asyncio.get_running_loop()
     lines = asyncio.Queue()
-
-    def read():
-        for line in sys.stdin:
-            loop.call_soon_threadsafe(lines.put_nowait, line)
-        loop.call_soon_threadsafe(lines.put_nowait, None)
-
-    # A daemon thread: it waits for the keyboard, and must not keep the program alive.
-    threading.Thread(target=read, daemon=True).start()
+    read_input(asyncio.get_running_loop(), lines)
     while (line := await lines.get()) is not None:
-        if line.strip():
-            await socket.send(json.dumps({"message": line.strip()}))
+        await socket.send(json.dumps({"message": line}))
+    await asyncio.sleep(LAST_ANSWERS)
     await socket.close()
 
 
@@ -82,6 +102,7 @@ def main():
     parser.add_argument("--room", default="lobby")
     parser.add_argument("--server", default="http://127.0.0.1:8000", help="default: %(default)s")
     options = parser.parse_args()
+    options.server = options.server.rstrip("/")
     password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     token = get_token(options.server, options.username, password)
     server = options.server.replace("http", "ws", 1)

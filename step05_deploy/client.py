@@ -15,6 +15,7 @@ import asyncio
 import getpass
 import json
 import random
+import re
 import sys
 import threading
 import time
@@ -36,9 +37,17 @@ class NotNow(Exception):
 
 
 def show(line):
-    """Write one line at once, even where the output is not a terminal."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Write one line at once, even where the output is not a terminal.
+
+    Without control characters: a stranger's could clear the screen, or begin a line that looks
+    like somebody else's. SystemExit if nobody reads any more, as after ``| head -1``.
+    """
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise SystemExit(1) from None
 
 
 def reconnect_wait(tries):
@@ -65,29 +74,36 @@ def get_token(server, username, password):
     return answer["token"]
 
 
+def read_input(loop, lines):
+    """Put each line that is typed from now on into the queue ``lines``, and None after the last.
+
+    ``loop`` is the event loop where the queue is read.
+    """
+
+    def read():
+        # RuntimeError: the conversation has ended, and its loop with it.
+        with suppress(RuntimeError):
+            for line in filter(None, map(str.strip, sys.stdin)):
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+
+    # A daemon thread: it waits for the keyboard, and must not keep the program alive.
+    threading.Thread(target=read, daemon=True).start()
+
+
 class Conversation:
     """What outlives a socket: what was shown, and what was written and is not acknowledged."""
 
     def __init__(self):
         self.last = None  # the highest seq that was shown; None as long as there was none
         self.hole = None  # the last before a hole that we came back for
+        self.holes_stay = False  # whether such a hole was still there, on a socket not yet settled
         self.outbox = asyncio.Queue()  # lines that were written; None after the last
         self.head = None  # the frame for the oldest of them, until it is acknowledged
         self.answer = None  # what the server says of it: a future, in how many seconds to repeat it
         self.tries = 0  # in vain, one after the other
         self.joined = False  # whether there was a socket before
         self.ended = False  # whether all is sent that will ever be written
-
-    def read_input(self, loop):
-        """Put what is typed from now on into the outbox; ``loop`` is where that is read."""
-
-        def read():
-            for line in filter(None, map(str.strip, sys.stdin)):
-                loop.call_soon_threadsafe(self.outbox.put_nowait, line)
-            loop.call_soon_threadsafe(self.outbox.put_nowait, None)
-
-        # A daemon thread: it waits for the keyboard, and must not keep the program alive.
-        threading.Thread(target=read, daemon=True).start()
 
     async def talk(self, url):
         """Chat through one socket; return its close code when it is of no more use."""
@@ -97,6 +113,7 @@ class Conversation:
             welcome = "Connected. Write a line to send it; Ctrl-C ends."
             show("(connected again)" if self.joined else welcome)
             self.joined = True
+            self.holes_stay = False
             sending = asyncio.create_task(self.send_outbox(socket))
             settling = asyncio.get_running_loop().call_later(SETTLED, self.settle)
             # ConnectionClosed: the code says why.
@@ -113,6 +130,7 @@ class Conversation:
     def settle(self):
         """Note that a socket has lasted."""
         self.tries = 0
+        self.holes_stay = False
         if self.last is None:
             self.last = 0  # an empty room: its first message will be number 1
 
@@ -169,8 +187,12 @@ class Conversation:
         if is_ours:
             self.finish()
         seq, last = frame["seq"], self.last
-        # A hole that is still there when we come back for it is a message that was deleted.
-        if last is not None and seq > last + 1 and self.hole != last:
+        is_hole = last is not None and seq > last + 1
+        # A hole that is still there when we come back for it is a message that was deleted. So are
+        # the other holes in what comes then: we do not come back for each of them.
+        if is_hole and self.hole == last:
+            self.holes_stay = True
+        if is_hole and not self.holes_stay:
             self.hole = last
             return False
         # Not what was shown before. Ours was not, however old, or it would have left the outbox.
@@ -213,12 +235,13 @@ def main():
     parser.add_argument("--room", default="lobby")
     parser.add_argument("--server", default="http://127.0.0.1:8000", help="default: %(default)s")
     options = parser.parse_args()
+    options.server = options.server.rstrip("/")
     password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     conversation = Conversation()
     try:
         # One event loop for all sockets. Between two of them there is nothing to do but wait.
         with asyncio.Runner() as runner:
-            conversation.read_input(runner.get_loop())
+            read_input(runner.get_loop(), conversation.outbox)
             keep_talking(conversation, runner, options, password)
     except KeyboardInterrupt:
         show("Bye.")

@@ -1,9 +1,13 @@
 """client.py: chat from a terminal."""
 
+import asyncio
+import importlib
+import io
 import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,9 +26,11 @@ def cat(stranger):
 
 
 @contextmanager
-def terminal_client(server, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE):
+def terminal_client(
+    server, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+):
     """Run client.py in a process of its own."""
-    command = [sys.executable, "client.py", *arguments, "--server", server.url]
+    command = [sys.executable, "client.py", "--server", server.url, *arguments]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(
         command,
@@ -32,7 +38,7 @@ def terminal_client(server, *arguments, stdin=subprocess.PIPE, stdout=subprocess
         env=environment,
         stdin=stdin,
         stdout=stdout,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         start_new_session=True,
         encoding="utf-8",
     ) as client:
@@ -66,6 +72,55 @@ async def test_a_terminal_and_a_browser_chat(server, connect, cat):
         assert client.wait(10) == 0
         assert PASSWORD not in client.stdout.read()
         assert PASSWORD not in " ".join(client.args)
+
+
+def test_the_last_line_may_be_refused(server, cat):
+    """A script that pipes lines into the client sees why, though its input has ended."""
+    with terminal_client(server, cat) as client:
+        output, _ = client.communicate(f"{PASSWORD}\n{'x' * 1001}\n", timeout=10)
+    assert "The message has 1,001 characters; 1,000 is the limit." in output
+    assert client.returncode == 0
+
+
+def test_the_address_may_end_with_a_slash(server, cat):
+    """As it does where people copy it from."""
+    with terminal_client(server, cat, "--server", f"{server.url}/") as client:
+        write(client, PASSWORD)
+        assert "Connected" in client.stdout.readline()
+
+
+async def test_control_characters_are_not_shown(server, connect, cat):
+    """They could clear the screen, or begin a line that looks like somebody else's."""
+    browser = await connect()
+    with terminal_client(server, cat) as client:
+        write(client, PASSWORD)
+        assert "Connected" in client.stdout.readline()
+        await say(browser, "\x1b[2J\x9b2J\x7f\r\ncat: 日本\u3000👩\u200d👧")
+        assert client.stdout.readline() == "ann: �[2J�2J���cat: 日本\u3000👩\u200d👧\n"
+
+
+async def test_the_client_ends_when_nobody_reads_it(server, connect, cat):
+    """As after ``| head -1``: without a word, at the next line that it would show."""
+    browser = await connect()
+    with terminal_client(server, cat, stderr=subprocess.PIPE) as client:
+        write(client, PASSWORD)
+        assert "Connected" in client.stdout.readline()
+        client.stdout.close()
+        await say(browser, "anybody there?")
+        assert client.wait(10) == 1
+        assert client.stderr.read() == ""
+
+
+def test_what_is_typed_too_late_is_ignored(monkeypatch):
+    """The client has ended, and its event loop with it: the thread that reads has no complaint."""
+    assert (STEP / "client.py").exists()
+    client = importlib.import_module("client")
+    loop = asyncio.new_event_loop()
+    loop.close()
+    monkeypatch.setattr("sys.stdin", io.StringIO("too late\n"))
+    # The thread's work, done here: what it raises, the test raises.
+    monkeypatch.setattr("threading.Thread", lambda target, daemon: SimpleNamespace(start=target))
+    client.read_input(loop, asyncio.Queue())
 
 
 def test_a_wrong_password_ends_the_client(server, cat):

@@ -203,15 +203,37 @@ async def test_a_hole_is_filled(script):
 
 
 async def test_a_hole_that_stays_is_a_message_that_was_deleted(script):
-    """The client asks once, and goes on: it would come back for ever."""
+    """The client asks once, and goes on: it would come back for ever, and for each of many."""
     async with joined(script) as (client, socket):
         await socket.message(1, "one")
         await socket.message(3, "three")
         assert await read_lines(client, 2) == ["ann: one", RECONNECTING]
         socket = await script.accept()
-        await socket.message(3, "three")
-        await socket.message(4, "four")
+        for seq, text in [(3, "three"), (4, "four"), (6, "six"), (9, "nine")]:
+            await socket.message(seq, text)
         assert await read_lines(client, 3) == [CONNECTED_AGAIN, "ann: three", "ann: four"]
+        assert await read_lines(client, 2) == ["ann: six", "ann: nine"]
+        # What is missing on another socket may have been lost.
+        await socket.close(1012)
+        assert await read_line(client) == RECONNECTING
+        socket = await script.accept()
+        await socket.message(11, "eleven")
+        assert await read_lines(client, 2) == [CONNECTED_AGAIN, RECONNECTING]
+        assert (await script.accept()).query == "token=token-4&after=9"
+
+
+def test_what_is_missing_later_may_have_been_lost():
+    """Five seconds after the connection, the client asks for it again."""
+    conversation = vars(client_module)["Conversation"]()
+    message = {"message": "hi", "username": "ann"}
+    assert [conversation.receive({**message, "seq": seq}) for seq in (1, 3, 3, 5)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    conversation.settle()
+    assert not conversation.receive({**message, "seq": 7})
 
 
 async def test_an_unacknowledged_message_is_sent_again(script):
