@@ -40,7 +40,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope, receive, send):
         """Handle one connection, and leave nothing behind however it ends."""
         self.outbox = Outbox(send, scope["user"].pk)
-        self.limit = RateLimit()
+        self.messages, self.mistakes = RateLimit(), RateLimit()
         self.process = self.room = None
         try:
             await super().__call__(scope, receive, send)
@@ -105,17 +105,20 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """
         if self.outbox.closed:
             await self.end(None)
-        wait = self.limit.wait()
-        if self.limit.flooded:
-            self.outbox.close(FLOODING)
-        client_id = None
+        # Counted apart: whoever makes mistakes has not used up the next message's turn.
+        limit, client_id = self.mistakes, None
         try:
             message, client_id = parse_frame(text_data)
-            if wait:
+            limit = self.messages
+            if wait := limit.wait():
                 raise FrameError("Too many messages at once. Wait a moment.", client_id, wait)
             frame, is_new = await self.room.store(Draft(self.user, message, client_id))
         except FrameError as error:
             # Caught here, because an exception that leaves a consumer ends the connection.
+            if limit is self.mistakes:
+                limit.wait()
+            if limit.flooded:
+                self.outbox.close(FLOODING)
             self.outbox.put(encode(error.as_frame()))
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])

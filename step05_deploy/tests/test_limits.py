@@ -55,6 +55,17 @@ async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
         assert (await hear(socket)).get("client_id") == answer["client_id"]
 
 
+async def test_mistakes_take_no_turn_of_a_message(connect, worker):
+    """After as many bad frames as may come at once, as many messages may."""
+    socket = await connect(server=worker)
+    for _ in range(10):
+        await socket.send("no JSON")
+    for number in range(10):
+        await say(socket, f"message {number}")
+    answers = [await hear(socket) for _ in range(20)]
+    assert ["error" in answer for answer in answers] == [True] * 10 + [False] * 10
+
+
 async def test_a_flood_is_cut_off(connect, worker):
     """Who does not stop is closed with 1008, even if none of it is a message."""
     flooding, other = await connect(server=worker), await connect(server=worker)
