@@ -48,6 +48,7 @@ function sendMessage(event) {
   if (socket.readyState !== WebSocket.OPEN) return; // what was written stays in the input
   socket.send(JSON.stringify({ message: messageInput.value }));
   messageInput.value = "";
+  messageInput.focus(); // a click on the button has taken it
 }
 
 socket.addEventListener("open", () => showStatus("open", "Connected"));

@@ -33,10 +33,18 @@ function timeOf(frame) {
   return time;
 }
 
+// A name and a text each have a direction of their own: in one, those in Hebrew change places.
 function nameOf(frame) {
   const name = document.createElement("b");
+  name.dir = "auto";
   name.textContent = frame.username;
   return name;
+}
+
+function textOf(frame) {
+  const text = document.createElement("bdi");
+  text.textContent = frame.message;
+  return text;
 }
 
 function receiveFrame(event) {
@@ -44,7 +52,7 @@ function receiveFrame(event) {
   if ("error" in frame) {
     showLine("error", frame.error);
   } else {
-    showLine("message", timeOf(frame), " ", nameOf(frame), " ", frame.message);
+    showLine("message", timeOf(frame), " ", nameOf(frame), " ", textOf(frame));
   }
 }
 
@@ -55,6 +63,7 @@ function sendMessage(event) {
   if (socket.readyState !== WebSocket.OPEN) return; // what was written stays in the input
   socket.send(JSON.stringify({ message: messageInput.value }));
   messageInput.value = "";
+  messageInput.focus(); // a click on the button has taken it
 }
 
 socket.addEventListener("open", () => showStatus("open", "Connected"));
