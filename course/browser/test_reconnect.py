@@ -180,8 +180,26 @@ def test_a_message_typed_without_a_network_goes_later(join: Join, expected):
 
 
 @steps(first=5)
-def test_leaving_with_something_unsent_is_asked_about(join: Join, expected):
-    """What waits for the connection is in the page alone; all else is stored or in the input."""
+def test_nobody_sends_what_somebody_else_wrote(site: Site, join: Join, expected):
+    """Ben signs in where Ann's page waits for the network: what she wrote is not his."""
+    ann, ben = join("ann"), join("ben")
+    ann.context.set_offline(True)
+    try:
+        expect_state(ann, "connecting", "No network")
+        say(ann, "Ben must not say this")
+        expect_count(ann, SENDING, 1)
+        ann.context.add_cookies(site.sessions["ben"])
+    finally:
+        ann.context.set_offline(False)
+    expect_closed(ann, "Signed out")
+    expect_lines(ann, "Ben must not say this Not sent: You are signed out.")
+    say(ben, "hello")
+    expect_lines(ben, "hello")
+
+
+@steps(first=5)
+def test_leaving_with_something_unsent_is_asked_about(site: Site, join: Join, expected):
+    """What is not acknowledged may be in the page alone; all else is stored or in the input."""
     page = join("ann")
     dialogs = []
 
@@ -191,17 +209,27 @@ def test_leaving_with_something_unsent_is_asked_about(join: Join, expected):
     page.on("dialog", note)
     say(page, "stored")
     expect_lines(page, "stored")
+    expect_count(page, SENDING, 0)
     page.reload()
     expect_lines(page, "stored")
     assert dialogs == []
+    # A database that somebody else holds: the socket is open, and nothing is stored.
+    with closing(sqlite3.connect(site.database)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        say(page, "waiting")
+        with page.expect_event("dialog"):
+            page.evaluate("setTimeout(() => location.reload())")
+        expect_open(page)
+        expect_lines(page, "stored", "waiting sending…")
+    expect_count(page, SENDING, 0)
     page.context.set_offline(True)
     try:
         expect_state(page, "connecting", "No network")
         say(page, "unsent")
         with page.expect_event("dialog"):
             page.evaluate("setTimeout(() => location.reload())")
-        assert dialogs == ["beforeunload"]
-        expect_lines(page, "stored", "unsent")
+        assert dialogs == ["beforeunload", "beforeunload"]
+        expect_lines(page, "stored", "waiting", "unsent")
     finally:
         page.context.set_offline(False)
     expect_open(page)
@@ -273,7 +301,7 @@ def script(site: Site, room: str, new_window, expected) -> Iterator[Script]:
     script = Script(page)
     page.route_web_socket(re.compile("/ws/"), script.route)
     page.goto(site.url + page_path(site, room))
-    assert script.accept(1) == ""
+    assert script.accept(1) == "as=ann"
     yield script
     if script.has_clock:
         # Nothing takes it away again, and each page of the context would get it.
@@ -293,7 +321,7 @@ def test_a_hole_is_filled(script: Script):
     """The page shows nothing out of order: it asks for what follows the last it has shown."""
     script.message(1, "one")
     script.message(3, "three")
-    assert script.accept(2) == "after=1"
+    assert script.accept(2) == "as=ann&after=1"
     expect_lines(script.page, "one")
     for seq, text in [(2, "two"), (3, "three")]:
         script.message(seq, text)
@@ -302,14 +330,35 @@ def test_a_hole_is_filled(script: Script):
 
 @steps(first=5)
 def test_a_hole_that_stays_is_a_message_that_was_deleted(script: Script):
-    """The page asks once, and goes on: it would come back for ever."""
+    """The page asks once, and goes on: it would come back for ever, and for each of many.
+
+    On another socket it asks again, and so it does later: what is missing then may have been lost.
+    """
+    script.install_clock()
     script.message(1, "one")
     script.message(3, "three")
-    assert script.accept(2) == "after=1"
-    script.message(3, "three")
-    script.message(4, "four")
-    expect_lines(script.page, "one", "three", "four")
-    assert len(script.sockets) == 2
+    script.page.clock.run_for(600)
+    assert script.accept(2) == "as=ann&after=1"
+    for seq, text in [(3, "three"), (4, "four"), (6, "six"), (9, "nine")]:
+        script.message(seq, text)
+    expect_lines(script.page, "one", "three", "four", "six", "nine")
+    script.close(RESTARTING)
+    script.page.clock.run_for(600)
+    assert script.accept(3) == "as=ann&after=9"
+    script.message(11, "eleven")
+    script.page.clock.run_for(1_100)
+    assert script.accept(4) == "as=ann&after=9"
+    script.message(11, "eleven")
+    expect_lines(script.page, "one", "three", "four", "six", "nine", "eleven")
+    script.page.clock.run_for(5_100)
+    script.message(13, "thirteen")
+    script.page.clock.run_for(600)
+    assert script.accept(5) == "as=ann&after=11"
+    # This one is filled: that tells nothing of the next.
+    script.message(12, "twelve")
+    script.message(14, "fourteen")
+    script.page.clock.run_for(600)
+    assert script.accept(6) == "as=ann&after=12"
 
 
 @steps(first=5)
@@ -318,12 +367,17 @@ def test_the_first_message_of_an_empty_room_may_be_missing(script: Script):
     script.install_clock()
     script.close(RESTARTING)
     script.page.clock.run_for(600)
-    assert script.accept(2) == ""
-    script.page.clock.run_for(5_100)
+    assert script.accept(2) == "as=ann"
+    script.page.clock.run_for(2_000)
+    # What else the page waits for in these seconds changes nothing.
+    say(script.page, "   ")
+    script.send(error="It is empty.", client_id=script.hear()["client_id"])
+    expect_lines(script.page, "Not sent: It is empty.")
+    script.page.clock.run_for(3_100)
     script.message(2, "two")
     script.page.clock.run_for(600)
-    assert script.accept(3) == "after=0"
-    expect_lines(script.page)
+    assert script.accept(3) == "as=ann&after=0"
+    expect_lines(script.page, "Not sent: It is empty.")
 
 
 @steps(first=5)

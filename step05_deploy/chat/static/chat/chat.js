@@ -111,8 +111,11 @@ function showNotSent({ client_id }, reason) {
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 // 日本語, a space or a question mark: each has to be encoded to stand in a path.
 const path = `/ws/chat/${encodeURIComponent(roomName)}/`;
+// Whose page this is. If somebody else has signed in meanwhile, in another tab, the cookie is theirs:
+// the server closes the socket, for what waits here must not be sent in their name.
+const query = `?as=${encodeURIComponent(username)}`;
 const page = { showStatus, showWaiting, showMessage, showSending, showNotSent, showError };
-const conversation = new Conversation(`${scheme}//${location.host}${path}`, page);
+const conversation = new Conversation(`${scheme}//${location.host}${path}${query}`, page);
 
 // The form's submit event, not a key: Enter that commits Japanese or Chinese input does not
 // submit the form, so half a word is never sent.
@@ -126,7 +129,7 @@ function sendMessage(event) {
 document.querySelector("#chat-form").addEventListener("submit", sendMessage);
 addEventListener("offline", () => conversation.networkChanged());
 addEventListener("online", () => conversation.networkChanged());
-// What waits for the connection is in this page alone: the browser asks before it is gone.
+// What is not acknowledged may be in this page alone: the browser asks before it is gone.
 addEventListener("beforeunload", (event) => {
-  if (sending.size > 0 && !conversation.isOpen) event.preventDefault();
+  if (sending.size > 0) event.preventDefault();
 });

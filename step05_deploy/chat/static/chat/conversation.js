@@ -18,6 +18,7 @@ export function reconnectWait(tries) {
 export class Conversation {
   last = null; // the highest seq that was shown; null as long as there was none
   hole = null; // the last before a hole that we came back for
+  holesStay = false; // whether such a hole was still there, on a socket that has not settled yet
   outbox = []; // what was written and is not acknowledged, oldest first
   tries = 0; // in vain, one after the other
   signedOut = false;
@@ -40,14 +41,15 @@ export class Conversation {
   }
 
   connect() {
-    const query = this.last === null ? "" : `?after=${this.last}`;
-    const socket = new WebSocket(this.url + query);
+    const after = this.last === null ? "" : `&after=${this.last}`;
+    const socket = new WebSocket(this.url + after);
     const listen = (type, listener) =>
       socket.addEventListener(type, (event) => {
         // A socket that was given up may still say something: nobody listens.
         if (socket === this.socket) listener(event);
       });
     this.socket = socket;
+    this.holesStay = false;
     listen("open", () => this.opened());
     listen("message", (event) => this.receive(JSON.parse(event.data)));
     // A browser tells a script nothing about an error but the close event that follows it.
@@ -57,17 +59,21 @@ export class Conversation {
 
   opened() {
     this.page.showStatus("open", "Connected");
-    this.later(SETTLED, () => {
-      this.tries = 0;
-      this.last ??= 0; // an empty room: its first message will be number 1
-    });
+    clearTimeout(this.timer);
+    this.settling = setTimeout(() => this.settle(), SETTLED * 1000);
     this.sendOldest();
+  }
+
+  settle() {
+    this.tries = 0;
+    this.holesStay = false;
+    this.last ??= 0; // an empty room: its first message will be number 1
   }
 
   closed(code) {
     if (code === SIGNED_OUT) {
       this.signedOut = true;
-      clearTimeout(this.timer);
+      this.giveUp();
       for (const sent of this.outbox.splice(0)) this.page.showNotSent(sent, "You are signed out.");
       this.page.showStatus("closed", "Signed out. Reload the page to sign in.");
       return;
@@ -81,11 +87,17 @@ export class Conversation {
   reconnect() {
     const wait = reconnectWait(this.tries);
     this.tries += 1;
+    this.giveUp();
+    this.page.showWaiting(wait);
+    this.later(wait, () => this.connect());
+  }
+
+  giveUp() {
+    clearTimeout(this.timer);
+    clearTimeout(this.settling);
     // Not waiting for it to close: without a network that takes minutes.
     this.socket?.close();
     this.socket = null;
-    this.page.showWaiting(wait);
-    this.later(wait, () => this.connect());
   }
 
   // The network went or came: whatever socket there is may be dead and not know it.
@@ -141,8 +153,10 @@ export class Conversation {
     this.tries = 0;
     if (isOurs) this.takeOldest();
     const isHole = this.last !== null && frame.seq > this.last + 1;
-    // A hole that is still there when we come back for it is a message that was deleted.
-    if (isHole && this.hole !== this.last) {
+    // A hole that is still there when we come back for it is a message that was deleted. So are
+    // the other holes in what comes then: we do not come back for each of them.
+    if (isHole && this.hole === this.last) this.holesStay = true;
+    if (isHole && !this.holesStay) {
       this.hole = this.last;
       this.reconnect();
       return;
