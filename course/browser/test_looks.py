@@ -1,4 +1,4 @@
-"""How the pages look: readable in light and dark, nothing sticking out; and their pictures."""
+"""How the pages look: readable in light and dark, nothing hidden or sticking out; and pictures."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from course.browser.pages import (
     LINES,
+    comes_to_show,
     expect_count,
     expect_lines,
     expect_open,
@@ -77,6 +78,28 @@ TOO_WIDE = """
     return box.left < 0 || box.right > innerWidth + 0.5;
 }).map(element => element.outerHTML.slice(0, 80))
 """
+LAST_LINE_IS_SEEN = """
+() => {
+    const log = document.querySelector("#chat-log");
+    const end = log.lastElementChild.getBoundingClientRect().bottom;
+    return end <= log.getBoundingClientRect().bottom;
+}
+"""
+# From left to right: a line's name, and the characters of its text that are asked for.
+PLACES = """
+characters => {
+    const line = document.querySelector("#chat-log p:last-child");
+    const words = line.lastChild.firstChild ?? line.lastChild;
+    const places = {name: line.querySelector("b").getBoundingClientRect().x};
+    for (const character of characters) {
+        const range = document.createRange();
+        range.setStart(words, words.data.indexOf(character));
+        range.setEnd(words, words.data.indexOf(character) + 1);
+        places[character] = range.getBoundingClientRect().x;
+    }
+    return Object.keys(places).sort((one, other) => places[one] - places[other]);
+}
+"""
 # Times of day that are the same in each run, so that a picture changes when its page does.
 SET_TIMES = """
 () => document.querySelectorAll("time").forEach((time, n) => { time.textContent = `09:4${n}`; })
@@ -97,6 +120,7 @@ def take(site: Site) -> Callable[[Page, str], None]:
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(size)
             assert page.evaluate(TOO_WIDE) == [], form
+            expect_count(page, "main:not([role])", 1)
             picture = page.screenshot(animations="disabled", caret="hide")
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -194,3 +218,32 @@ def test_nothing_sticks_out_on_a_phone(site: Site, join):
         assert log["height"] >= 90
         button = page.locator("#chat-message-submit").bounding_box()
         assert button["y"] + button["height"] <= 640, "the button is below the screen"
+    say(page, "   ")
+    expect_lines(page, "w" * 300, "empty")
+    assert comes_to_show(page, LAST_LINE_IS_SEEN, None)
+
+
+@steps()
+def test_a_click_leaves_the_input_to_write_on(join):
+    """Whoever sends with the button need not click into the input for the next message."""
+    page = join()
+    write(page, "one")
+    page.locator("#chat-message-submit").click()
+    expect_lines(page, "one")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    expect_lines(page, "one", "two")
+
+
+@steps(first=4)
+def test_hebrew_stands_in_its_place(join):
+    """A name stands before what was said, and a text from right to left keeps its own order."""
+    page = join("דוד")
+    say(page, "100 שלום!")
+    expect_lines(page, "דוד 100 שלום!")
+    expect_count(page, "#chat-log p.message", 1)
+    assert page.evaluate(PLACES, "1ש!") == ["name", "!", "ש", "1"]
+    say(page, "hello!")
+    expect_lines(page, "דוד 100 שלום!", "דוד hello!")
+    expect_count(page, "#chat-log p.message", 2)
+    assert page.evaluate(PLACES, "h!") == ["name", "h", "!"]

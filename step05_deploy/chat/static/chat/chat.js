@@ -66,10 +66,18 @@ function timeOf(frame) {
   return time;
 }
 
+// A name and a text each have a direction of their own: in one, those in Hebrew change places.
 function nameOf(frame) {
   const name = document.createElement("b");
+  name.dir = "auto";
   name.textContent = frame.username;
   return name;
+}
+
+function textOf(frame) {
+  const text = document.createElement("bdi");
+  text.textContent = frame.message;
+  return text;
 }
 
 function showMessage(frame) {
@@ -80,7 +88,7 @@ function showMessage(frame) {
     line.querySelector("time").replaceWith(timeOf(frame));
     line.querySelector("small").remove();
   } else if ("seq" in frame) {
-    addLine(makeLine("message", timeOf(frame), " ", nameOf(frame), " ", frame.message));
+    addLine(makeLine("message", timeOf(frame), " ", nameOf(frame), " ", textOf(frame)));
   } else {
     addLine(makeLine("announcement", frame.message));
   }
@@ -91,10 +99,10 @@ function showError(text) {
 }
 
 function showSending({ message, client_id }) {
-  const frame = { username, sent_at: new Date().toISOString() };
+  const frame = { username, message, sent_at: new Date().toISOString() };
   const state = document.createElement("small");
   state.textContent = " sending…";
-  const line = makeLine("sending", timeOf(frame), " ", nameOf(frame), " ", message, state);
+  const line = makeLine("sending", timeOf(frame), " ", nameOf(frame), " ", textOf(frame), state);
   chatLog.append(line);
   sending.set(client_id, line);
   scrollDown();
@@ -105,6 +113,7 @@ function showNotSent({ client_id }, reason) {
   sending.delete(client_id);
   line.className = "error";
   line.querySelector("small").textContent = ` Not sent: ${reason}`;
+  scrollDown();
 }
 
 // An https page may open wss: sockets only, so the socket follows the page.
@@ -124,6 +133,7 @@ function sendMessage(event) {
   if (conversation.signedOut) return; // what was written stays in the input
   conversation.send(messageInput.value);
   messageInput.value = "";
+  messageInput.focus(); // a click on the button has taken it
 }
 
 document.querySelector("#chat-form").addEventListener("submit", sendMessage);
