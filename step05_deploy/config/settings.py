@@ -96,7 +96,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         # Who stores a message has its room locked. From a worker that stops in the middle of that,
         # frozen or cut off, PostgreSQL takes the lock before clients give up (ten seconds). And
         # nobody waits for a lock for longer than a stop may take.
-        "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=4s",
+        "options": "-c idle_in_transaction_session_timeout=4s -c lock_timeout=5s",
         "pool": {
             "min_size": 1,
             # Half a class that signs in at once. PostgreSQL's usual hundred connections are enough
