@@ -43,11 +43,13 @@ FLAGS = [
 INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
 VIEWPORT = {"width": 800, "height": 600}  # the larger, the longer it takes to draw
-# What pages stored is gone; tells whether the browser was left dark.
+# What pages stored is gone; tells whether the browser was left dark, and whether the page would ask
+# before it is left.
 FORGET = """
 () => {
     try { localStorage.clear(); sessionStorage.clear() } catch {}
-    return matchMedia("(prefers-color-scheme: dark)").matches;
+    const wasDark = matchMedia("(prefers-color-scheme: dark)").matches;
+    return [wasDark, document.querySelector("p.sending") !== null];
 }
 """
 
@@ -165,7 +167,10 @@ def clean(context: BrowserContext) -> None:
     for other in others:
         other.close()
     page.unroute_all()
-    was_dark = page.evaluate(FORGET)
+    was_dark, asks = page.evaluate(FORGET)
+    if asks:
+        page.close()
+        page = context.new_page()
     if page.viewport_size != VIEWPORT:
         page.set_viewport_size(VIEWPORT)
     if was_dark:
