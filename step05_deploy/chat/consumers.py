@@ -7,6 +7,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
+from django.db.models import Exists
 
 from .fanout import encode
 from .limits import RateLimit
@@ -154,7 +155,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
         Sign-out tells the sockets of this process: one that was still connecting was not among
         them.
         """
+        users = get_user_model().objects.filter(pk=self.user.pk, is_active=True)
         session = self.scope.get("session")  # none with a token
-        if session is not None and not session.exists(session.session_key):
-            return False
-        return get_user_model().objects.filter(pk=self.user.pk, is_active=True).exists()
+        if session is not None:
+            # In the same query: everybody who joins waits for it.
+            sessions = session.model.objects.filter(session_key=session.session_key)
+            users = users.filter(Exists(sessions))
+        return users.exists()
