@@ -39,7 +39,8 @@ pytestmark = pytest.mark.skipif(
 BOTH = pytest.mark.parametrize("place", SERVERS, indirect=True)
 ONE = pytest.mark.parametrize("place", SERVERS[:1], indirect=True)
 
-SOON = 1.0  # seconds in which the others are answered
+# Seconds in which the others are answered: a tenth of one, where nothing else is going on.
+SOON = 3.0
 ENOUGH = 48.0  # MiB that a worker may take for all that abuse
 PATIENCE = 15.0  # seconds to wait for an answer before a test gives up
 RATE, BURST = 10, 20  # messages that one connection may send, per second and at once
@@ -219,7 +220,7 @@ class Place:
         return frames_in(data)
 
     @asynccontextmanager
-    async def watched(self, soon: float = SOON) -> AsyncIterator[None]:
+    async def watched(self) -> AsyncIterator[None]:
         """Let others ask for a page and talk meanwhile; they and the worker are well throughout."""
         waits: list[float] = []
         before = self.memory("VmRSS")
@@ -251,7 +252,7 @@ class Place:
         peak = self.memory("VmHWM")
         print(f"others waited {max(waits):.2f} s, the worker had {before:.0f} to {peak:.0f} MiB")
         assert len(waits) > lasted
-        assert max(waits) < soon
+        assert max(waits) < SOON
         assert peak < before + ENOUGH
 
 
@@ -437,7 +438,7 @@ def test_frames_that_are_too_big(place: Place, background: Background) -> None:
     }
 
     async def send_all() -> dict[str, list[tuple[int, bytes]]]:
-        async with place.watched(soon=2):
+        async with place.watched():
             return await all_of(big)
 
     frames = background.run(send_all())
