@@ -121,10 +121,13 @@ def room(room_names: Iterator[str]) -> str:
 
 def watch(context: BrowserContext, complaints: list[str]) -> None:
     """Note whatever the browser complains about in these windows."""
-    context.on(
-        "console",
-        lambda message: message.type in ("error", "warning") and complaints.append(message.text),
-    )
+
+    def note_message(message):
+        # Somebody was quicker than the page, which would have put the cursor into its first input.
+        if message.type in ("error", "warning") and "Autofocus" not in message.text:
+            complaints.append(message.text)
+
+    context.on("console", note_message)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
 
     def note_failure(asked):
