@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from socket import SO_RCVBUF, SOL_SOCKET, create_connection
+from statistics import median
 from typing import Any
 
 import pytest
@@ -39,8 +40,8 @@ pytestmark = pytest.mark.skipif(
 BOTH = pytest.mark.parametrize("place", SERVERS, indirect=True)
 ONE = pytest.mark.parametrize("place", SERVERS[:1], indirect=True)
 
-# Seconds in which the others are answered: a tenth of one, where nothing else is going on.
-SOON = 3.0
+SOON = 1.0  # seconds in which the others are answered, …
+LATEST = 3.0  # … and once, on a machine that has more to do
 ENOUGH = 48.0  # MiB that a worker may take for all that abuse
 PATIENCE = 15.0  # seconds to wait for an answer before a test gives up
 RATE, BURST = 10, 20  # messages that one connection may send, per second and at once
@@ -252,7 +253,8 @@ class Place:
         peak = self.memory("VmHWM")
         print(f"others waited {max(waits):.2f} s, the worker had {before:.0f} to {peak:.0f} MiB")
         assert len(waits) > lasted
-        assert max(waits) < SOON
+        assert median(waits) < SOON
+        assert max(waits) < LATEST
         assert peak < before + ENOUGH
 
 
