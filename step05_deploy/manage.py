@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line for this step: ``python manage.py runserver``, ``migrate``, …"""
+"""Django's command line for this step: ``python manage.py runserver`` and others."""
 
 import os
 import sys

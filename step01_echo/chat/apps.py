@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class ChatConfig(AppConfig):
-    """Name the application; Django finds this class by itself."""
+    """Give the application its name. Django finds this class by itself."""
 
     name = "chat"

@@ -1,9 +1,9 @@
-"""Frames, written and read as JSON."""
+"""Write and read frames as JSON."""
 
 import asyncio
 import json
 
-SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
+SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
 
 
 async def say(socket, message, **more):

@@ -1,4 +1,4 @@
-"""Start and stop the step's own server: tests that ask it see what a browser would see."""
+"""Start and stop the step's own server, so that tests see what a browser would see."""
 
 import os
 import random
@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 STEP = Path(__file__).resolve().parent.parent
+LOG_LINES = 30  # lines of the server's log that a failed test shows
 
 
 def free_port():
-    """Return a TCP port of 127.0.0.1 that nobody listens on.
+    """Return a TCP port of 127.0.0.1 that no program listens on.
 
-    It is one that systems do not give to outgoing connections, so it is still free a moment later.
+    Systems do not give ports of this range to outgoing connections, so the port is
+    still free a moment later.
     """
     while True:
         port = random.randrange(10_000, 20_000)
@@ -26,7 +28,7 @@ def free_port():
 class Server:
     """``manage.py runserver`` on a free port of 127.0.0.1, in a process of its own.
 
-    ``log`` is the file that gets its output; more environment variables come by name.
+    The file ``log`` receives its output. Keyword arguments are environment variables.
     """
 
     def __init__(self, log, **environment):
@@ -37,11 +39,14 @@ class Server:
         self.url = f"http://{self.host}"
 
     def command(self):
-        """Return what Python is asked to run."""
+        """Return the arguments for Python that start the server."""
         return ["manage.py", "runserver", "--noreload", self.host]
 
     def start(self):
-        """Start the process and wait until it answers; RuntimeError with its log if it ends."""
+        """Start the process and wait until it answers.
+
+        Raises RuntimeError with the log if the process ends instead.
+        """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.command()],
@@ -69,3 +74,7 @@ class Server:
         """End the process without a warning, as a power failure does."""
         self.process.kill()
         self.process.wait(10)
+
+    def last_lines(self):
+        """Return the end of the log: what the server said about a failure."""
+        return "\n".join(self.log.read_text().splitlines()[-LOG_LINES:])

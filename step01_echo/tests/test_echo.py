@@ -27,10 +27,11 @@ async def test_two_clients_have_two_conversations(connect):
 
 
 async def test_a_closed_tab_is_a_disconnect(caplog):
-    """The consumer is told when a client goes, and with which close code."""
+    """The consumer is told when its client goes, and with which close code."""
     caplog.set_level(logging.INFO, "chat")
-    # A communicator is a client inside the test: no server, no network, so the test can look
-    # at what the consumer did. It sends no Origin of its own, and ours is required.
+    # A communicator is a client inside the test, without a server or a network. The
+    # test can therefore look at the consumer's log. It sends no Origin by itself; our
+    # server needs one.
     origin = (b"origin", b"http://localhost")
     communicator = WebsocketCommunicator(application, "/ws/echo/", headers=[origin])
     connected, subprotocol = await communicator.connect()

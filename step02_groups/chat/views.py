@@ -1,4 +1,4 @@
-"""The chat's pages: ordinary Django views. What happens live is in consumers.py."""
+"""The chat's pages: ordinary Django views. The live part is in consumers.py."""
 
 from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch
@@ -7,7 +7,7 @@ from .rooms import ROOM_NAME_RULE
 
 
 def index(request):
-    """Ask for a room name, and lead to the page of that room."""
+    """Ask for a room name, then redirect to the page of that room."""
     room_name = request.GET.get("room", "").strip()
     if not room_name:
         return render(request, "chat/index.html")
@@ -18,10 +18,10 @@ def index(request):
 
 
 def room(request, room_name):
-    """Show the page of a room, which opens a socket to it."""
+    """Show the page of a room, which opens a socket to that room."""
     return render(request, "chat/room.html", {"room_name": room_name})
 
 
 def no_such_room(request):
-    """Answer 404 with the reason, and ask for another room name."""
+    """Answer 404 with the rule for room names, and ask again."""
     return render(request, "chat/index.html", {"error": ROOM_NAME_RULE}, status=404)

@@ -1,4 +1,4 @@
-"""What the tests share: the step's own server, and sockets as a browser opens them."""
+"""The tests share the step's own server, and sockets opened as a browser opens them."""
 
 from contextlib import AsyncExitStack
 
@@ -10,6 +10,7 @@ from django.conf import settings
 
 from config.asgi import application
 
+from .helpers import SECONDS
 from .server import Server
 
 SOCKET = "/ws/chat/lobby/"
@@ -29,14 +30,26 @@ def server(django_db_setup, tmp_path_factory):
     server.stop()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Show the end of the server's log with each failure: the reason is often there."""
+    report = yield
+    if report.failed and "server" in item.funcargs:
+        report.sections.append(
+            ("Log of the server", item.funcargs["server"].last_lines())
+        )
+    return report
+
+
 @pytest.fixture
 async def connect(server):
-    """Return a function that opens a socket as our page does; all are closed afterwards."""
+    """Return a function that opens a socket as our page does. All are closed at the end."""
     async with AsyncExitStack() as sockets:
 
         async def connect(path=SOCKET, **options):
-            # No limit to what waits to be read, so that a test need not read everything.
+            # No limit to the frames that wait: a test need not read everything.
             options = {"origin": server.url, "max_queue": None, **options}
+            options = {"open_timeout": SECONDS, "close_timeout": SECONDS, **options}
             connection = websockets.connect(f"ws://{server.host}{path}", **options)
             return await sockets.enter_async_context(connection)
 
@@ -51,12 +64,12 @@ async def socket(connect):
 
 @pytest.fixture
 def join():
-    """Return a function that connects a client inside this process: no server, no network."""
+    """Return a function that connects a client in this process: no server, no network."""
 
     async def join(path=SOCKET):
         headers = [(b"origin", b"http://localhost")]
         communicator = WebsocketCommunicator(application, path, headers=headers)
-        connected, _ = await communicator.connect()
+        connected, subprotocol = await communicator.connect()
         assert connected
         return communicator
 
@@ -64,20 +77,20 @@ def join():
 
 
 class Visitor(requests.Session):
-    """An HTTP client with cookies that asks our server: ``visitor.get("/")``."""
+    """An HTTP client with cookies for our server: ``visitor.get("/")``."""
 
     def __init__(self, url):
         super().__init__()
         self.url = url
 
     def request(self, method, path, **options):
-        """Ask for a path of our server, and return its response."""
-        return super().request(method, self.url + path, **options)
+        """Send a request for a path of our server, and return the response."""
+        return super().request(method, self.url + path, timeout=SECONDS, **options)
 
 
 @pytest.fixture
 def visitor(server):
-    """Return an HTTP client for somebody who may see the pages."""
+    """Return an HTTP client for a person who may see the pages."""
     with Visitor(server.url) as visitor:
         yield visitor
 

@@ -1,10 +1,10 @@
-"""Frames, written and read as JSON."""
+"""Write and read frames as JSON."""
 
 import asyncio
 import json
 from urllib.parse import quote
 
-SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
+SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
 
 
 def socket_path(room):

@@ -1,4 +1,4 @@
-"""The frames of the conversation: JSON objects, in text frames."""
+"""The rules for frames: JSON objects in text frames."""
 
 import json
 
@@ -6,13 +6,14 @@ MAX_LENGTH = 1000  # characters in a message
 
 
 class FrameError(ValueError):
-    """A frame from a client breaks the rules; the text says how, to the person who sent it."""
+    """A client's frame breaks the rules. The message is shown to that client."""
 
 
 def is_text(value):
-    """Return whether a value is a string that can be sent and stored.
+    """Return whether a value is a string that a database can store.
 
-    Half of a surrogate pair cannot be sent, and databases refuse the NUL character.
+    JSON can carry two things that a database refuses: the NUL character, and a lone
+    surrogate, which is half of a character.
     """
     return isinstance(value, str) and not any(
         character == "\0" or "\ud800" <= character <= "\udfff" for character in value
@@ -22,8 +23,8 @@ def is_text(value):
 def parse_frame(text_data):
     """Return the message in a client's frame, ``{"message": "hi"}``.
 
-    ``text_data`` is the frame's text, or None if the frame was binary. Keys we do not know
-    are ignored. Raises ``FrameError`` for anything that is not a message of 1 to
+    ``text_data`` is the frame's text, or None if the frame was binary. Unknown keys
+    are ignored. Raises ``FrameError`` for anything but a message of 1 to
     ``MAX_LENGTH`` characters.
     """
     if text_data is None:
@@ -31,19 +32,18 @@ def parse_frame(text_data):
     try:
         frame = json.loads(text_data)
     except (ValueError, RecursionError):
-        # ValueError: not JSON, or a number of thousands of digits.
-        # RecursionError: thousands of brackets inside each other.
-        raise FrameError('That is not JSON this server reads. Try {"message": "hi"}.') from None
+        # ValueError: the text is not JSON, or has a number of thousands of digits.
+        # RecursionError: thousands of brackets are nested.
+        raise FrameError('This is not valid JSON. Try {"message": "hi"}.') from None
     if not isinstance(frame, dict) or not isinstance(frame.get("message"), str):
-        raise FrameError('A frame is a JSON object with a text in it: {"message": "hi"}.')
+        raise FrameError('Send a JSON object with a text: {"message": "hi"}.')
 
     message = frame["message"]
     if not message.strip():
         raise FrameError("The message is empty. Write something first.")
     if len(message) > MAX_LENGTH:
-        raise FrameError(
-            f"The message has {len(message):,} characters; {MAX_LENGTH:,} is the limit."
-        )
+        length = f"{len(message):,} characters"
+        raise FrameError(f"The message has {length}. The limit is {MAX_LENGTH:,}.")
     if not is_text(message):
-        raise FrameError("The message has a character that is not text.")
+        raise FrameError("The message has a character that cannot be stored.")
     return message

@@ -1,4 +1,4 @@
-"""Frames, written and read as JSON."""
+"""Write and read frames as JSON."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from django.test import Client
 
-SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
+SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
 
 
 def socket_path(room):

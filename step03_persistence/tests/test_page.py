@@ -14,7 +14,7 @@ def test_the_page_has_the_elements_that_its_script_needs(page, element_id):
 
 
 def test_the_page_has_one_main_part(page):
-    """What the page is for is its main part, for those who cannot see that; the log is inside."""
+    """The page marks its main part for screen readers, and the log is inside it."""
     (main,) = re.findall(r"<main>.*</main>", page, re.DOTALL)
     assert 'role="log"' in main
 

@@ -29,7 +29,8 @@ function showLine(className, ...parts) {
 function timeOf(frame) {
   const time = document.createElement("time");
   time.dateTime = frame.sent_at;
-  time.textContent = new Date(frame.sent_at).toLocaleTimeString([], { timeStyle: "short" });
+  const date = new Date(frame.sent_at);
+  time.textContent = date.toLocaleTimeString([], { timeStyle: "short" });
   return time;
 }
 

@@ -1,0 +1,14 @@
+"""Which consumer answers which path: the sockets' counterpart of urls.py.
+
+Every path starts with ``ws/``. A proxy in front of the server can then tell sockets
+from pages by their path alone.
+"""
+
+from django.urls import path
+
+from . import consumers
+
+websocket_urlpatterns = [
+    # as_asgi() is like a view's as_view(): each connection gets a new consumer.
+    path("ws/chat/<slug:room_name>/", consumers.ChatConsumer.as_asgi()),
+]

@@ -1,0 +1,27 @@
+"""The chat's pages: ordinary Django views. The live part is in consumers.py."""
+
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch
+
+ROOM_NAME_RULE = "A room name is letters, digits, hyphens and underscores."
+
+
+def index(request):
+    """Ask for a room name, then redirect to the page of that room."""
+    room_name = request.GET.get("room", "").strip()
+    if not room_name:
+        return render(request, "chat/index.html")
+    try:
+        return redirect("room", room_name=room_name)
+    except NoReverseMatch:
+        return no_such_room(request)
+
+
+def room(request, room_name):
+    """Show the page of a room, which opens a socket to that room."""
+    return render(request, "chat/room.html", {"room_name": room_name})
+
+
+def no_such_room(request):
+    """Answer 404 with the rule for room names, and ask again."""
+    return render(request, "chat/index.html", {"error": ROOM_NAME_RULE}, status=404)
