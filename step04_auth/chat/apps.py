@@ -4,10 +4,10 @@ from django.apps import AppConfig
 
 
 class ChatConfig(AppConfig):
-    """Name the application; Django finds this class by itself."""
+    """Give the application its name. Django finds this class by itself."""
 
     name = "chat"
 
     def ready(self):
-        """Connect the signals: importing them does it."""
+        """Connect the signals: importing the module does it."""
         from . import signals  # noqa: F401

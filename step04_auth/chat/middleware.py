@@ -1,31 +1,33 @@
-"""Who opens a socket: the user of a token, or of a session."""
+"""Find out who opens a socket: the user of a token, or of a session."""
 
 from urllib.parse import parse_qsl
 
+from channels.db import database_sync_to_async
 from channels.middleware import BaseMiddleware
 from django.contrib.auth.models import AnonymousUser
 
-from .threads import in_a_thread
 from .tokens import redeem_token
 
 
 def read_query(scope):
-    """Return the fields of a socket's query string; of those that come twice, the last.
+    """Return the fields of a socket's query string. Of a repeated field, the last.
 
-    Django's ``QueryDict`` raises an exception for more than a thousand of them.
+    The query string is bytes. Latin-1 can decode any byte, so a broken one raises
+    nothing. Django's QueryDict would: it refuses more than a thousand fields.
     """
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    query = scope["query_string"].decode("latin-1")
+    return dict(parse_qsl(query, keep_blank_values=True))
 
 
 class TokenMiddleware(BaseMiddleware):
-    """Put the user of ``?token=`` into the scope; pass sockets without one to another application.
+    """Put the user of ``?token=`` into the scope.
 
-    A token that is no good makes a stranger, whatever cookie comes with it: who sends a token
-    means it.
+    An invalid token gives AnonymousUser. The cookie is never a fallback. A socket
+    without a token goes to another application.
     """
 
     def __init__(self, inner, without_token):
-        """Wrap ``inner`` for sockets with a token; ``without_token`` gets all others."""
+        """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
         super().__init__(inner)
         self.without_token = without_token
 
@@ -34,6 +36,6 @@ class TokenMiddleware(BaseMiddleware):
         query = read_query(scope)
         if "token" not in query:
             return await self.without_token(scope, receive, send)
-        user = await in_a_thread(redeem_token)(query["token"])
+        user = await database_sync_to_async(redeem_token)(query["token"])
         scope = {**scope, "user": user or AnonymousUser()}
         return await super().__call__(scope, receive, send)

@@ -1,30 +1,38 @@
-"""What the chat remembers."""
+"""What the chat stores."""
 
 from django.conf import settings
 from django.db import models
 
 
 class Message(models.Model):
-    """One message in a room. SQLite stores one at a time, so ids grow in the order of storing."""
+    """One message in a room.
+
+    SQLite stores one message at a time, so the ids grow in the order of storing.
+    """
 
     room = models.CharField(max_length=50)
-    # Null for messages older than this field, and when the user is deleted: what was said stays.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    # NULL for messages that are older than this field, and after the user was deleted:
+    # the message stays.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL
+    )
     text = models.TextField()
     sent_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        # The history of one room is read from the end: this index is already in that order.
+        # The index has each room's messages in order, so the end of a long history is
+        # read as quickly as a short one.
         indexes = [models.Index(fields=["room", "id"])]
 
     def __str__(self):
-        """Return the start of the text, for the admin's lists."""
+        """Return the start of the text, for the lists of the admin."""
         return self.text[:50]
 
     def as_frame(self):
-        """Return the message as clients get it: text, numbers and strings only.
+        """Return the message as clients get it.
 
-        JSON knows no datetime, and neither does a channel layer that leaves the process.
+        Text and numbers only: JSON has no datetime, and neither has a channel layer
+        that sends events to other processes.
         """
         return {
             "message": self.text,

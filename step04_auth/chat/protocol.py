@@ -9,12 +9,23 @@ class FrameError(ValueError):
     """A client's frame breaks the rules. The message is shown to that client."""
 
 
+def is_text(value):
+    """Return whether a value is a string that a database can store.
+
+    JSON can carry two things that a database refuses: the NUL character, and a lone
+    surrogate, which is half of a character.
+    """
+    return isinstance(value, str) and not any(
+        character == "\0" or "\ud800" <= character <= "\udfff" for character in value
+    )
+
+
 def parse_frame(text_data):
     """Return the message in a client's frame, ``{"message": "hi"}``.
 
-    ``text_data`` is the frame's text, or None if the frame was binary. Unknown keys are
-    ignored. Raises ``FrameError`` for anything but a message of 1 to ``MAX_LENGTH``
-    characters.
+    ``text_data`` is the frame's text, or None if the frame was binary. Unknown keys
+    are ignored. Raises ``FrameError`` for anything but a message of 1 to
+    ``MAX_LENGTH`` characters.
     """
     if text_data is None:
         raise FrameError("Send text, not binary data.")
@@ -33,4 +44,6 @@ def parse_frame(text_data):
     if len(message) > MAX_LENGTH:
         length = f"{len(message):,} characters"
         raise FrameError(f"The message has {length}. The limit is {MAX_LENGTH:,}.")
+    if not is_text(message):
+        raise FrameError("The message has a character that cannot be stored.")
     return message

@@ -1,4 +1,4 @@
-"""When a user may no longer speak: their sockets close, in every tab and on every device."""
+"""Close the sockets of a user who may no longer speak, in every tab and device."""
 
 from functools import partial
 
@@ -12,33 +12,35 @@ from django.dispatch import receiver
 
 
 def user_group(user_id):
-    """Return the channel-layer group of all sockets of a user."""
+    """Return the channel-layer group of all sockets of one user."""
     return f"user.{user_id}"
 
 
 def close_sockets(user_id):
-    """Tell the sockets of a user to close. Not for async code, which awaits group_send itself."""
-    async_to_sync(get_channel_layer().group_send)(user_group(user_id), {"type": "signed.out"})
+    """Send the user's sockets an event that closes them. Not for async code."""
+    event = {"type": "user.signed_out"}
+    async_to_sync(get_channel_layer().group_send)(user_group(user_id), event)
 
 
 @receiver(user_logged_out)
 def signed_out(sender, request, user, **kwargs):
     """Close the sockets of a user who signs out."""
     if user is not None:
-        # Django ends the session after this signal. A socket that comes in between would still
-        # find it, and would not be in the group yet: so the session ends first.
+        # Django ends the session after this signal. A socket that connects in between
+        # would find the session, and join the group too late. So end it first.
         request.session.flush()
         close_sockets(user.pk)
 
 
 @receiver(post_save, sender=get_user_model())
 def deactivated(sender, instance, **kwargs):
-    """Close the sockets of a user whom the admin has made inactive."""
+    """Close the sockets of a user that the admin has made inactive."""
     if not instance.is_active:
+        # After the commit: before it, a socket that connects finds an active user.
         transaction.on_commit(partial(close_sockets, instance.pk))
 
 
 @receiver(post_delete, sender=get_user_model())
 def deleted(sender, instance, **kwargs):
-    """Close the sockets of a user whom the admin has deleted."""
+    """Close the sockets of a user that the admin has deleted."""
     transaction.on_commit(partial(close_sockets, instance.pk))

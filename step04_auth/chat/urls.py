@@ -13,8 +13,8 @@ urlpatterns = [
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("api/token/", api.token, name="token"),
     path("chat/", views.index, name="index"),
-    # <room:…> is the converter in rooms.py, which knows what a room may be called.
+    # <room:…> is the converter in rooms.py; importing the views has registered it.
     path("chat/<room:room_name>/", views.room, name="room"),
-    # Whatever else is asked for as a room, line breaks included, which `.` does not match.
+    # Every other name, also one with a line break, which `.` would not match.
     re_path(r"^chat/[\s\S]+/$", views.no_such_room),
 ]

@@ -1,4 +1,4 @@
-"""The entry point of the server: which application answers which protocol."""
+"""The server's entry point: which application answers which protocol."""
 
 import os
 
@@ -9,9 +9,9 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# This call loads the apps and their models, so it comes before the import below, which may
-# reach a model. The other way round is AppRegistryNotReady in production, while `runserver`,
-# which has loaded the apps already, hides the mistake.
+# This call loads the apps and their models. The import below may reach a model, so it
+# must come second. In the other order, production fails with AppRegistryNotReady.
+# `runserver` hides the mistake, because it has loaded the apps before.
 django_application = get_asgi_application()
 
 from chat.middleware import TokenMiddleware  # noqa: E402
@@ -22,12 +22,15 @@ sockets = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # A token is sent on purpose, by a page, a phone or a script, and is good from anywhere.
+        # A client sends a token on purpose, so a token is good from any origin.
         "websocket": TokenMiddleware(
             sockets,
-            # Any page on the web may open a socket to this server, with the visitor's cookies.
-            # The validator refuses the pages that are not ours, by their Origin header.
-            without_token=AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+            # Browsers let any website open a socket to this server, with our visitor's
+            # cookies. The validator refuses foreign origins.
+            without_token=AllowedHostsOriginValidator(
+                # Reads the session cookie, and puts the user into the scope.
+                AuthMiddlewareStack(sockets)
+            ),
         ),
     }
 )

@@ -1,21 +1,22 @@
 """Settings for development on one machine.
 
-What ``django-admin startproject`` writes, plus what Channels needs: ``daphne`` and
-``chat`` among the apps, and ``ASGI_APPLICATION``.
+These are the settings of ``django-admin startproject``, plus what Channels needs:
+``daphne`` and ``chat`` among the apps, and ``ASGI_APPLICATION``.
 """
 
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Known to everyone who reads this, so good for development only.
+# Everyone can read this key, so it is for development only.
 SECRET_KEY = "django-insecure-everyone-can-read-this-so-it-is-for-development-only"
 DEBUG = True
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 
 INSTALLED_APPS = [
-    # Before staticfiles: Daphne replaces `runserver` by one that answers sockets too.
-    # Without this line every socket gets a 404.
+    # Daphne brings a `runserver` that answers sockets too. It must come before
+    # staticfiles, which has a `runserver` of its own. Without Daphne, sockets get a
+    # 404.
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -53,19 +54,6 @@ TEMPLATES = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
-# How consumers reach each other. This layer lives in the memory of one process: enough for
-# `runserver`; with two server processes, half of a room would hear nothing of the other half.
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-
-# Which tokens are used up, and how often a password was wrong. The default forgets entries when it
-# has more than 300: a used token would be good again.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -90,7 +78,21 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 
-# What the consumers log is seen in the terminal that runs the server.
+# How consumers reach each other. This layer lives in the memory of one process, which
+# is enough for `runserver`. With two server processes, people in one room but on
+# different processes would not hear each other.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# The used tokens. By default the cache drops entries when it has more than 300, and a
+# used token would work again.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+# The terminal that runs the server shows what the consumers log.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

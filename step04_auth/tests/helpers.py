@@ -1,4 +1,4 @@
-"""Frames, written and read as JSON."""
+"""Write and read frames as JSON."""
 
 import asyncio
 import json
@@ -9,8 +9,8 @@ from urllib.parse import quote
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
-SIGNED_OUT = 4001  # the close code for strangers
+SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SIGNED_OUT = 4001  # the close code for a client that is not signed in
 
 
 def socket_path(room):
@@ -38,7 +38,7 @@ async def close_code(socket):
 
 
 async def refusal(socket):
-    """Return the close code of a socket that the server should not listen to."""
+    """Return the close code of a socket whose messages the server must ignore."""
     with suppress(ConnectionClosed):
         await say(socket, "let me in")
     return await close_code(socket)

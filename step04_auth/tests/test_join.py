@@ -1,11 +1,11 @@
-"""Joining while others talk: first into the group, then the history."""
+"""Joining while others talk: first the group, then the history."""
 
 from channels.layers import get_channel_layer
 
 from chat.rooms import group_name
 
 
-async def test_what_is_said_during_the_join_comes_once(join, monkeypatch):
+async def test_a_message_during_the_join_comes_once(join, monkeypatch):
     """A message just before or just after the join is neither missing nor double."""
 
     async def talk(message):

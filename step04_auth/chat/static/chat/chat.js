@@ -1,14 +1,15 @@
-// Open a socket to the room, send what the person writes, show what the room hears.
+// Open a socket to the room, send each line, and show what the room says.
 
 const connectionStatus = document.querySelector("#connection-status");
 const chatLog = document.querySelector("#chat-log");
 const messageInput = document.querySelector("#chat-message-input");
-const SIGNED_OUT = 4001; // the server's close code for strangers
+const SIGNED_OUT = 4001; // the server's close code for a client that is not signed in
 const roomName = JSON.parse(document.querySelector("#room-name").textContent);
 
-// An https page may open wss: sockets only, so the socket follows the page.
+// A browser lets an https: page open wss: sockets only, so the scheme follows the
+// page.
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-// 日本語, a space or a question mark: each has to be encoded to stand in a path.
+// 日本語, a space or a question mark must be encoded in a path.
 const path = `/ws/chat/${encodeURIComponent(roomName)}/`;
 const socket = new WebSocket(`${scheme}//${location.host}${path}`);
 
@@ -20,7 +21,7 @@ function showStatus(state, text) {
 function showLine(className, ...parts) {
   const line = document.createElement("p");
   line.className = className;
-  // append() takes a string as text, never as HTML: a message is somebody's words.
+  // append() adds a string as text, never as HTML, so a message cannot run a script.
   line.append(...parts);
   chatLog.append(line);
   chatLog.scrollTop = chatLog.scrollHeight;
@@ -34,7 +35,7 @@ function timeOf(frame) {
   return time;
 }
 
-// A name and a text each have a direction of their own: in one, those in Hebrew change places.
+// Isolate the name too, for the same reason as the text.
 function nameOf(frame) {
   const name = document.createElement("b");
   name.dir = "auto";
@@ -42,6 +43,8 @@ function nameOf(frame) {
   return name;
 }
 
+// Isolate a person's text. Otherwise Hebrew or Arabic text changes the order of the
+// line.
 function textOf(frame) {
   const text = document.createElement("bdi");
   text.textContent = frame.message;
@@ -57,25 +60,25 @@ function receiveFrame(event) {
   }
 }
 
-// The form's submit event, not a key: Enter that commits Japanese or Chinese input does not
-// submit the form, so half a word is never sent.
+// Enter also confirms Japanese or Chinese input. A key listener would send half a
+// word; the form's submit event does not fire then.
 function sendMessage(event) {
   event.preventDefault();
-  if (socket.readyState !== WebSocket.OPEN) return; // what was written stays in the input
+  if (socket.readyState !== WebSocket.OPEN) return; // the text stays in the input
   socket.send(JSON.stringify({ message: messageInput.value }));
   messageInput.value = "";
-  messageInput.focus(); // a click on the button has taken it
+  messageInput.focus(); // clicking the button moved the focus: give it back
 }
 
 socket.addEventListener("open", () => showStatus("open", "Connected"));
 socket.addEventListener("message", receiveFrame);
-// A browser tells a script nothing about an error but the close event that follows it.
-socket.addEventListener("close", (event) =>
-  showStatus(
-    "closed",
+// A browser tells a script nothing about an error. Only this event follows, with a
+// code.
+socket.addEventListener("close", (event) => {
+  const text =
     event.code === SIGNED_OUT
       ? "Signed out. Reload the page to sign in."
-      : `Closed (code ${event.code}). Reload the page to connect again.`,
-  ),
-);
+      : `Closed (code ${event.code}). Reload the page to connect again.`;
+  showStatus("closed", text);
+});
 document.querySelector("#chat-form").addEventListener("submit", sendMessage);
