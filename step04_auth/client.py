@@ -65,7 +65,10 @@ async def chat(url):
         sending = asyncio.create_task(send_lines(socket))
         async for text in socket:
             frame = json.loads(text)
-            show(frame.get("error") or f"{frame['username']}: {frame['message']}")
+            if "error" in frame:
+                show(frame["error"])
+            elif "username" in frame:  # ignore frames that we do not know
+                show(f"{frame['username']}: {frame['message']}")
         sending.cancel()
 
 

@@ -1,13 +1,11 @@
 """Chat from a terminal: sign in over HTTP, get a token, open a socket with it.
 
-    python client.py ann                      asks for ann's password
     python client.py ann --room 日本語 --server http://127.0.0.1:8000
 
-Without a terminal, the first line of the input is the password. Never an argument: everybody on
-the machine can read the arguments of a program that runs.
-
-When the connection breaks it connects again, asks for what was said meanwhile, and sends again
-what nobody acknowledged, as the page does: see conversation.js.
+The client asks for the password, or reads it as the first line of a pipe. It is not an
+argument: every user of a machine can read the arguments of all programs. When the
+connection breaks, the client connects again, gets what it missed, and sends again what
+was not acknowledged, as conversation.js does.
 """
 
 import argparse
@@ -15,237 +13,178 @@ import asyncio
 import getpass
 import json
 import random
-import re
 import sys
 import threading
-import time
 from contextlib import suppress
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import uuid4
 
 import requests
 import websockets
 
-SIGNED_OUT = 4001  # the server's close codes: for strangers …
-TOO_LARGE = 1009  # … and for a message that it will not take next time either
-PATIENCE = 10  # seconds without an answer, after which a socket is taken for dead
-SETTLED = 5  # seconds; a socket that lasts so long has got the history, if there is any
-
-
-class NotNow(Exception):
-    """The server gives no token now, and may give one later; the text says why."""
+SIGNED_OUT = 4001  # the server's close code for a client that is not signed in
+MAX_LENGTH = 10_000  # characters of a line: the server closes for over 64 KiB
+TIME_LIMIT = 10  # seconds without an answer, after which a connection is dead
 
 
 def show(line):
-    """Write one line at once, even where the output is not a terminal.
-
-    Without control characters: a stranger's could clear the screen, or begin a line that looks
-    like somebody else's. SystemExit if nobody reads any more, as after ``| head -1``.
-    """
-    line = re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
-    try:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise SystemExit(1) from None
+    """Print a line. Control characters of a stranger could clear the screen."""
+    print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line))
 
 
-def reconnect_wait(tries):
-    """Return the seconds to wait before another try, after so many in vain.
-
-    Longer each time, so that a server in trouble is left alone; and random, for otherwise all
-    clients that lost it together would come back together.
-    """
-    return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
+class Unavailable(Exception):
+    """The server does not answer, or gives no token now. It may do so later."""
 
 
 def get_token(server, username, password):
-    """Return a token for one socket. ``NotNow``, or SystemExit if it is no use to try again."""
-    credentials = {"username": username, "password": password}
+    """Return a token for one socket; ``Unavailable``, or exit with the reason."""
+    fields = {"username": username, "password": password}
     try:
-        response = requests.post(f"{server}/api/token/", json=credentials, timeout=PATIENCE)
+        url = f"{server}/api/token/"
+        response = requests.post(url, json=fields, timeout=TIME_LIMIT)
         answer = response.json()
     except requests.RequestException as error:
-        raise NotNow(f"No answer from {server}: {type(error).__name__}") from None
+        raise Unavailable(f"No answer from {server}: {type(error).__name__}") from None
     if response.status_code == 429 or response.status_code >= 500:
-        raise NotNow(answer["error"])
+        raise Unavailable(answer["error"])
     if not response.ok:
         raise SystemExit(answer["error"])
     return answer["token"]
 
 
-def read_input(loop, lines):
-    """Put each line that is typed from now on into the queue ``lines``, and None after the last.
+def reconnect_wait(tries):
+    """Return the seconds before the next try: longer each time, and random.
 
-    ``loop`` is the event loop where the queue is read.
+    This leaves a server in trouble alone, and its clients do not return all together.
     """
+    return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
 
-    def read():
-        # RuntimeError: the conversation has ended, and its loop with it.
-        with suppress(RuntimeError):
-            for line in filter(None, map(str.strip, sys.stdin)):
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    # A daemon thread: it waits for the keyboard, and must not keep the program alive.
-    threading.Thread(target=read, daemon=True).start()
+def read_lines(loop, lines):
+    """Put each typed line into the queue ``lines``, and None after the last."""
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(lines.put_nowait, line.strip())
+    loop.call_soon_threadsafe(lines.put_nowait, None)
 
 
 class Conversation:
-    """What outlives a socket: what was shown, and what was written and is not acknowledged."""
+    """What outlives a socket: the last number shown, and the messages on their way."""
 
-    def __init__(self):
-        self.last = None  # the highest seq that was shown; None as long as there was none
-        self.hole = None  # the last before a hole that we came back for
-        self.holes_stay = False  # whether such a hole was still there, on a socket not yet settled
-        self.outbox = asyncio.Queue()  # lines that were written; None after the last
-        self.head = None  # the frame for the oldest of them, until it is acknowledged
-        self.answer = None  # what the server says of it: a future, in how many seconds to repeat it
-        self.tries = 0  # in vain, one after the other
-        self.joined = False  # whether there was a socket before
-        self.ended = False  # whether all is sent that will ever be written
+    def __init__(self, options, password):
+        self.options = options
+        self.password = password
+        self.socket = None  # the open socket, once it has caught up
+        self.last = None  # the number up to which all messages were shown
+        self.unsent = {}  # messages that are not acknowledged, by client_id
+        self.input_ended = False
+        self.tries = 0  # connections in a row that brought nothing
+
+    @property
+    def is_done(self):
+        """Whether all input is acknowledged, and no more can come."""
+        return self.input_ended and not self.unsent
+
+    async def chat(self):
+        """Chat through as many sockets as it takes."""
+        sending = asyncio.create_task(self.send_lines())
+        while not self.is_done:
+            try:
+                await self.talk(await asyncio.to_thread(self.new_url))
+            except (Unavailable, OSError, websockets.InvalidHandshake) as error:
+                if self.last is None:
+                    raise SystemExit(f"Cannot join: {error}") from None
+            if not self.is_done:
+                show("(reconnecting…)")
+                await asyncio.sleep(reconnect_wait(self.tries))
+                self.tries += 1
+        await sending
+
+    def new_url(self):
+        """Return the address of the room, with a new token: a token works once."""
+        token = get_token(self.options.server, self.options.username, self.password)
+        after = "" if self.last is None else f"&after={self.last}"
+        server = self.options.server.replace("http", "ws", 1)
+        room = quote(self.options.room, safe="")
+        return f"{server}/ws/chat/{room}/?token={token}{after}"
 
     async def talk(self, url):
-        """Chat through one socket; return its close code when it is of no more use."""
-        # A server that does not answer a ping is gone, though nobody closed the connection.
-        options = {"ping_interval": PATIENCE, "ping_timeout": PATIENCE, "close_timeout": 1}
-        async with websockets.connect(url, **options) as socket:
-            welcome = "Connected. Write a line to send it; Ctrl-C ends."
-            show("(connected again)" if self.joined else welcome)
-            self.joined = True
-            self.holes_stay = False
-            sending = asyncio.create_task(self.send_outbox(socket))
-            settling = asyncio.get_running_loop().call_later(SETTLED, self.settle)
-            # ConnectionClosed: the code says why.
-            with suppress(websockets.ConnectionClosed):
+        """Chat through one socket, until one side closes it."""
+        limits = {"ping_interval": TIME_LIMIT, "ping_timeout": TIME_LIMIT}
+        async with websockets.connect(url, close_timeout=1, **limits) as socket:
+            with suppress(websockets.ConnectionClosed):  # the close code says why
                 async for text in socket:
-                    if not self.receive(json.loads(text)):
-                        break
-            sending.cancel()
-            settling.cancel()
-        if socket.close_code == TOO_LARGE and self.head:
-            self.finish("It is too large.")
-        return socket.close_code
+                    await self.receive(json.loads(text), socket)
+        self.socket = None
+        if socket.close_code == SIGNED_OUT:
+            raise SystemExit("Signed out.")
 
-    def settle(self):
-        """Note that a socket has lasted."""
-        self.tries = 0
-        self.holes_stay = False
-        if self.last is None:
-            self.last = 0  # an empty room: its first message will be number 1
-
-    async def send_outbox(self, socket):
-        """Send what was written, and at its end close the socket.
-
-        The next line goes when one is acknowledged: so they are stored in the order of writing.
-        """
-        with suppress(websockets.ConnectionClosed, TimeoutError):
-            while not self.ended:
-                if self.head is None:
-                    line = await self.outbox.get()
-                    if line is None:
-                        self.ended = True
-                        break
-                    # The client_id says that it is the same one, when it has to be sent again.
-                    self.head = {"message": line, "client_id": str(uuid4())}
-                self.answer = asyncio.get_running_loop().create_future()
-                await socket.send(json.dumps(self.head))
-                await asyncio.sleep(await asyncio.wait_for(self.answer, PATIENCE))
-        await socket.close()
-
-    def answered(self, seconds=0):
-        """Let ``send_outbox`` go on, after some seconds."""
-        if not self.answer.done():
-            self.answer.set_result(seconds)
-
-    def finish(self, error=None):
-        """Be done with the oldest line that was written: it is stored, or never will be."""
-        self.head = None
-        self.answered()
-        if error:
-            show(f"Not sent: {error}")
-
-    def receive(self, frame):
-        """Show what the room says, once and in order; return False if something is missing."""
-        is_ours = self.head is not None and frame.get("client_id") == self.head["client_id"]
-        if "error" in frame:
-            if not is_ours:
-                show(frame["error"])
-            elif "retry_after" in frame:
-                self.answered(frame["retry_after"])
-            else:
-                self.finish(frame["error"])
+    async def receive(self, frame, socket):
+        """Show what the server sends, and notice the answers to our messages."""
+        client_id = frame.get("client_id")
+        if "caught_up" in frame:
+            welcome = "Connected. Write a line to send it; Ctrl-C ends."
+            show(welcome if self.last is None else "(connected again)")
+            self.last = frame["caught_up"]
+            self.tries = 0
+            self.socket = socket
+            for client_id in self.unsent:
+                await self.send(client_id)
+        elif "retry_after" in frame and client_id in self.unsent:
+            await asyncio.sleep(frame["retry_after"])
+            await self.send(client_id)
+        elif "error" in frame:
+            not_sent = self.unsent.pop(client_id, None)
+            show(f"Not sent: {frame['error']}" if not_sent else frame["error"])
         elif "seq" in frame:
-            return self.receive_message(frame, is_ours)
-        else:
-            show(frame["message"])  # an announcement, which is not stored
-        return True
-
-    def receive_message(self, frame, is_ours):
-        """Show a message; return False if there is one before it that we don't know."""
-        self.tries = 0
-        if is_ours:
-            self.finish()
-        seq, last = frame["seq"], self.last
-        is_hole = last is not None and seq > last + 1
-        # A hole that is still there when we come back for it is a message that was deleted. So are
-        # the other holes in what comes then: we do not come back for each of them.
-        if is_hole and self.hole == last:
-            self.holes_stay = True
-        if is_hole and not self.holes_stay:
-            self.hole = last
-            return False
-        # Not what was shown before. Ours was not, however old, or it would have left the outbox.
-        if is_ours or last is None or seq > last:
             show(f"{frame['username']}: {frame['message']}")
-        self.last = max(seq, last or 0)
-        return True
+            self.unsent.pop(client_id, None)
+            self.last = max(self.last or 0, frame["seq"])  # a repeated answer is older
+        else:
+            show(frame["message"])  # an announcement
+        if self.is_done:
+            await socket.close()
 
+    async def send_lines(self):
+        """Send each line of the input, now or when there is a connection again."""
+        lines = asyncio.Queue()
+        arguments = (asyncio.get_running_loop(), lines)
+        # A daemon thread does not keep the program alive while it waits for the keyboard.
+        threading.Thread(target=read_lines, args=arguments, daemon=True).start()
+        while (line := await lines.get()) is not None:
+            if line:
+                # The server knows by the client_id when a message comes again.
+                client_id = str(uuid4())
+                self.unsent[client_id] = line[:MAX_LENGTH]
+                await self.send(client_id)
+        self.input_ended = True
+        if self.is_done and self.socket:
+            await self.socket.close()
 
-def keep_talking(conversation, runner, options, password):
-    """Chat, through as many sockets as it takes; SystemExit with the reason if that is no use."""
-    server = options.server.replace("http", "ws", 1)
-    path = f"/ws/chat/{quote(options.room, safe='')}/"
-    while True:
-        try:
-            # A token works once: a new one for each socket.
-            query = {"token": get_token(options.server, options.username, password)}
-            if conversation.last is not None:
-                query["after"] = conversation.last
-            url = f"{server}{path}?{urlencode(query)}"
-            if runner.run(conversation.talk(url)) == SIGNED_OUT:
-                raise SystemExit("Signed out.")
-            if conversation.ended:
-                return
-            show("(reconnecting…)")
-        except NotNow as error:
-            if not conversation.joined:
-                raise SystemExit(str(error)) from None
-        except (OSError, websockets.InvalidHandshake) as error:
-            if not conversation.joined:
-                raise SystemExit(f"The server refused the room: {error}") from None
-        time.sleep(reconnect_wait(conversation.tries))
-        conversation.tries += 1
+    async def send(self, client_id):
+        """Send an unsent message, if there is a connection."""
+        frame = {"message": self.unsent[client_id], "client_id": client_id}
+        if self.socket:
+            with suppress(websockets.ConnectionClosed):
+                await self.socket.send(json.dumps(frame))
 
 
 def main():
-    """Read the arguments and the password, and chat."""
+    """Read the arguments and the password, then chat."""
     parser = argparse.ArgumentParser(description="Chat from a terminal.")
     parser.add_argument("username")
     parser.add_argument("--room", default="lobby")
-    parser.add_argument("--server", default="http://127.0.0.1:8000", help="default: %(default)s")
+    parser.add_argument("--server", default="http://127.0.0.1:8000")
     options = parser.parse_args()
     options.server = options.server.rstrip("/")
-    password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    conversation = Conversation()
+    ask = getpass.getpass if sys.stdin.isatty() else sys.stdin.readline
+    password = ask().rstrip("\n")
     try:
-        # One event loop for all sockets. Between two of them there is nothing to do but wait.
-        with asyncio.Runner() as runner:
-            read_input(runner.get_loop(), conversation.outbox)
-            keep_talking(conversation, runner, options, password)
+        asyncio.run(Conversation(options, password).chat())
     except KeyboardInterrupt:
         show("Bye.")
 
 
 if __name__ == "__main__":
+    # An emoji that the terminal's encoding lacks becomes a question mark.
+    sys.stdout.reconfigure(errors="replace", line_buffering=True)
     main()

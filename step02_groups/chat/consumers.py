@@ -35,7 +35,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         logger.info("connect %s", self.scope["path"])
 
     async def receive(self, text_data=None, bytes_data=None):
-        """Send one message to the room's group. The sender is a member, so it hears too.
+        """Send one message to the room's group. The sender is a member and gets it too.
 
         Channels passes one of the two parameters. Without ``bytes_data``, a binary
         frame raises TypeError.

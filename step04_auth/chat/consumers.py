@@ -20,9 +20,7 @@ from .signals import user_group
 logger = logging.getLogger(__name__)
 
 HISTORY = 50  # messages that a client gets when it joins a room
-SIGNED_OUT = (
-    4001  # close code: not signed in, or no longer; 4000 to 4999 are for applications
-)
+SIGNED_OUT = 4001  # close code; applications may use 4000 to 4999
 
 
 class ChatConsumer(AsyncWebsocketConsumer):

@@ -7,22 +7,22 @@ from django.db import connection
 
 
 class ChatConfig(AppConfig):
-    """Name the application; Django finds this class by itself."""
+    """Give the application its name. Django finds this class by itself."""
 
     name = "chat"
 
     def ready(self):
-        """Connect the signals, and correct the servers: importing them does it."""
-        from . import servers, signals  # noqa: F401
+        """Connect the signals: importing the module does it."""
+        from . import signals  # noqa: F401
 
         atexit.register(close_pool)
 
 
 def close_pool():
-    """Close the pool of connections to PostgreSQL, if there is one.
+    """Close the pool of PostgreSQL connections, if there is one.
 
-    From Python 3.13 on, a pool that is still open at the end waits five seconds for each of its
-    threads.
+    From Python 3.13 on, an open pool delays the end of the process by five seconds for
+    each of its threads.
     """
     if connection.vendor == "postgresql":
         connection.close_pool()

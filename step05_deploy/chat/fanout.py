@@ -1,8 +1,9 @@
-"""Fan-out once per process: one subscription for all the sockets here that want the same.
+"""Fan-out once per process: one subscription for all sockets of a group.
 
-When every socket is a member of the group, the channel layer carries a message once for each of
-them: a task, two queues and a thread for every recipient. Here the process is the member: the
-message comes once, is encoded once, and is put into the outbox of each socket.
+When every socket is a member of the group, the channel layer carries each message once
+for every socket: a task, two queues and a thread per recipient. Here the process is
+the member. Each message comes once, is encoded once, and goes into the outbox of each
+socket.
 """
 
 import asyncio
@@ -11,42 +12,43 @@ import logging
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
+from channels.consumer import get_handler_name
 from channels.layers import get_channel_layer
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 2  # seconds that the channel layer may take to answer
+LAYER_TIMEOUT = 2  # seconds for an answer of the channel layer, or until the next try
 
-# Subscriptions by group. A server has one event loop; tests have one each.
+# The subscriptions by group. A server has one event loop; each test has its own.
 subscriptions = WeakKeyDictionary()
 
 
 def encode(frame):
-    """Return the ASGI event that sends a frame, made once for however many sockets."""
+    """Return the ASGI event that sends a frame, for any number of sockets."""
     return {"type": "websocket.send", "text": json.dumps(frame)}
 
 
 class Subscription:
-    """The events of one group, received once, and handed to the sockets of this process.
+    """The events of one group: received once, handed to the sockets of this process.
 
-    It is there from the first socket that enters to the last that leaves.
+    It exists from the first socket that enters until the last one leaves.
     """
 
     def __init__(self, group):
-        """Subscribe to a group; ``enter`` calls this."""
+        """Subscribe to a group. Only ``enter`` calls this."""
         self.group = group
         self.visitors = 0  # sockets that have entered
-        self.sockets = set()  # the outboxes of those that get what is said from now on
+        self.outboxes = set()  # of the sockets that get each new event
         self.tried = asyncio.Event()
         self.ended = False
         self.receiving = asyncio.create_task(self.receive())
 
     @classmethod
     async def enter(cls, group, *args):
-        """Return the subscription to a group, new or old; every ``enter`` needs a ``leave``."""
+        """Return the subscription to a group. Every ``enter`` needs a ``leave``."""
         here = subscriptions.setdefault(asyncio.get_running_loop(), {})
         while (found := here.get(group)) and found.ended:
-            await asyncio.wait([found.receiving])  # the last one left just now
+            await asyncio.wait([found.receiving])  # its last socket has just left
         if not found:
             found = here[group] = cls(group, *args)
         found.visitors += 1
@@ -58,8 +60,8 @@ class Subscription:
         return found
 
     async def leave(self, outbox=None):
-        """Give up one ``enter``; the last one ends the subscription."""
-        self.sockets.discard(outbox)
+        """Undo one ``enter``. The last one ends the subscription."""
+        self.outboxes.discard(outbox)
         self.visitors -= 1
         if self.visitors == 0:
             self.ended = True
@@ -67,52 +69,52 @@ class Subscription:
             await asyncio.wait([self.receiving])
 
     async def receive(self):
-        """Stay subscribed, and handle what comes, until cancelled.
+        """Handle the group's events until cancelled.
 
-        Without the channel layer a process goes on: it hears nothing from the others, and tries
-        again.
+        Without the channel layer the process goes on: it hears nothing from the
+        others, and tries to subscribe again.
         """
         try:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                except Exception:
-                    logger.exception("not subscribed to %s", self.group)
+                except Exception as error:
+                    logger.warning("not subscribed to %s: %r", self.group, error)
                 self.tried.set()
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(LAYER_TIMEOUT)
         finally:
             del subscriptions[asyncio.get_running_loop()][self.group]
 
     async def subscribe_and_receive(self):
-        """Do one attempt of ``receive``."""
+        """Subscribe, then handle events until something fails."""
         layer = get_channel_layer()
-        async with asyncio.timeout(PATIENCE):
-            # Fails where Redis is away. A channel asked for then would fail as well, and be kept:
-            # each try, for each room, would cost some kilobytes, and nothing gives them back.
+        async with asyncio.timeout(LAYER_TIMEOUT):
+            # Without Redis, this fails. A failed group_add would leave a channel in
+            # the layer's memory, one for each try.
             await layer.group_send(self.group, {"type": "probe"})
             channel = await layer.new_channel()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LAYER_TIMEOUT):
                 await layer.group_add(self.group, channel)
             self.tried.set()
             while True:
                 event = await layer.receive(channel)
-                # As with a consumer, the type names the method: chat.message is chat_message.
-                getattr(self, event["type"].replace(".", "_"))(event)
+                # As in a consumer, the type names the method.
+                getattr(self, get_handler_name(event))(event)
         finally:
-            with suppress(Exception):  # if it cannot be told, it finds out by itself
-                async with asyncio.timeout(PATIENCE):
+            with suppress(Exception):  # Redis may be away
+                async with asyncio.timeout(LAYER_TIMEOUT):
                     await layer.group_discard(self.group, channel)
 
     def probe(self, event):
-        """Do nothing: another process has found out that Redis is there."""
+        """Ignore the event that ``subscribe_and_receive`` sends."""
 
     def chat_message(self, event):
-        """Hand a frame that is not stored, such as an announcement, to everybody here."""
+        """Hand out a frame that is not stored, such as an announcement."""
         self.hand_out(event["frame"])
 
     def hand_out(self, frame):
-        """Put a frame into the outbox of each socket. Nothing here waits for anybody."""
+        """Put a frame into each outbox. Nothing here waits."""
         encoded = encode(frame)
-        for socket in self.sockets:
-            socket.put(encoded)
+        for outbox in self.outboxes:
+            outbox.put(encoded)

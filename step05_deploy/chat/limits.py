@@ -1,26 +1,43 @@
-"""How much one connection may send: enough for a person who is in a hurry, not for a flood."""
+"""Limits: what one person may use, and how often a password may be wrong."""
 
+import math
+import threading
 import time
+from weakref import WeakSet, WeakValueDictionary
 
 from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.cache import cache
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import connection
+from django.utils.crypto import salted_hmac
+
+MAX_SOCKETS = 50  # of one person in one process
+MAX_FAILURES = 5  # wrong passwords for one name from one address …
+FAILURES_LAST = 60  # … within this many seconds
+QUEUE_LIMIT = 5  # seconds that a sign-in waits for its turn
+# Checking a password is slow on purpose. A few at a time leave the processor to the
+# chat.
+checking = threading.BoundedSemaphore(4)
 
 
 class RateLimit:
-    """A token bucket: so many frames per second, and so many at once after a pause.
+    """A token bucket: so many frames a second, and so many at once after a pause.
 
     The numbers are the settings ``CHAT_MESSAGE_RATE`` and ``CHAT_MESSAGE_BURST``.
     """
 
     def __init__(self):
-        """Start full."""
         self.left = settings.CHAT_MESSAGE_BURST
         self.refused = 0
         self.at = time.monotonic()
 
     def wait(self):
-        """Count a frame: return 0 if it may pass, else the seconds until its turn comes.
+        """Count a frame. Return 0 if it may pass, else the seconds until its turn.
 
-        Each refused frame has a turn of its own, and costs nothing: who comes back as told passes.
+        Each refused frame gets a turn of its own, so a client that waits as long as it
+        was told passes.
         """
         now = time.monotonic()
         earned = (now - self.at) * settings.CHAT_MESSAGE_RATE
@@ -32,9 +49,68 @@ class RateLimit:
             return 0
         seconds = (1 - self.left + self.refused) / settings.CHAT_MESSAGE_RATE
         self.refused += 1
-        return seconds
+        return math.ceil(seconds * 100) / 100
 
     @property
-    def flooded(self):
-        """Whether more than a burst was refused: nobody reads the answers."""
+    def is_flooded(self):
+        """Whether more than a burst was refused: the client reads no answers."""
         return self.refused > settings.CHAT_MESSAGE_BURST
+
+
+class Person:
+    """What one person uses in this process, on all devices together."""
+
+    # By user id. An entry goes when no consumer refers to the person any more.
+    people = WeakValueDictionary()
+
+    def __init__(self):
+        self.messages, self.mistakes = RateLimit(), RateLimit()
+        self.consumers = WeakSet()  # forgets a consumer that ended, however it ended
+
+    @classmethod
+    def of(cls, user):
+        """Return the one object for a user."""
+        person = cls.people.get(user.pk)
+        if person is None:
+            person = cls.people[user.pk] = cls()
+        return person
+
+
+class PasswordBackend(ModelBackend):
+    """Check a few passwords at a time. Refuse a name after too many wrong ones.
+
+    The sign-in form, the admin and the token view all come through here. When a person
+    has to wait, ``request.must_wait`` says why.
+    """
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        """Return the user, or None. PermissionDenied: the person has to wait."""
+        if not connection.in_atomic_block:
+            connection.close()  # others may use it while we wait
+        if not checking.acquire(timeout=QUEUE_LIMIT):
+            request.must_wait = "Too many people sign in now. Try again in a moment."
+            raise PermissionDenied
+        try:
+            # Count first, so that parallel guesses all see it, and undo it on success.
+            address = request.META["REMOTE_ADDR"] if request else ""
+            key = "chat.failures." + salted_hmac(address, f"{username}").hexdigest()
+            cache.add(key, 0, timeout=FAILURES_LAST)
+            if cache.incr(key) > MAX_FAILURES:
+                request.must_wait = "Too many wrong passwords. Try again in a minute."
+                raise PermissionDenied
+            user = super().authenticate(request, username, password, **kwargs)
+            if user is not None:
+                cache.decr(key)
+            return user
+        finally:
+            checking.release()
+
+
+class SignInForm(AuthenticationForm):
+    """Django's sign-in form, which also says why a person has to wait."""
+
+    def get_invalid_login_error(self):
+        """Return the error for a sign-in that failed."""
+        if hasattr(self.request, "must_wait"):
+            return ValidationError(self.request.must_wait)
+        return super().get_invalid_login_error()

@@ -1,83 +1,85 @@
-"""What the chat remembers."""
+"""What the chat stores."""
 
 from django.conf import settings
 from django.db import models, transaction
 
 
 class Room(models.Model):
-    """How many messages a room has had. Rooms without a message have no row."""
+    """The counter of a room's messages. A room without messages has no row."""
 
     name = models.CharField(primary_key=True, max_length=50)
-    seq = models.BigIntegerField(default=0)
+    seq = models.BigIntegerField(default=0)  # the number of the last message
 
     def __str__(self):
-        """Return the name."""
+        """Return the name, for the lists of the admin."""
         return self.name
 
     @classmethod
-    def take_numbers(cls, name, count):
-        """Take numbers for ``count`` messages, and return the first, in a transaction of yours.
+    def next_seq(cls, name):
+        """Return the next number of a room. The caller opens the transaction.
 
-        Until that ends the row is locked: numbers become visible in their order, and if it fails,
-        they are free again.
+        The row stays locked until the transaction ends, so numbers become visible in
+        their order. If the transaction fails, the next one gets the same number.
         """
-        this = cls.objects.filter(name=name)
-        if not this.update(seq=models.F("seq") + count):
-            cls.objects.bulk_create([cls(name=name)], ignore_conflicts=True)
-            this.update(seq=models.F("seq") + count)
-        return this.values_list("seq", flat=True).get() - count + 1
+        room, _ = cls.objects.select_for_update().get_or_create(name=name)
+        room.seq += 1
+        room.save()
+        return room.seq
 
 
 class Message(models.Model):
     """One message in a room."""
 
     room = models.CharField(max_length=50)
-    # The message's number in its room: 1, 2, 3 … An id says little: it is given before the
-    # message can be seen, so a smaller one may still appear after a greater one.
+    # The number in the room: 1, 2, 3 … without holes. Ids are no such numbers: they
+    # are given before the commit, so 10 may become visible after 11.
     seq = models.BigIntegerField(editable=False)
-    # Null for messages older than this field, and when the user is deleted: what was said stays.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    # NULL for messages that are older than this field, and after the user was deleted:
+    # the message stays.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL
+    )
     text = models.TextField()
     sent_at = models.DateTimeField(auto_now_add=True)
-    # Null, not empty, without one: no two may be equal, but for nulls.
-    client_id = models.CharField(max_length=64, null=True, editable=False)  # noqa: DJ001
+    # The client's own name for the message. NULL when there is none: a unique
+    # constraint allows many NULLs.
+    client_id = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, editable=False
+    )
 
     class Meta:
         constraints = [
-            # Also the index for reading a room in order.
-            models.UniqueConstraint(fields=["room", "seq"], name="one_message_per_number"),
+            # Its index also has each room's messages in order.
+            models.UniqueConstraint(
+                fields=["room", "seq"], name="one_message_per_number"
+            ),
             models.UniqueConstraint(
                 fields=["room", "user", "client_id"], name="one_message_per_client_id"
             ),
         ]
 
     def __str__(self):
-        """Return the start of the text, for the admin's lists."""
+        """Return the start of the text, for the lists of the admin."""
         return self.text[:50]
 
     def save(self, *args, **kwargs):
-        """Store one message, with a number of its room. Many at once: see store.py."""
+        """Store the message, a new one with the next number of its room."""
         with transaction.atomic():
             if self.seq is None:
-                self.seq = Room.take_numbers(self.room, 1)
+                self.seq = Room.next_seq(self.room)
             super().save(*args, **kwargs)
 
     def as_frame(self):
-        """Return the message as clients get it."""
-        username = self.user.get_username() if self.user else None
-        return as_frame(self.text, self.id, self.seq, self.sent_at, username, self.client_id)
+        """Return the message as clients get it.
 
-
-def as_frame(text, message_id, seq, sent_at, username, client_id):
-    """Return a message as clients get it: text, numbers and strings only.
-
-    JSON knows no datetime, and neither does a channel layer that leaves the process.
-    """
-    return {
-        "message": text,
-        "id": message_id,
-        "seq": seq,
-        "sent_at": sent_at.isoformat(),
-        "username": username or "(unknown)",
-        "client_id": client_id,
-    }
+        Text and numbers only: JSON has no datetime, and neither has a channel layer
+        that sends events to other processes.
+        """
+        return {
+            "message": self.text,
+            "id": self.id,
+            "seq": self.seq,
+            "sent_at": self.sent_at.isoformat(),
+            "client_id": self.client_id,
+            "username": self.user.get_username() if self.user else "(unknown)",
+        }

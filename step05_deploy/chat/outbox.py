@@ -1,74 +1,65 @@
-"""What a socket has not been sent yet: a short queue, so that a slow socket holds up nobody."""
+"""The outbox of a socket: a short queue, so that a slow client delays nobody."""
 
 import asyncio
 import logging
 from collections import deque
 
-from .protocol import TOO_SLOW
-
 logger = logging.getLogger(__name__)
 
-LIMIT = 1000  # frames that may wait for one socket
+LIMIT = 1000  # frames that may wait for one client
+TOO_SLOW = 4013  # close code: connect again, and ask for what you missed
 
 
 class Outbox:
-    """The frames that wait for one socket, and the task that sends them while there are any.
+    """The ASGI events that wait for one client, and the task that sends them.
 
-    ``put`` and ``close`` never wait, so that one loop can serve a whole room. Sending does wait,
-    as soon as the client does not read (with Daphne, servers.py sees to it).
+    Sending waits when the client does not read, and ``put`` never waits. When
+    ``LIMIT`` events wait, they are dropped and the socket is closed with ``TOO_SLOW``.
+    The client finds the messages in the database when it connects again.
     """
 
     def __init__(self, send, user_id):
-        """Take the ``send`` of an ASGI application, and who is at the other end."""
-        self.send = send
+        """Take the ``send`` of an ASGI application, and the user at the other end."""
+        self.send_event = send
         self.user_id = user_id
         self.waiting = deque()
-        self.accepted = False
-        self.closed = False
+        self.closed = False  # whether a close event was put: nothing comes after it
         self.sending = None
 
-    def accept(self):
-        """Open the socket: a browser is told the close code of an open socket only."""
-        self.accepted = True
-        self.waiting.appendleft({"type": "websocket.accept"})
-        self.send_soon()
+    async def send(self, event):
+        """Put an event, where a consumer expects the ``send`` of the server."""
+        self.put(event)
 
     def put(self, event):
-        """Send an ASGI event when those before it are sent; over ``LIMIT``, close instead."""
+        """Send an event after those before it."""
         if self.closed:
             return
         if len(self.waiting) >= LIMIT:
-            self.waiting.clear()  # the client will ask for them when it is back
-            self.close(TOO_SLOW)
-            return
+            self.waiting.clear()
+            event = {"type": "websocket.close", "code": TOO_SLOW}
+        self.closed = event["type"] == "websocket.close"
         self.waiting.append(event)
-        self.send_soon()
+        if self.sending is None:
+            self.sending = asyncio.create_task(self.send_all())
 
     def close(self, code):
-        """Close the socket after what waits; nothing is taken any more."""
-        if not self.closed:
-            self.put({"type": "websocket.close", "code": code})
-            self.closed = True
-
-    def send_soon(self):
-        """Have a task send what waits, if there is none."""
-        if self.accepted and self.sending is None:
-            self.sending = asyncio.create_task(self.send_all())
+        """Close the socket after the events that wait."""
+        self.put({"type": "websocket.close", "code": code})
 
     async def send_all(self):
         """Send until nothing waits."""
         try:
             while self.waiting:
-                await self.send(self.waiting.popleft())
+                await self.send_event(self.waiting.popleft())
         except Exception as error:
-            # One broken connection: it ends, and the others do not notice.
+            # The connection is broken. The server ends its consumer, and nobody else.
             self.closed = True
             self.waiting.clear()
-            logger.info("cannot send: %r", error)
+            logger.info("not sent: %r", error)
         finally:
             self.sending = None
 
-    async def empty(self):
-        """Wait until everything is sent."""
+    async def flush(self):
+        """Wait until nothing waits."""
         if self.sending:
             await asyncio.wait([self.sending])

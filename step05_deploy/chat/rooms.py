@@ -1,4 +1,4 @@
-"""What a room may be called, and the group that its sockets belong to."""
+"""The rule for room names, and the name of a room's group."""
 
 import hashlib
 
@@ -8,22 +8,22 @@ ROOM_NAME_RULE = "A room name is 1 to 50 printable characters, without a slash."
 
 
 class RoomNameConverter:
-    """Match a room name in the path of a page or of a socket: one rule for both.
+    """Match a room name in a path. ``ROOM_NAME_RULE`` holds for pages and sockets.
 
-    The rule is ``ROOM_NAME_RULE``. ``.`` and ``..`` are refused too: in a path they mean "here"
-    and "one up", so no browser can ask for a room of that name.
+    ``.`` and ``..`` are refused too. In a path they mean "here" and "one level up", so
+    no browser can ask for a room of that name.
     """
 
     regex = r"(?!\.\.?/)[^/]{1,50}"
 
     def to_python(self, value):
-        """Return the name as the view and the consumer get it; ValueError means no match."""
+        """Return the name for the view or the consumer. ValueError means: no match."""
         if not value.isprintable():
             raise ValueError(ROOM_NAME_RULE)
         return value
 
     def to_url(self, value):
-        """Return the name as ``reverse()`` puts it into a path; ValueError means no such path."""
+        """Return the name for ``reverse()``. ValueError means: no such path."""
         return self.to_python(value)
 
 
@@ -31,8 +31,9 @@ register_converter(RoomNameConverter, "room")
 
 
 def group_name(room_name):
-    """Return the channel-layer group of a room: at most 99 ASCII letters, digits, ``-_.``.
+    """Return the name of a room's group: at most 99 ASCII letters, digits and ``-_.``.
 
-    A room may be called 日本語; a group may not, and a digest is good in every channel layer.
+    A room may be called 日本語, a group may not: the channel layer raises TypeError. The
+    hexadecimal digest of the room's name is valid in every channel layer.
     """
     return "room." + hashlib.sha256(room_name.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""The chat's sockets: what urls.py is for pages, this is for WebSockets.
+"""Which consumer answers which path: the sockets' counterpart of urls.py.
 
-Every path starts with ``ws/``, so that a proxy in front can tell sockets from pages by the
-path alone.
+Every path starts with ``ws/``. A proxy in front of the server can then tell sockets
+from pages by their path alone.
 """
 
 from channels.security.websocket import WebsocketDenier
@@ -10,8 +10,9 @@ from django.urls import path, re_path
 from . import consumers
 
 websocket_urlpatterns = [
-    # as_asgi(), like a view's as_view(): a new consumer for every connection.
+    # as_asgi() is like a view's as_view(): each connection gets a new consumer.
+    # <room:…> is the converter in rooms.py; importing the consumers has registered it.
     path("ws/chat/<room:room_name>/", consumers.ChatConsumer.as_asgi()),
-    # Any other path: refused in silence. Without this line, each is a traceback in the log.
+    # Refuse every other path. Without this line, each one is a traceback in the log.
     re_path(r"", WebsocketDenier.as_asgi()),
 ]

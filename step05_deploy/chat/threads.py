@@ -1,10 +1,11 @@
-"""How async code calls what waits: Django's ORM, and other synchronous functions."""
+"""How async code calls the ORM, once many processes share a database."""
 
 from functools import partial
 
 from channels.db import database_sync_to_async
 
-# The ORM waits for the database, and an event loop must not wait, so these calls go to a thread.
-# By default it would be one thread for all of them, and Channels passes through that thread before
-# each event of each consumer: there, one slow query holds up everybody.
+# By default, database_sync_to_async runs all calls in one thread. Channels passes
+# through that thread before every event of every consumer, so one slow query blocks
+# every connection. With thread_sensitive=False, each call may use another thread of a
+# pool.
 in_a_thread = partial(database_sync_to_async, thread_sensitive=False)

@@ -1,6 +1,6 @@
-"""Tokens for sockets: signed, good for one connection, and for thirty seconds.
+"""Tokens for sockets: signed, valid for thirty seconds and for one connection.
 
-A token in a URL may end up in a server's log. This one is worthless by the time that somebody
+A token in a URL may end up in a server's log. This token has expired before anybody
 reads it there.
 """
 
@@ -11,21 +11,23 @@ from django.core import signing
 from django.core.cache import cache
 
 LIFETIME = 30  # seconds
-SALT = "chat.tokens"  # a signature made for anything else is no good here
+SALT = (
+    "chat.tokens"  # a signature for another purpose has another salt, and fails here
+)
 
 
 def make_token(user):
-    """Return a token that signs ``user`` in to one socket."""
+    """Return a token that opens one socket for ``user``."""
     return signing.dumps({"user": user.pk, "id": secrets.token_urlsafe()}, salt=SALT)
 
 
 def redeem_token(token):
-    """Return the active user of a token, once; None if it is tampered, expired or used."""
+    """Return the active user of a token; None if it is forged, expired or used."""
     try:
         content = signing.loads(token, salt=SALT, max_age=LIFETIME)
-    except signing.BadSignature:  # an expired signature is a bad one too
+    except signing.BadSignature:  # also raised for an expired token
         return None
-    # add() looks and writes in one go: if two come with the same token, one of them is second.
+    # add() is atomic: of two requests with the same token, one fails.
     if not cache.add(f"chat.token.{content['id']}", "used", timeout=LIFETIME):
         return None
     return get_user_model().objects.filter(pk=content["user"], is_active=True).first()

@@ -1,4 +1,4 @@
-"""The chat's pages: ordinary Django views. What happens live is in consumers.py."""
+"""The chat's pages: ordinary Django views. The live part is in consumers.py."""
 
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
@@ -12,7 +12,7 @@ from .rooms import ROOM_NAME_RULE
 
 
 class SignUpView(RedirectURLMixin, CreateView):
-    """Make a user, sign it in, and lead to where it wanted to go (``?next=``)."""
+    """Create a user, sign them in, and redirect to ``?next=`` or the first page."""
 
     form_class = UserCreationForm
     template_name = "registration/signup.html"
@@ -27,7 +27,7 @@ class SignUpView(RedirectURLMixin, CreateView):
 
 @login_required
 def index(request):
-    """Ask for a room name, and lead to the page of that room."""
+    """Ask for a room name, then redirect to the page of that room."""
     room_name = request.GET.get("room", "").strip()
     if not room_name:
         return render(request, "chat/index.html")
@@ -39,10 +39,10 @@ def index(request):
 
 @login_required
 def room(request, room_name):
-    """Show the page of a room, which opens a socket to it."""
+    """Show the page of a room, which opens a socket to that room."""
     return render(request, "chat/room.html", {"room_name": room_name})
 
 
 def no_such_room(request):
-    """Answer 404 with the reason, and ask for another room name."""
+    """Answer 404 with the rule for room names, and ask again."""
     return render(request, "chat/index.html", {"error": ROOM_NAME_RULE}, status=404)

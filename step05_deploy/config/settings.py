@@ -1,16 +1,15 @@
-"""Settings from the environment: for production, and with no variable set, for development.
+"""Settings from the environment. Without any variable, for development.
 
-DJANGO_DEBUG                 on by default; off in production, where the next two must be set
-DJANGO_SECRET_KEY            what signs sessions and tokens
+DJANGO_DEBUG                 off in production, where the next two must be set
+DJANGO_SECRET_KEY            the key that signs sessions and tokens
 DJANGO_ALLOWED_HOSTS         the site's host names, separated by commas
-DJANGO_CSRF_TRUSTED_ORIGINS  origins whose forms are accepted, such as https://chat.example
-DATABASE_URL                 postgres://user:password@host/name; without it, SQLite in a file
-REDIS_URL                    redis://host:6379; without it, everything stays in one process
-CHAT_MESSAGE_RATE            messages a second that one connection may send: 10
-CHAT_MESSAGE_BURST           … and at once, after a pause: 20
+DJANGO_CSRF_TRUSTED_ORIGINS  origins whose forms are accepted: https://chat.example
+DATABASE_URL                 postgres://user:password@host/name; default: SQLite
+REDIS_URL                    redis://host:6379; several share the rooms among them
+CHAT_MESSAGE_RATE            messages a second that one person may send: 10
+CHAT_MESSAGE_BURST           and at once, after a pause: 20
 
-Several Redis servers, separated by commas, share the rooms among them. In production the site is
-taken to be served by https, unless all trusted origins begin with http:// (to try it at home).
+Lists are separated by commas. Without REDIS_URL there can be one process only.
 """
 
 import hashlib
@@ -26,26 +25,32 @@ try:
     SECRET_KEY = env.str("DJANGO_SECRET_KEY", "")
     ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", [])
     CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
-    DATABASES = {"default": env.dj_db_url("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+    sqlite = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+    DATABASES = {"default": env.dj_db_url("DATABASE_URL", sqlite)}
     REDIS_URLS = env.list("REDIS_URL", [])
-    CHAT_MESSAGE_RATE = env.float("CHAT_MESSAGE_RATE", 10, validate=validate.Range(min=0.1))
-    CHAT_MESSAGE_BURST = env.int("CHAT_MESSAGE_BURST", 20, validate=validate.Range(min=1))
+    CHAT_MESSAGE_RATE = env.float(
+        "CHAT_MESSAGE_RATE", 10, validate=validate.Range(min=0.1)
+    )
+    CHAT_MESSAGE_BURST = env.int(
+        "CHAT_MESSAGE_BURST", 20, validate=validate.Range(min=1)
+    )
 except EnvError as error:
-    # One sentence instead of a traceback, whoever reads the settings: a server or manage.py.
+    # SystemExit prints one sentence, and no traceback.
     raise SystemExit(f"Cannot start: {error}") from None
 
 if DEBUG:
-    # Known to everyone who reads this, so good for development only.
+    # Everyone can read this key, so it is for development only.
     SECRET_KEY = SECRET_KEY or "django-insecure-everyone-can-read-this"
     ALLOWED_HOSTS = ALLOWED_HOSTS or ["127.0.0.1", "localhost", "[::1]"]
 elif not SECRET_KEY:
-    raise SystemExit("Cannot start: with DJANGO_DEBUG off, DJANGO_SECRET_KEY must be set.")
+    raise SystemExit("Cannot start: with DJANGO_DEBUG off, set DJANGO_SECRET_KEY.")
 elif not ALLOWED_HOSTS:
-    raise SystemExit("Cannot start: with DJANGO_DEBUG off, DJANGO_ALLOWED_HOSTS must be set.")
+    raise SystemExit("Cannot start: with DJANGO_DEBUG off, set DJANGO_ALLOWED_HOSTS.")
 
 INSTALLED_APPS = [
-    # Before staticfiles: Daphne replaces `runserver` by one that answers sockets too.
-    # Without this line every socket gets a 404.
+    # Daphne brings a `runserver` that answers sockets too. It must come before
+    # staticfiles, which has a `runserver` of its own. Without Daphne, sockets get a
+    # 404.
     "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -84,80 +89,46 @@ TEMPLATES = [
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
-# A thread that needs the database takes a connection, and gives it back: no socket keeps one.
-if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # A connection that broke, as all do when PostgreSQL restarts, is not handed out.
-    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    DATABASES["default"]["OPTIONS"] = {
-        # Without PostgreSQL, work fails after some seconds (this one is in milliseconds), instead
-        # of waiting for minutes.
+database = DATABASES["default"]
+if database["ENGINE"] == "django.db.backends.postgresql":
+    # Test a pooled connection before use: after a restart of PostgreSQL, all are
+    # broken.
+    database["CONN_HEALTH_CHECKS"] = True
+    options = {
+        # When PostgreSQL does not answer, fail after seconds instead of minutes.
         "connect_timeout": 3,
-        "tcp_user_timeout": 3000,
-        # Who stores a message has its room locked. From a worker that stops in the middle of that,
-        # frozen or cut off, PostgreSQL takes the lock before clients give up (ten seconds). And
-        # nobody waits for a lock for longer than a stop may take.
+        "tcp_user_timeout": 3000,  # milliseconds, for data that is not acknowledged
+        # The query was acknowledged, and then the network broke: probe after 3
+        # seconds.
+        "keepalives_idle": 3,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        # PostgreSQL ends the transaction of a frozen worker, which would keep its
+        # locks. A query waits less for a lock than a stopping server may take.
         "options": "-c idle_in_transaction_session_timeout=4s -c lock_timeout=5s",
+        # Threads take a connection from the pool and give it back.
         "pool": {
             "min_size": 1,
-            # Half a class that signs in at once. PostgreSQL's usual hundred connections are enough
-            # for four such processes; for more of them, raise its max_connections.
+            # PostgreSQL allows 100 connections by default: four processes like this.
             "max_size": 20,
-            # Seconds to wait for a connection. The checks of health wait for two.
-            "timeout": 1.5,
-            # The pool tries to connect ever more rarely. After this long it begins anew.
-            "reconnect_timeout": 3,
+            "timeout": 1.5,  # seconds to wait for a connection; /readyz waits for two
+            "reconnect_timeout": 3,  # seconds of rarer and rarer attempts
         },
-        **DATABASES["default"].get("OPTIONS", {}),  # from the query string of DATABASE_URL
     }
-elif DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        # Who reads does not wait for who writes, and a commit does not wait for the disk.
+    # The query string of DATABASE_URL has the last word.
+    database["OPTIONS"] = options | database.get("OPTIONS", {})
+elif database["ENGINE"] == "django.db.backends.sqlite3":
+    options = {
+        # With WAL, readers do not wait for writers. With NORMAL, a commit does not
+        # wait for the disk.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
-        # Take the lock for writing when a transaction begins: it is too late once it has read.
+        # Take the write lock when a transaction begins. Later, another writer may have
+        # it, and SQLite fails at once.
         "transaction_mode": "IMMEDIATE",
-        **DATABASES["default"].get("OPTIONS", {}),
     }
-
-# How consumers reach each other. This layer lives in the memory of one process: enough for
-# `runserver`; with two server processes, half of a room would hear nothing of the other half.
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-
-# Which tokens are used up, and how often a password was wrong. The default forgets entries when it
-# has more than 300: a used token would be good again.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
-# With Redis, several processes serve the same rooms, and know of each other's tokens.
-if REDIS_URLS:
-    # A Redis that is gone, or frozen, is an error after two seconds.
-    REDIS_PATIENCE = {"socket_connect_timeout": 2, "socket_timeout": 2}
-    CHANNEL_LAYERS = {
-        "default": {
-            # Not channels_redis.core: it forgets messages when a room is busy, and takes silence
-            # for a broken connection, unless its socket_timeout is None.
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {
-                "hosts": [{"address": url, **REDIS_PATIENCE} for url in REDIS_URLS],
-                # Redis passes messages on whatever the number of the database in the address:
-                # another site on the same servers, with rooms of the same names, would hear ours.
-                "prefix": hashlib.sha256(SECRET_KEY.encode()).hexdigest()[:8],
-            },
-        }
-    }
-    CACHES = {
-        "default": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
-            "LOCATION": REDIS_URLS[0],
-            "OPTIONS": REDIS_PATIENCE,
-        }
-    }
-
-SESSION_ENGINE = "chat.sessions"
-
+    database["OPTIONS"] = options | database.get("OPTIONS", {})
+# Checks passwords as Django does, but a few at a time, and counts the wrong ones.
+AUTHENTICATION_BACKENDS = ["chat.limits.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in [
@@ -175,17 +146,57 @@ LOGOUT_REDIRECT_URL = "login"
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-# Where `manage.py collectstatic` puts the files that nginx serves.
+# `manage.py collectstatic` puts the files here, and nginx serves them.
 STATIC_ROOT = BASE_DIR / "staticfiles"
 if not DEBUG:
-    # A hash in each name, so that browsers may keep a file for good, and still get the next one.
+    # A hash of the content in each name: browsers may keep a file for ever, and ask
+    # for another name when it has changed.
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {"BACKEND": "config.static.HashedNames"},
     }
 
-# What a page may load and run: our own files alone. Should somebody smuggle a script into a page
-# after all, the browser does not run it.
+# How consumers reach each other. This layer lives in the memory of one process, which
+# is enough for `runserver`. With two server processes, people in one room but on
+# different processes would not hear each other.
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# The used tokens and the wrong passwords. By default the cache drops entries when it
+# has more than 300, and a used token would work again.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+# With Redis, several processes share the rooms and the used tokens.
+if REDIS_URLS:
+    # A Redis that is gone or frozen is an error after two seconds.
+    timeouts = {"socket_connect_timeout": 2, "socket_timeout": 2}
+    CHANNEL_LAYERS = {
+        "default": {
+            # The Pub/Sub layer. The core layer drops messages when a room is busy, and
+            # idle sockets die after five seconds unless its socket_timeout is None.
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {
+                "hosts": [{"address": url, **timeouts} for url in REDIS_URLS],
+                # Two sites may use one Redis server. Pub/Sub ignores the database
+                # number in the address, so each site needs a prefix of its own.
+                "prefix": hashlib.sha256(SECRET_KEY.encode()).hexdigest()[:8],
+            },
+        }
+    }
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URLS[0],
+            "OPTIONS": timeouts,
+        }
+    }
+
+# A page may load and run our own files only. If an attacker gets a script into a page,
+# the browser does not run it.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -196,35 +207,42 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# With an origin of http:// only, cookies that need https would never come back.
-plain_http = CSRF_TRUSTED_ORIGINS and all(url.startswith("http:") for url in CSRF_TRUSTED_ORIGINS)
+# A production site uses https, unless all its trusted origins begin with http: (to try
+# it on one machine). Browsers would not send secure cookies to such a site.
+origins = CSRF_TRUSTED_ORIGINS
+plain_http = origins and all(url.startswith("http:") for url in origins)
 if not DEBUG and not plain_http:
-    # nginx says how the browser came. It must set this header itself, as deploy/nginx.conf does.
+    # nginx tells how the browser came. It must set this header itself, or a client
+    # could.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # What asks these two asks the process itself, where there is no https.
+    # Health checks ask the process directly, without https.
     SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    # Browsers come by https for a month, even if told otherwise. Whether that goes for all
-    # subdomains, for ever, is for their owner to say: the checks that demand it are silenced.
+    # Browsers use https for a month, even if a link says http. The owner of a domain
+    # decides about subdomains and for ever; so we silence the two checks that ask for
+    # it.
     SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# Everything goes to the terminal, or in production to whatever collects it from there.
+# Everything goes to the terminal. In production a service manager collects it from
+# there.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "chat": {"level": "INFO"},
-        # Without this line, an error in a view is logged in development only.
+        # Without this line, errors in views are logged in development only.
         "django": {"level": "INFO"},
-        # Anybody may ask for any host; that is answered with 400, and is no error of ours.
+        # Anybody can send any host name. Django answers 400; it is not our error.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
-        # As information it logs the address of each socket, with the token in it.
+        # At level INFO, uvicorn logs the address of each socket, with the token in it.
         "uvicorn": {"level": "WARNING", "propagate": True},
     },
 }

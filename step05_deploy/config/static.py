@@ -4,6 +4,6 @@ from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 
 
 class HashedNames(ManifestStaticFilesStorage):
-    """Put a hash of each file's content into its name, also where one script imports another."""
+    """Put a hash of the content into each file's name."""
 
-    support_js_module_import_aggregation = True
+    support_js_module_import_aggregation = True  # also where a script imports another

@@ -1,4 +1,4 @@
-"""Which pages there are. Sockets have a list of their own: chat/routing.py."""
+"""Which pages there are. Sockets have their own list: chat/routing.py."""
 
 from django.contrib import admin
 from django.urls import include, path

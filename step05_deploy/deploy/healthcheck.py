@@ -6,7 +6,9 @@ import urllib.request
 
 # Django answers only to the names it knows, so the question is for the first of them.
 host = os.environ["DJANGO_ALLOWED_HOSTS"].split(",")[0].lstrip(".*") or "localhost"
-request = urllib.request.Request("http://127.0.0.1:8000/healthz", headers={"Host": host})
+request = urllib.request.Request(
+    "http://127.0.0.1:8000/healthz", headers={"Host": host}
+)
 try:
     urllib.request.urlopen(request, timeout=3)
 except OSError as error:

@@ -36,7 +36,9 @@ def server(django_db_setup, tmp_path_factory):
 def empty_database(transactional_db):
     """Empty all tables after each test: the server and the tests see the same rows."""
     # Django would write all permissions anew each time, which takes longer than most tests.
-    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(
+        dispatch_uid="django.contrib.auth.management.create_permissions"
+    )
 
 
 @pytest.fixture
@@ -68,7 +70,11 @@ async def connect(server, session):
         async def connect(path=SOCKET, session=session, server=server, **options):
             headers = {"Cookie": f"sessionid={session}"} if session else {}
             # No limit to what waits to be read, so that a test need not read everything.
-            defaults = {"origin": server.url, "additional_headers": headers, "max_queue": None}
+            defaults = {
+                "origin": server.url,
+                "additional_headers": headers,
+                "max_queue": None,
+            }
             options = {**defaults, **options}
             connection = websockets.connect(f"ws://{server.host}{path}", **options)
             return await sockets.enter_async_context(connection)

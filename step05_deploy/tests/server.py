@@ -79,7 +79,15 @@ class Worker(Server):
 
     def command(self):
         """Return what Python is asked to run."""
-        return ["-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "config.asgi:application"]
+        return [
+            "-m",
+            "daphne",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "config.asgi:application",
+        ]
 
 
 class UvicornWorker(Worker):
@@ -87,5 +95,18 @@ class UvicornWorker(Worker):
 
     def command(self):
         """Return what Python is asked to run."""
-        options = ["--port", str(self.port), "--log-level", "warning", "--no-access-log"]
-        return ["-m", "uvicorn", *options, "--ws-max-size", "65536", "config.asgi:application"]
+        options = [
+            "--port",
+            str(self.port),
+            "--log-level",
+            "warning",
+            "--no-access-log",
+        ]
+        return [
+            "-m",
+            "uvicorn",
+            *options,
+            "--ws-max-size",
+            "65536",
+            "config.asgi:application",
+        ]

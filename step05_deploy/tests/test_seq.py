@@ -77,7 +77,9 @@ async def test_the_same_client_id_is_stored_once_and_answered_twice(connect):
 async def test_the_same_client_id_in_one_burst_is_stored_once(connect):
     """Sent again before the first answer, it may even go into the same transaction."""
     socket, other = await connect(), await connect()
-    await asyncio.gather(*[say(each, "hi", client_id="a") for each in [socket, other] * 3])
+    await asyncio.gather(
+        *[say(each, "hi", client_id="a") for each in [socket, other] * 3]
+    )
     heard = [await hear(socket) for _ in range(3)]
     assert {frame.get("seq") for frame in heard} == {1}
 
@@ -91,17 +93,25 @@ def test_one_message_that_cannot_be_stored_harms_no_other(ann, django_user_model
     django_user_model.objects.filter(pk=gone.pk).delete()
     first, refused, last = store.store("lobby", drafts)
     assert isinstance(refused, IntegrityError)
-    assert [(frame["seq"], is_new) for frame, is_new in [first, last]] == [(1, True), (2, True)]
+    assert [(frame["seq"], is_new) for frame, is_new in [first, last]] == [
+        (1, True),
+        (2, True),
+    ]
 
 
-async def test_the_same_client_id_of_somebody_else_is_another_message(connect, bens_session):
+async def test_the_same_client_id_of_somebody_else_is_another_message(
+    connect, bens_session
+):
     """Clients make up their ids; nobody's message is lost because of somebody else's."""
     anns, bens = await connect(), await connect(session=bens_session)
     await say(anns, "from Ann", client_id="a")
     await hear(anns)
     await say(bens, "from Ben", client_id="a")
     bens_message = await hear(anns)
-    assert (bens_message["message"], bens_message.get("client_id")) == ("from Ben", "a")
+    assert (bens_message["message"], bens_message.get("client_id")) == (
+        "from Ben",
+        "a",
+    )
 
 
 @pytest.mark.parametrize("client_id", ["", "x" * 65, 1, [], "\0"], ids=repr)
@@ -138,7 +148,10 @@ async def test_a_client_gets_everything_after_what_it_knows(connect):
 async def test_what_after_means(connect, after, missed):
     """Zero is the beginning; who knows everything, or claims to, gets nothing old."""
     await talk(await connect(), 60)
-    assert len(await history_of(await connect(socket_path("lobby") + f"?after={after}"))) == missed
+    assert (
+        len(await history_of(await connect(socket_path("lobby") + f"?after={after}")))
+        == missed
+    )
 
 
 @pytest.mark.parametrize("after", ["", "-1", "1.5", "x", "½"])
@@ -153,7 +166,9 @@ def test_older_messages_get_numbers(transactional_db):
     """Messages from before the counter are numbered by room, in their order."""
     before = [("chat", "0002_message_user")]
     after = [("chat", "0003_seq")]
-    assert after[0] in MigrationExecutor(connection).loader.graph.nodes, "nobody counts"
+    assert after[0] in MigrationExecutor(connection).loader.graph.nodes, (
+        "nobody counts"
+    )
     try:
         call_command("migrate", "chat", "0002", verbosity=0)
         old = MigrationExecutor(connection).loader.project_state(before).apps

@@ -27,15 +27,21 @@ PRODUCTION = {
 def run(*arguments, **environment):
     """Run Python in the step with these environment variables alone."""
     names = ["PATH", "SYSTEMROOT", "HOME"]
-    environment = {name: os.environ[name] for name in names if name in os.environ} | environment
+    environment = {
+        name: os.environ[name] for name in names if name in os.environ
+    } | environment
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=STEP, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=STEP, env=environment, capture_output=True, text=True
+    )
 
 
 def read_settings(**environment):
     """Return the settings with these environment variables alone, Django's own included."""
     with mock.patch.dict(os.environ, environment, clear=True):
-        return vars(global_settings) | runpy.run_path(str(STEP / "config" / "settings.py"))
+        return vars(global_settings) | runpy.run_path(
+            str(STEP / "config" / "settings.py")
+        )
 
 
 def test_without_any_variable_it_is_a_development_server():
@@ -72,7 +78,9 @@ def test_each_variable_is_read():
     hosts = [host["address"] for host in layer["hosts"]]
     assert hosts == ["redis://one:6379", "redis://two:6379"]
     other_site = read_settings(DJANGO_SECRET_KEY="other", REDIS_URL="redis://one:6379")
-    assert layer["prefix"] != other_site["CHANNEL_LAYERS"]["default"]["CONFIG"]["prefix"]
+    assert (
+        layer["prefix"] != other_site["CHANNEL_LAYERS"]["default"]["CONFIG"]["prefix"]
+    )
     assert (settings["CHAT_MESSAGE_RATE"], settings["CHAT_MESSAGE_BURST"]) == (2.5, 7)
 
 
@@ -98,7 +106,9 @@ def test_what_is_missing_or_wrong_stops_the_start(environment, name):
     assert name in sentence
 
 
-@pytest.mark.parametrize("command", [["manage.py", "check"], ["-c", "import config.asgi"]])
+@pytest.mark.parametrize(
+    "command", [["manage.py", "check"], ["-c", "import config.asgi"]]
+)
 @pytest.mark.parametrize("wrong", ["off", "perhaps"])
 def test_who_cannot_start_says_so_without_a_traceback(command, wrong):
     """A command, or a server: one line, and the exit code 1."""
@@ -110,7 +120,9 @@ def test_who_cannot_start_says_so_without_a_traceback(command, wrong):
 
 def test_production_passes_the_checks_for_deployment():
     """Django's own list, warnings included, has nothing to say."""
-    finished = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    finished = run(
+        "manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION
+    )
     assert finished.returncode == 0, finished.stderr
     assert "no issues" in finished.stdout
 
@@ -149,9 +161,14 @@ logging.getLogger("uvicorn.access").info("GET /chat/lobby/?token=secret")
     finished = run("-c", code, **PRODUCTION)
     time, level = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", "(ERROR|INFO)"
     lines = [
-        line for line in finished.stderr.splitlines() if re.match(f"{time} {level} [a-z.]+: ", line)
+        line
+        for line in finished.stderr.splitlines()
+        if re.match(f"{time} {level} [a-z.]+: ", line)
     ]
-    assert [line.split(": ", 1)[1] for line in lines] == ["a view failed", "a message is stored"]
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "a view failed",
+        "a message is stored",
+    ]
     assert "token" not in finished.stdout + finished.stderr
 
 
@@ -183,9 +200,14 @@ with transaction.atomic():
         print(error)
 """
     file = tmp_path / "db.sqlite3"
-    variables = {"DATABASE_URL": f"sqlite:///{file}", "DJANGO_SETTINGS_MODULE": "config.settings"}
+    variables = {
+        "DATABASE_URL": f"sqlite:///{file}",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
     finished = run("-c", code, **variables)
-    assert finished.stdout.split("\n")[:3] == ["wal", "1", "database is locked"], finished.stderr
+    assert finished.stdout.split("\n")[:3] == ["wal", "1", "database is locked"], (
+        finished.stderr
+    )
 
 
 def test_a_frozen_redis_is_an_error_after_two_seconds(settings):

@@ -57,13 +57,18 @@ async def test_what_is_being_stored_is_stored(connect, worker, session):
         database.rollback()
     assert await stopped(worker) < 10
     with closing(sqlite3.connect(settings.DATABASES["default"]["NAME"])) as database:
-        texts = database.execute("SELECT text FROM chat_message ORDER BY seq").fetchall()
+        texts = database.execute(
+            "SELECT text FROM chat_message ORDER BY seq"
+        ).fetchall()
     assert texts == [("before",), ("in time?",)]
 
 
 async def test_a_client_that_does_not_answer_is_not_waited_for(connect, worker):
     """One frozen client costs some seconds, and the server still ends in time."""
-    frozen, socket = await connect(server=worker, close_timeout=0), await connect(server=worker)
+    frozen, socket = (
+        await connect(server=worker, close_timeout=0),
+        await connect(server=worker),
+    )
     frozen.transport.pause_reading()
     worker.process.terminate()
     assert await close_code(socket) == RESTARTING

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 def number_messages(apps, schema_editor):
-    """Give the messages of each room their numbers, in the order in which they were stored."""
+    """Number the messages of each room in the order in which they were stored."""
     Message = apps.get_model("chat", "Message")
     Room = apps.get_model("chat", "Room")
     for name in Message.objects.values_list("room", flat=True).distinct():
@@ -16,7 +16,6 @@ def number_messages(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
         ("chat", "0002_message_user"),
     ]
@@ -34,11 +33,6 @@ class Migration(migrations.Migration):
             name="seq",
             field=models.BigIntegerField(editable=False, null=True),
         ),
-        migrations.AddField(
-            model_name="message",
-            name="client_id",
-            field=models.CharField(editable=False, max_length=64, null=True),
-        ),
         migrations.RunPython(number_messages, migrations.RunPython.noop),
         migrations.AlterField(
             model_name="message",
@@ -51,12 +45,8 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="message",
-            constraint=models.UniqueConstraint(fields=("room", "seq"), name="one_message_per_number"),
-        ),
-        migrations.AddConstraint(
-            model_name="message",
             constraint=models.UniqueConstraint(
-                fields=("room", "user", "client_id"), name="one_message_per_client_id"
+                fields=("room", "seq"), name="one_message_per_number"
             ),
         ),
     ]

@@ -15,7 +15,7 @@ from .rooms import group_name
 logger = logging.getLogger(__name__)
 
 HISTORY = 50  # messages that a client gets when it joins a room
-SIGNED_OUT = 4001  # close code: not signed in; 4000 to 4999 are for applications
+SIGNED_OUT = 4001  # close code; applications may use 4000 to 4999
 
 
 class ChatConsumer(AsyncWebsocketConsumer):

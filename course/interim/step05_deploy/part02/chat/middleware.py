@@ -1,0 +1,41 @@
+"""Find out who opens a socket: the user of a token, or of a session."""
+
+from urllib.parse import parse_qsl
+
+from channels.middleware import BaseMiddleware
+from django.contrib.auth.models import AnonymousUser
+
+from .threads import in_a_thread
+from .tokens import redeem_token
+
+
+def read_query(scope):
+    """Return the fields of a socket's query string. Of a repeated field, the last.
+
+    The query string is bytes. Latin-1 can decode any byte, so a broken one raises
+    nothing. Django's QueryDict would: it refuses more than a thousand fields.
+    """
+    query = scope["query_string"].decode("latin-1")
+    return dict(parse_qsl(query, keep_blank_values=True))
+
+
+class TokenMiddleware(BaseMiddleware):
+    """Put the user of ``?token=`` into the scope.
+
+    An invalid token gives AnonymousUser. The cookie is never a fallback. A socket
+    without a token goes to another application.
+    """
+
+    def __init__(self, inner, without_token):
+        """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
+        super().__init__(inner)
+        self.without_token = without_token
+
+    async def __call__(self, scope, receive, send):
+        """Handle one connection."""
+        query = read_query(scope)
+        if "token" not in query:
+            return await self.without_token(scope, receive, send)
+        user = await in_a_thread(redeem_token)(query["token"])
+        scope = {**scope, "user": user or AnonymousUser()}
+        return await super().__call__(scope, receive, send)

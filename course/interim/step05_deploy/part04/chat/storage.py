@@ -1,0 +1,33 @@
+"""Reading the messages of a room, in a thread."""
+
+from .models import Message, Room
+from .threads import in_a_thread
+
+HISTORY = 50  # messages that a client gets when it joins a room
+PAGE = 500  # messages read from the database at a time
+
+
+def messages_of(room):
+    """Return the query for a room's messages, with the users for ``as_frame``."""
+    # select_related: read the users too, in the same query.
+    return Message.objects.select_related("user").filter(room=room)
+
+
+@in_a_thread
+def read_seq(room):
+    """Return the number of a room's last message, or 0."""
+    return Room.objects.filter(name=room).values_list("seq", flat=True).first() or 0
+
+
+@in_a_thread
+def read_history(room, newest):
+    """Return the last ``HISTORY`` frames up to a number, oldest first."""
+    messages = messages_of(room).filter(seq__lte=newest).order_by("-seq")
+    return [message.as_frame() for message in reversed(messages[:HISTORY])]
+
+
+@in_a_thread
+def read_after(room, seq, newest):
+    """Return at most ``PAGE`` frames after ``seq``, up to ``newest``, oldest first."""
+    messages = messages_of(room).filter(seq__gt=seq, seq__lte=newest).order_by("seq")
+    return [message.as_frame() for message in messages[:PAGE]]

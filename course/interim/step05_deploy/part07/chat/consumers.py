@@ -1,0 +1,221 @@
+"""The consumer: it is to a connection what a view is to a request."""
+
+import json
+import logging
+from importlib import import_module
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth import get_user, get_user_model
+from django.db import DatabaseError
+from django.http import HttpRequest
+from redis.exceptions import RedisError
+
+from .limits import MAX_SOCKETS, Person
+from .middleware import read_query
+from .protocol import FrameError, parse_frame
+from .rooms import group_name
+from .signals import user_group
+from .storage import PAGE, read_after, read_history, read_seq, store
+from .threads import in_a_thread
+
+logger = logging.getLogger(__name__)
+
+RETRY = 2  # seconds after which a client sends again what was not stored
+SIGNED_OUT = 4001  # close codes; applications may use 4000 to 4999
+FLOODING = 4008  # the client sends without end, or has too many sockets
+TOO_SLOW = 4013  # the client should connect again, and ask for what it missed
+
+
+class ChatConsumer(AsyncWebsocketConsumer):
+    """Store each message of one user, and pass it on to everyone in the room.
+
+    Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id":
+    7, "seq": 3, "sent_at": "…", "username": "ann", "client_id": "…"}`` to each client
+    in the room, the sender too. A client that joins first gets the last 50 messages as
+    the same frames, oldest first; with ``?after=<seq>`` all messages after that
+    number. Then comes ``{"caught_up": 3}``: all messages up to that number were sent.
+    On each connection the numbers come in order, without holes (deleted messages
+    aside). A frame that breaks the rules gets ``{"error": "…"}``, and the connection
+    stays open. A client that is not signed in, or signs out while connected, is closed
+    with ``SIGNED_OUT``.
+
+    The consumer is asynchronous, because the channel layer's methods are. One thread
+    serves all connections: while one consumer awaits, the others go on. Each consumer
+    handles one event at a time, so ``chat_message`` cannot run while ``connect``
+    awaits.
+    """
+
+    async def connect(self):
+        """Refuse strangers. Join the room's group, accept, then send the history."""
+        self.user = self.scope["user"]
+        query = read_query(self.scope)
+        # A page that connects again names its user. Somebody else may have signed in
+        # with the same browser since then, and must not get that page's conversation.
+        belongs_to = query.get("as", self.user.get_username())
+        if not self.user.is_authenticated or belongs_to != self.user.get_username():
+            await self.refuse()
+            raise StopConsumer  # handle none of the frames that are on their way
+        self.person = Person.of(self.user)
+        self.person.consumers.add(self)
+        if len(self.person.consumers) > MAX_SOCKETS:
+            await self.accept()
+            error = f"You have {MAX_SOCKETS} connections open. Close some of them."
+            await self.send(json.dumps({"error": error}))
+            await self.close(FLOODING)
+            raise StopConsumer
+        # Join the user's group first, then ask the database. A sign-out after that is
+        # sent to the group; a sign-out before it is seen in the database.
+        self.user_group = user_group(self.user.pk)
+        await self.channel_layer.group_add(self.user_group, self.channel_name)
+        if not await self.is_signed_in():
+            await self.channel_layer.group_discard(self.user_group, self.channel_name)
+            await self.refuse()
+            raise StopConsumer
+        self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
+        self.room_group = group_name(self.room_name)
+        # A channel is this connection's mailbox, a group is a mailing list of
+        # channels. Join before accepting: a client whose socket is open then misses
+        # nothing.
+        await self.channel_layer.group_add(self.room_group, self.channel_name)
+        await self.accept()
+        logger.info("connect %s", self.scope["path"])
+        # Join first, then read: a message in between arrives twice, and chat_message
+        # drops the copy. The other order would lose it.
+        try:
+            await self.catch_up(query.get("after", ""))
+        except DatabaseError:
+            logger.exception("no history %s", self.scope["path"])
+            await self.leave(TOO_SLOW)
+            raise StopConsumer from None
+
+    async def refuse(self):
+        """Close with a code that the browser sees.
+
+        Without ``accept()``, closing is an HTTP 403, and the browser reports code
+        1006.
+        """
+        await self.accept()
+        await self.close(SIGNED_OUT)
+
+    async def catch_up(self, after):
+        """Send the messages after a number, or the history; then ``caught_up``."""
+        newest = await read_seq(self.room_name)
+        if after.isdecimal():
+            self.last_seq = min(int(after[:18]), newest)
+            await self.send_missing(newest)
+        else:
+            for frame in await read_history(self.room_name, newest):
+                await self.send(json.dumps(frame))
+            self.last_seq = newest
+        await self.send(json.dumps({"caught_up": newest}))
+
+    async def send_missing(self, newest):
+        """Send the messages after ``last_seq``, up to a number, page by page."""
+        while self.last_seq < newest:
+            frames = await read_after(self.room_name, self.last_seq, newest)
+            for frame in frames:
+                await self.send(json.dumps(frame))
+            # Less than a page is the end. The numbers that are missing were deleted.
+            self.last_seq = frames[-1]["seq"] if len(frames) == PAGE else newest
+
+    async def receive(self, text_data=None, bytes_data=None):
+        """Store one message, then send it to the room's group.
+
+        The other order could show a message that the database then fails to store.
+
+        Channels passes one of the two parameters. Without ``bytes_data``, a binary
+        frame raises TypeError.
+        """
+        client_id = None
+        # Bad frames have a limit of their own: they do not use up the messages' turns.
+        limit = self.person.mistakes
+        try:
+            message, client_id = parse_frame(text_data)
+            limit = self.person.messages
+            if wait := limit.wait():
+                error = "Too many messages at once. Wait a moment."
+                raise FrameError(error, client_id, wait)
+            frame, is_new = await store(self.room_name, self.user, message, client_id)
+        except FrameError as error:
+            # An exception that leaves a consumer ends the connection, so we catch it.
+            await self.send(json.dumps(error.as_frame()))
+            if limit is self.person.mistakes:
+                limit.wait()
+            if limit.is_flooded:
+                await self.leave(FLOODING)
+                raise StopConsumer from None
+            return
+        except DatabaseError:
+            logger.exception("not stored %s", self.scope["path"])
+            error = FrameError("The message was not stored.", client_id, RETRY)
+            await self.send(json.dumps(error.as_frame()))
+            return
+        # The type names the method that each member runs: chat.message runs
+        # chat_message. Never take the type from the client: it could then call any
+        # method of the consumer.
+        event = {"type": "chat.message", "frame": frame}
+        try:
+            await self.channel_layer.group_send(self.room_group, event)
+        except RedisError as error:
+            # The message is stored. The sender sees it now, the others in the history.
+            logger.warning("not sent to %s: %r", self.scope["path"], error)
+            await self.chat_message(event)
+        # The client sent the message again, because it did not get the answer.
+        if not is_new and frame["seq"] <= self.last_seq:
+            await self.send(json.dumps(frame))
+
+    async def disconnect(self, code):
+        """Leave the groups. Code 1001: the tab was closed or left the page."""
+        await self.channel_layer.group_discard(self.room_group, self.channel_name)
+        await self.channel_layer.group_discard(self.user_group, self.channel_name)
+        logger.info("disconnect %s %s", self.scope["path"], code)
+
+    async def chat_message(self, event):
+        """Send an event of the group: each number once, in order and without holes.
+
+        Events may be late or lost. The database has every message.
+        """
+        frame = event["frame"]
+        # A frame without a number is an announcement, which is not stored.
+        seq = frame.get("seq")
+        if seq is None or seq == self.last_seq + 1:
+            await self.send(json.dumps(frame))
+            self.last_seq = seq or self.last_seq
+        elif seq > self.last_seq:
+            try:
+                await self.send_missing(seq)
+            except DatabaseError:
+                logger.exception("not read %s", self.scope["path"])
+                await self.leave(TOO_SLOW)
+                raise StopConsumer from None
+
+    async def user_signed_out(self, event):
+        """Close this socket: signals.py sends this event to the user's group."""
+        await self.leave(SIGNED_OUT)
+        raise StopConsumer
+
+    async def leave(self, code):
+        """Leave the groups, and close the socket."""
+        await self.disconnect(code)
+        await self.close(code)
+
+    # The ORM waits for the database. Async code must not wait: it would hold up all
+    # connections of the process. So these methods run in a thread, and we await the
+    # thread.
+
+    @in_a_thread
+    def is_signed_in(self):
+        """Return whether the user is still active, and the session still theirs.
+
+        The scope cannot tell: its session was read once, at the handshake.
+        """
+        session = self.scope.get("session")
+        if session is None:  # the client came with a token
+            users = get_user_model().objects.filter(is_active=True)
+            return users.filter(pk=self.user.pk).exists()
+        session_engine = import_module(settings.SESSION_ENGINE)
+        request = HttpRequest()
+        request.session = session_engine.SessionStore(session.session_key)
+        return get_user(request) == self.user
