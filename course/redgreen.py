@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course import environment
-from course.manifest import TEST_FILE, Entry, Tree, load, read_tree
+from course.manifest import TEST_FILE, Entry, Midpoint, load, read_step
 from course.processes import clean_environment, start_job, stop
 from course.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, read_junit, write_junit
 from course.steps import ROOT, Step, all_steps, copy_files, find_step, step_files
@@ -97,7 +97,7 @@ class Verdict:
     sentences: list[str] = field(default_factory=list)
 
 
-def new_tests(entry: Entry, before: Tree, after: Tree) -> list[str]:
+def new_tests(entry: Entry, before: Midpoint, after: Midpoint) -> list[str]:
     """Return what pytest is asked for: added files, and the added tests of changed files."""
     new = fnmatch.filter(entry.adds, TEST_FILE)
     for path in fnmatch.filter(entry.changes, TEST_FILE):
@@ -108,7 +108,7 @@ def new_tests(entry: Entry, before: Tree, after: Tree) -> list[str]:
 def pairs(root: Path) -> list[Pair]:
     """Return each step that has one before it, with that."""
     entries, steps = load(root), all_steps(root)
-    trees = [read_tree(step) for step in steps]
+    trees = [read_step(step) for step in steps]
     return [
         Pair(steps[n], steps[n - 1], new_tests(entries[n], trees[n - 1], trees[n]))
         for n in range(1, len(steps))

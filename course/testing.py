@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from course import environment, memory
+from course import environment, memory, parts
 from course.processes import clean_environment, start_job, stop
 from course.results import (
     NO_HYPOTHESIS,
@@ -100,10 +100,16 @@ def files_in_memory() -> Iterator[dict[str, str]]:
         yield {"TMPDIR": folder}
 
 
-def run_step_tests(wanted: str, root: Path = ROOT) -> int:
-    """Run one step's tests in its folder, output shown as it comes; return the exit code."""
+def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
+    """Run one step's tests in its folder, output shown as it comes; return the exit code.
+
+    With `part`, the number of a part, run those of the mid-point after that part.
+    """
     step = find_step(wanted, root)
+    midpoint = None if part is None else parts.find_midpoint(step, part, root)
     python = environment.ensure_everything(root)
+    if midpoint:
+        step = parts.open_midpoint(midpoint, root)
     command = [str(python), "-m", "pytest"]
     process = subprocess.Popen(command, cwd=step.folder, env=clean_environment())
     try:
