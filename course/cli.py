@@ -147,7 +147,7 @@ def dispatch(options: argparse.Namespace) -> int:
                 )
             return diff.show(options.first, options.second, options.part, options.only)
         case "redgreen":
-            return redgreen.redgreen(options.step, options.results)
+            return redgreen.redgreen(options.step, options.part, options.results)
         case "guarantees":
             return matrix.guarantees(options.check)
         case "stack":

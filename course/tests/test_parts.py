@@ -138,7 +138,7 @@ def test_a_mid_point_is_tested(root, python, capfd):
     assert "test_crowd.py ." in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["run", "test"])
+@pytest.mark.parametrize("command", ["run", "test", "redgreen"])
 def test_the_commands_refuse_a_part_that_is_none(command):
     """Before an environment is looked at."""
     assert "step02_groups has no part 99; its parts are 1 (" in sentence(
