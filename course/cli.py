@@ -32,10 +32,10 @@ COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step, and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
-    "diff": ("diff FROM=4 TO=5 [ONLY=file]", "show what one step changes in another"),
+    "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
     "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
-    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
+    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on what was before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
@@ -62,6 +62,10 @@ def overview() -> str:
     lines = [colour("Django Channels in five steps", "bold"), ""]
     lines += [f"  make {usage:<25} {text}" for usage, text in COMMANDS.values() if usage]
     lines += [
+        "",
+        "A step is told in parts, and after each part there is a project that runs.",
+        "PART=2 chooses one for run, test, diff and redgreen. With diff,",
+        "ONLY=chat/consumers.py shows one file.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
         "Without make:    python -m course run 1        (python -m course run --help)",

@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Section:
-    """What is compared under one title; `files` is the order in which it is told."""
+    """Two mid-points to compare under one title; `files` is the order in which files are told."""
 
     title: str
     before: Midpoint

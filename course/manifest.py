@@ -32,10 +32,10 @@ FILES = "course/files.toml"
 INTERIM = "course/interim"
 README = "README.md"
 TEST_FILE = "tests/test_*.py"
-# What may become of a file, as files.toml calls it and as a sentence says it.
+# The fates of a file, as files.toml calls them and as a sentence says them.
 LISTS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
 FILES_HEAD = """\
-# What each step does to the files of the step before, made by `make drift ACCEPT=1`.
+# The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.
 """
 TestFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -50,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Entry:
-    """What steps.toml says of one step, and in the last three lists files.toml.
+    """One step as steps.toml describes it, with the three lists of files.toml.
 
     Paths are relative to the step's folder, with forward slashes. `retires` gives the
     reason for each test given up: `tests/test_echo.py` or `tests/test_page.py::test_title`.

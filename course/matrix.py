@@ -76,8 +76,8 @@ def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
 def collect(chains: list[list[Midpoint]]) -> list[Group]:
     """Return the files of tests in the order in which the steps, part by part, bring them.
 
-    Where a later step words something differently, its wording counts. What only a mid-point
-    has is left out.
+    Where a later step words something differently, its wording counts. A file that only a
+    mid-point has is left out.
     """
     groups: dict[str, Group] = {}
     for points in chains:

@@ -130,7 +130,7 @@ class Trial:
 
 @dataclass
 class Verdict:
-    """What new tests came to: one result a file, and a sentence for each complaint."""
+    """The outcome of new tests: one result a file, and a sentence for each complaint."""
 
     pair: Pair
     on: Midpoint

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from course import environment, memory, parts
+from course.manifest import INTERIM
 from course.processes import clean_environment, start_job, stop
 from course.results import (
     NO_HYPOTHESIS,
@@ -163,7 +164,8 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     if (root / "course" / "steps.toml").is_file():
         for before, step in pairwise(steps):
             name = f"redgreen{step.number:02}"
-            add_command(name, "redgreen", step, [before.label, step.label])
+            needs = [before.label, step.label, f"{INTERIM}/{step.label}"]
+            add_command(name, "redgreen", step, needs)
     # The browser's tests run by themselves: Playwright's synchronous API leaves an event
     # loop running, which breaks asynchronous tests that come after it.
     for name, tests in PYTEST_JOBS.items():

@@ -129,7 +129,7 @@ adds = ["chat/crowd.py", "chat/limits.py", "chat/migrations/0001_initial.py", "c
 changes = ["README.md", "chat/views.py"]
 removes = []
 """
-# What the folder of step 3 does not have: the versions of its mid-points.
+# The interim files of step 3, which its folder does not have.
 INTERIM = {
     "part01/chat/views.py": "def room(): number\n",
     "part01/chat/counter.py": "count = 0\n",

@@ -377,7 +377,7 @@ def test_a_misspelt_import_is_no_reason(pair: Pair, message: str) -> None:
 
 
 def test_an_import_at_the_top_counts_for_all_tests_of_the_file(tmp_path: Path) -> None:
-    """What the part adds is missing, so none of them could pass; others of the file are old."""
+    """The module that the part adds is missing, so none of them could pass."""
     root = plant_tests(tmp_path, top="import more\n\ndef test_one(): ...\ndef test_two(): ...\n")
     old = "def test_one(): ...\ndef test_one_of_many(): ...\n"
     add_step(root, "step01_echo", {"tests/test_old.py": old})
