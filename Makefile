@@ -9,16 +9,16 @@ help:
 	$(COURSE)
 
 run:
-	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT))
+	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT)) $(if $(PART),--part=$(PART))
 
 test-all:
 	$(COURSE) test-all $(if $(DJANGO),--django=$(DJANGO))
 
 test:
-	$(COURSE) test $(STEP)
+	$(COURSE) test $(STEP) $(if $(PART),--part=$(PART))
 
 diff:
-	$(COURSE) diff $(FROM) $(TO) $(if $(PART),--part=$(PART))
+	$(COURSE) diff $(FROM) $(TO) $(if $(PART),--part=$(PART)) $(if $(ONLY),"--only=$(ONLY)")
 
 stack:
 	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \
@@ -28,7 +28,7 @@ bench:
 	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS))
 
 redgreen:
-	$(COURSE) redgreen $(STEP)
+	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART))
 
 guarantees:
 	$(COURSE) guarantees
@@ -37,7 +37,7 @@ scaling:
 	$(COURSE) scaling $(if $(filter-out 0,$(TAKE)),--take)
 
 drift:
-	$(COURSE) drift
+	$(COURSE) drift $(if $(filter-out 0,$(ACCEPT)),--accept)
 
 propagate:
 	$(COURSE) propagate $(FROM) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(addprefix --by-hand=,$(BY_HAND))

@@ -29,16 +29,16 @@ from course.terminal import UserError, colour
 
 # What each command is called with `make`, and what it does, in the order of first use.
 COMMANDS = {
-    "run": ("run STEP=1 [PORT=8000]", "start a step and print the address to open"),
+    "run": ("run STEP=1 [PORT=8000]", "start a step, and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
     "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
-    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on the step before"),
+    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on what was before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
-    "drift": ("drift", "check that steps differ only as steps.toml says"),
+    "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
     "propagate": ("propagate FROM=1", "carry what changed in one step into later ones"),
     "lint": ("lint", "check style and common mistakes"),
     "upgrade": ("upgrade", "raise all versions, then test everything"),
@@ -62,6 +62,10 @@ def overview() -> str:
     lines = [colour("Django Channels in five steps", "bold"), ""]
     lines += [f"  make {usage:<25} {text}" for usage, text in COMMANDS.values() if usage]
     lines += [
+        "",
+        "A step is told in parts, and after each part there is a project that runs.",
+        "PART=2 chooses one for run, test, diff and redgreen. With diff,",
+        "ONLY=chat/consumers.py shows one file.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
         "Without make:    python -m course run 1        (python -m course run --help)",
@@ -93,7 +97,12 @@ def build_parser() -> Parser:
     )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
-    made["diff"].add_argument("--part", help="show one part only, where steps.toml names parts")
+    for name in ("run", "test", "diff", "redgreen"):
+        made[name].add_argument("--part", help="one part of the step: its number")
+    made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
+    made["drift"].add_argument(
+        "--accept", action="store_true", help="write files.toml as the folders are (make: ACCEPT=1)"
+    )
     made["propagate"].add_argument("step", nargs="?", metavar="from", help=step_help)
     made["propagate"].add_argument(
         "--dry-run", action="store_true", help="show, write nothing (make: DRY_RUN=1)"
@@ -126,9 +135,9 @@ def dispatch(options: argparse.Namespace) -> int:
     """Carry out the command in `options`; return the exit code."""
     match options.command:
         case "run":
-            return run.run(require(options.step, "run STEP=1"), options.port)
+            return run.run(require(options.step, "run STEP=1"), options.port, options.part)
         case "test":
-            return testing.run_step_tests(require(options.step, "test STEP=1"))
+            return testing.run_step_tests(require(options.step, "test STEP=1"), options.part)
         case "test-all":
             if options.django:
                 return upgrade.try_django(options.django)
@@ -140,9 +149,9 @@ def dispatch(options: argparse.Namespace) -> int:
                 raise UserError(
                     f"Which two steps? Say: make diff FROM=1 TO=2 (the steps are {choices()})."
                 )
-            return diff.show(options.first, options.second, options.part)
+            return diff.show(options.first, options.second, options.part, options.only)
         case "redgreen":
-            return redgreen.redgreen(options.step, options.results)
+            return redgreen.redgreen(options.step, options.part, options.results)
         case "guarantees":
             return matrix.guarantees(options.check)
         case "stack":
@@ -152,7 +161,7 @@ def dispatch(options: argparse.Namespace) -> int:
         case "scaling":
             return scaling.scaling(options.take, options.check)
         case "drift":
-            return manifest.drift()
+            return manifest.drift(options.accept)
         case "propagate":
             wanted = require(options.step, "propagate FROM=1")
             return propagate.propagate(wanted, options.by_hand, options.dry_run)

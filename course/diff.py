@@ -1,6 +1,7 @@
 """`make diff`: what one step changes against another, without what no reader needs.
 
-Where the manifest gives a step parts, the changed files come part by part, in its order.
+From a step to the next one it goes part by part: each mid-point against the one before it, the
+files in the order in which the manifest names them.
 """
 
 import os
@@ -11,14 +12,15 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path, PurePosixPath
 
-from course import manifest
 from course.kinds import KINDS, is_noise, kind_of
+from course.manifest import Midpoint, chain, difference, load, read_step
+from course.parts import find_midpoint
 from course.processes import undisturbed
 from course.results import paragraph
-from course.steps import ROOT, Step, all_steps, copy_files, find_step, step_files
+from course.steps import ROOT, Step, all_steps, find_step
 from course.terminal import UserError, colour, is_terminal, wants_colour
 
 COUNTED = ("Python", "templates", "JavaScript")
@@ -46,26 +48,24 @@ class Change:
     removed: int
 
 
-def lay_out(steps: tuple[Step, Step], folder: Path) -> tuple[Path, Path]:
-    """Copy the files of both steps to `folder`; return where code and where noise lies."""
-    code, noise = folder / "code", folder / "noise"
-    for step in steps:
-        files = step_files(step.folder)
-        quiet = [file for file in files if is_noise(PurePosixPath(file.as_posix()))]
-        for place, chosen in ((code, set(files) - set(quiet)), (noise, quiet)):
-            (place / step.label).mkdir(parents=True)
-            copy_files(sorted(chosen), step.folder, place / step.label)
-    return code, noise
+@dataclass(frozen=True)
+class Section:
+    """Two mid-points to compare under one title; `files` is the order in which files are told."""
+
+    title: str
+    before: Midpoint
+    after: Midpoint
+    files: tuple[str, ...] = ()
 
 
-def git_diff(place: Path, steps: tuple[Step, Step], *options: str) -> str:
-    """Return the output of `git diff` between the two steps copied to `place`."""
+def git_diff(place: Path, labels: tuple[str, str], *options: str) -> str:
+    """Return the output of `git diff` between the two folders of these names in `place`."""
     attributes = place.parent / "attributes"
     attributes.write_text(ATTRIBUTES, "utf-8")
     command = [
         *GIT, "-c", f"core.attributesFile={attributes}", "diff", "--no-index", "-M",
         "--no-ext-diff", "--no-prefix", "--diff-algorithm=histogram", *options,
-        steps[0].label, steps[1].label,
+        *labels,
     ]  # fmt: skip
     # A file in another encoding is shown as far as it can be read.
     done = subprocess.run(
@@ -77,18 +77,14 @@ def git_diff(place: Path, steps: tuple[Step, Step], *options: str) -> str:
     return done.stdout
 
 
-def count(place: Path, steps: tuple[Step, Step]) -> list[Change]:
-    """Return the changed files of the two steps copied to `place`, with their lines."""
-    fields = iter(git_diff(place, steps, "--numstat", "-z").split("\0"))
+def count(place: Path, labels: tuple[str, str]) -> list[Change]:
+    """Return the files that differ in the two folders in `place`, with their lines."""
+    fields = iter(git_diff(place, labels, "--numstat", "-z").split("\0"))
     changes = []
     for entry in fields:
         if not entry:
             continue
-        (
-            added,
-            removed,
-            _,
-        ) = entry.split("\t")
+        added, removed, _ = entry.split("\t")
         # With -z a pair of names follows; a file that came or went has no name on one side.
         before, after = next(fields), next(fields)
         path = PurePosixPath(before if after == "/dev/null" else after)
@@ -98,27 +94,55 @@ def count(place: Path, steps: tuple[Step, Step]) -> list[Change]:
     return changes
 
 
-def parts_between(steps: tuple[Step, Step], root: Path) -> dict[str, tuple[str, ...]]:
-    """Return the files of each part in which to read what the second step changes in the first.
+def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[Section]:
+    """Return what is shown from one step to another: part by part, if they follow each other.
 
-    There are none if the manifest names none, or the second does not follow upon the first.
+    With `wanted`, the number of a part, nothing but that; UserError if there is none.
     """
-    if steps not in pairwise(all_steps(root)):
-        return {}
-    entries = manifest.read_entries(root)
-    return next((entry.parts for entry in entries if entry.label == steps[1].label), {})
-
-
-def check_part(wanted: str, parts: dict[str, tuple[str, ...]], steps: tuple[Step, Step]) -> int:
-    """Return the number of the part that was asked for; UserError if there is no such part."""
+    following = steps in pairwise(all_steps(root))
+    entries = load(root) if following else []
+    parts = [part for entry in entries if entry.label == steps[1].label for part in entry.parts]
     if not parts:
-        raise UserError(
-            f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
+        if wanted is not None:
+            raise UserError(
+                f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
+            )
+        return [Section("", read_step(steps[0]), read_step(steps[1]))]
+    # The folder in place of the last mid-point: a maintainer who writes a step sees all of it.
+    points = [*chain(steps[1], root)[:-1], read_step(steps[1])]
+    found = [
+        Section(f"Part {number} of {len(parts)}: {part.name}", before, after, part.files)
+        for number, (part, (before, after)) in enumerate(
+            zip(parts, pairwise(points), strict=True), 1
         )
-    if wanted.isdecimal() and 1 <= int(wanted) <= len(parts):
-        return int(wanted)
-    named = ", ".join(f"{number} ({name})" for number, name in enumerate(parts, 1))
-    raise UserError(f"There is no part {wanted}; the parts are {named}.")
+    ]
+    return found if wanted is None else [found[find_midpoint(steps[1], wanted, root).number - 1]]
+
+
+def compare(
+    section: Section, only: str | None, folder: Path
+) -> tuple[dict[Change, str], list[Change]]:
+    """Return the diff of each file, in the order of telling, and what is left out as noise.
+
+    With `only`, the path of a file, nothing but that, and it is no noise. The files are copied
+    to `folder`.
+    """
+    labels = section.before.label, section.after.label
+    code, noise = folder / "code", folder / "noise"
+    for place, label in product((code, noise), labels):
+        (place / label).mkdir(parents=True)
+    for path in difference(section.before, section.after):
+        place = noise if is_noise(PurePosixPath(path)) and not only else code
+        for label, side in zip(labels, (section.before, section.after), strict=True):
+            if path in side.files and only in (path, None):
+                (place / label / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(side.files[path], place / label / path)
+    colours = "always" if wants_colour(sys.stdout) else "never"
+    text = HASHES.sub("", git_diff(code, labels, f"--color={colours}"))
+    texts = dict(zip(count(code, labels), FILES.split(text)[1:], strict=True))
+    told = {path: number for number, path in enumerate(section.files)}
+    ordered = sorted(texts, key=lambda change: told.get(change.path.as_posix(), len(told)))
+    return {change: texts[change] for change in ordered}, count(noise, labels)
 
 
 def lines_of(changes: list[Change]) -> tuple[int, int]:
@@ -134,44 +158,8 @@ def heading(title: str, changes: list[Change]) -> str:
     return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * 59, text, "=" * 59))
 
 
-def in_parts(
-    texts: dict[Change, str], parts: dict[str, tuple[str, ...]], only: int | None
-) -> dict[Change, str]:
-    """Return the diffs of the files part by part, the first of each under the part's heading.
-
-    With `only`, the number of a part, there is nothing but that. A file that the manifest has
-    not heard of yet comes last.
-    """
-    by_path = {change.path.as_posix(): change for change in texts}
-    sorted_out = {path for files in parts.values() for path in files}
-    groups = {
-        f"Part {number} of {len(parts)}: {name}": [
-            by_path[path] for path in files if path in by_path
-        ]
-        for number, (name, files) in enumerate(parts.items(), 1)
-        if only in (number, None)
-    }
-    if only is None:
-        groups["In no part yet"] = [by_path[path] for path in by_path if path not in sorted_out]
-    ordered: dict[Change, str] = {}
-    for title, changes in groups.items():
-        for change in changes:
-            gap = "\n" if ordered else ""
-            above = gap + heading(title, changes) if change == changes[0] else ""
-            ordered[change] = above + texts[change]
-    return ordered
-
-
-def is_of_part(path: PurePosixPath, files: tuple[str, ...]) -> bool:
-    """Tell whether a file that is left out belongs to a part: a migration is of its models."""
-    models = path.parent.parent / "models.py"
-    return path.parent.name == "migrations" and models.as_posix() in files
-
-
 def noise_line(changes: list[Change]) -> str:
-    """Return the closing line that names what was left out, with its lines."""
-    if not changes:
-        return ""
+    """Return the line that names what was left out, with its lines."""
     named = ", ".join(f"{c.path} +{c.added} −{c.removed}" for c in changes)
     return "\n".join(paragraph(f"Left out above: {named}", ""))
 
@@ -207,30 +195,30 @@ def page(text: str) -> None:
     sys.stdout.flush()
 
 
-def show(first: str, second: str, part: str | None = None, root: Path = ROOT) -> int:
+def show(
+    first: str, second: str, part: str | None = None, only: str | None = None, root: Path = ROOT
+) -> int:
     """Show the difference between two steps and count its lines; return the exit code.
 
-    With `part`, the number of a part, only this part is shown and counted, with the migrations
-    of its models.
+    With `part`, the number of a part, only this part is shown and counted; with `only`, the path
+    of a file inside the step, only this file.
     """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
         raise UserError(f"{steps[0].label} against itself shows nothing: name two steps.")
-    parts = parts_between(steps, root)
-    only = None if part is None else check_part(part, parts, steps)
+    found = sections(steps, part, root)
     if not shutil.which("git"):
         raise UserError("make diff needs git: install it, and run the command again.")
+    shown, counted = list[str](), list[Change]()
     with tempfile.TemporaryDirectory() as folder:
-        code, noise = lay_out(steps, Path(folder))
-        colours = "always" if wants_colour(sys.stdout) else "never"
-        text = HASHES.sub("", git_diff(code, steps, f"--color={colours}"))
-        texts = dict(zip(count(code, steps), FILES.split(text)[1:], strict=True))
-        left_out = count(noise, steps)
-    if only:
-        files = [*parts.values()][only - 1]
-        left_out = [change for change in left_out if is_of_part(change.path, files)]
-    if parts:
-        texts = in_parts(texts, parts, only)
-    closing = [noise_line(left_out), table([*texts, *left_out])]
-    page("".join(texts.values()) + "".join(f"\n{part}\n" for part in closing if part))
+        for number, section in enumerate(found):
+            texts, left_out = compare(section, only, Path(folder, str(number)))
+            if texts or left_out:
+                title = heading(section.title, list(texts)) if section.title else ""
+                closing = f"\n{noise_line(left_out)}\n" if left_out else ""
+                shown.append(title + "".join(texts.values()) + closing)
+                counted += [*texts, *left_out]
+    if only and not counted:
+        raise UserError(f"{only} does not change there: name a file as chat/consumers.py.")
+    page("\n".join(shown) + f"\n{table(counted)}\n")
     return 0

@@ -1,16 +1,48 @@
 """`make lint`: the style and common mistakes of everything the course ships."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from course import environment
 from course.environment import venv_program
+from course.manifest import INTERIM
+from course.matrix import PAGE
 from course.processes import stop
-from course.steps import ROOT, all_steps
+from course.steps import ROOT, all_steps, step_files
 from course.terminal import say
 
 GITHUB = "vendor.github-workflows"  # the schema that comes with check-jsonschema
+
+# A sentence whose subject is a clause, such as "What comes in is …", is hard for many readers. It
+# begins a line, a comment or a text, or follows another sentence. It ends with a full stop before
+# an empty line or the end of the text: a heading is no such sentence, and neither is a question.
+CLAUSE = re.compile(
+    r"""
+    (?: ^[ \t]* (?:[-*#/>{!]+[ ] | \d+\.[ ])? | ["'`>*\#/][ ]? | [.:;!?)][ ] )
+    (?P<text>
+        (?:Who|Whoever|What)[ ][a-z]
+        (?: (?! \n\s*\n | \"{3} | ["'`][]),;:}] | --> | </[hlpt] ) . )*? [.?!]
+    )
+    (?= [\s"'`*<)] | \Z )
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+
+
+def clauses(root: Path = ROOT) -> Iterator[str]:
+    """Yield place and text of each sentence that begins with a clause as its subject."""
+    for file in step_files(root):
+        # The page of guarantees repeats what docstrings say.
+        if file.suffix in (".py", ".js", ".html", ".md") and file != PAGE:
+            source = (root / file).read_text("utf-8")
+            for found in CLAUSE.finditer(source):
+                if not found["text"].endswith("?"):
+                    line = source.count("\n", 0, found.start("text")) + 1
+                    words = " ".join(re.sub(r"\n\s*(#|//|\*)?", " ", found["text"]).split())
+                    yield f"{file.as_posix()}:{line}: {words}"
 
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
@@ -21,8 +53,10 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
         return [str(venv_program(venv, name)), *arguments]
 
     steps = [step.label for step in all_steps(root)]
-    templates = [f"{step}/chat/templates" for step in steps]
-    scripts = [f"{step}/chat/static" for step in steps]
+    folders = [root / step for step in steps] + sorted((root / INTERIM).glob("*/part*"))
+    chats = [folder / "chat" for folder in folders]
+    templates = [str(chat / "templates") for chat in chats if (chat / "templates").is_dir()]
+    scripts = [str(chat / "static") for chat in chats if (chat / "static").is_dir()]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
     return [
         tool("ruff", "check", "--quiet", "course", *steps),
@@ -43,6 +77,9 @@ def lint(root: Path = ROOT) -> int:
         for linter in linters
     ]
     failed = []
+    if found := list(clauses(root)):
+        failed.append("English")
+        say("\n".join(["These sentences begin with a clause, and are no question:", *found]))
     try:
         for linter, process in zip(linters, running, strict=True):
             output = process.communicate()[0].decode(errors="replace")

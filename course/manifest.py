@@ -1,61 +1,100 @@
-"""The manifest `steps.toml`: what each step does to the files of the step before.
+"""`steps.toml` and `files.toml`: what each step does to the files of the step before, part by part.
 
-`make drift` holds the manifest and the folders against each other, both ways. A file that
-the manifest does not name is the same in a step and the step before, byte for byte, with
-its executable bit; a file that it names was really added, changed or removed. No file is a
-symbolic link, which would lead nowhere from a step that was copied out. Where a step has
-parts, each file that `make diff` shows is in one of them.
+A person writes `steps.toml`: what each step teaches, its parts, and the tests that it retires. A
+part names the files that it adds, changes or removes, in the order in which they are told. The
+last part that names a file brings the version that lies in the step's folder. Every earlier part
+that names the file brings a version of its own, an interim file in
+`course/interim/<step>/part<NN>/`. A mid-point of a step is the step before with the files of the
+parts so far, and the step's own README.
+
+A command writes `files.toml`: all that a step adds, changes and removes. It shows a reviewer what
+was changed on purpose, and shows `make drift` what was not. Every other file is the same in a step
+and in the step before, byte for byte, with its executable bit.
 """
 
 import ast
 import fnmatch
+import json
 import stat
 import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
-from course.kinds import is_noise
 from course.steps import ROOT, Step, all_steps, list_folder
 from course.terminal import UserError, colour, say
 
 NAME = "course/steps.toml"
-LISTS = ("adds", "changes", "removes")
+FILES = "course/files.toml"
+INTERIM = "course/interim"
+README = "README.md"
 TEST_FILE = "tests/test_*.py"
+# The fates of a file, as files.toml calls them and as a sentence says them.
+LISTS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
+FILES_HEAD = """\
+# The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.
+"""
 TestFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
+class Part:
+    """One part of a step: its name, and its files in the order in which they are told."""
+
+    name: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Entry:
-    """What the manifest says of one step, against the step before.
+    """One step as steps.toml describes it, with the three lists of files.toml.
 
     Paths are relative to the step's folder, with forward slashes. `retires` gives the
     reason for each test given up: `tests/test_echo.py` or `tests/test_page.py::test_title`.
-    `parts` gives the files of each part in which `make diff` shows the step, both in the order of
-    reading; most steps have none.
     """
 
     label: str
     concept: str
+    retires: dict[str, str]
+    parts: tuple[Part, ...]
     adds: tuple[str, ...]
     changes: tuple[str, ...]
     removes: tuple[str, ...]
-    retires: dict[str, str]
-    parts: dict[str, tuple[str, ...]]
+
+    def interims(self) -> dict[tuple[int, str], str]:
+        """Return where each interim file lies in the course, by the part's number and its path."""
+        named = [(n, path) for n, part in enumerate(self.parts, 1) for path in part.files]
+        last = {path: number for number, path in named}
+        return {
+            (number, path): f"{INTERIM}/{self.label}/part{number:02}/{path}"
+            for number, path in named
+            if number < last[path]
+        }
 
 
 @dataclass(frozen=True)
-class Tree:
-    """The files of one step as they lie on disk, by path with forward slashes.
+class Midpoint:
+    """The files of a step after one of its parts, by path with forward slashes.
 
-    `links` are the symbolic links among its names, wherever they lead.
+    `number` and `name` are the part's. Number 0 is the folder of the step, as it lies there.
     """
 
-    label: str
+    step: Step
+    number: int
+    name: str
     files: dict[str, Path]
-    links: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The name under which the mid-point is spoken of, such as `step05_deploy-part04`."""
+        return f"{self.step.label}-part{self.number:02}" if self.number else self.step.label
+
+    def place(self, path: str) -> str:
+        """Return where in the course a file lies: in a step's folder, or among interim files."""
+        return self.files[path].relative_to(self.step.folder.parent).as_posix()
 
     def text(self, path: str) -> bytes:
         """Return the bytes of a file."""
@@ -91,65 +130,54 @@ def holds_tests(node: ast.ClassDef) -> bool:
     return node.name.startswith("Test") or any(base.endswith("TestCase") for base in bases)
 
 
-def read_tree(step: Step) -> Tree:
-    """Return the files of a step."""
-    paths = {path.as_posix(): step.folder / path for path in list_folder(step.folder)}
-    files = {name: path for name, path in paths.items() if path.is_file()}
-    links = tuple(name for name, path in paths.items() if path.is_symlink())
-    return Tree(step.label, files, links)
+def read_toml(name: str, root: Path) -> dict[str, Any]:
+    """Return what a file of the manifest holds; UserError where it cannot be read."""
+    try:
+        return tomllib.loads((root / name).read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # broken TOML, or no UTF-8
+        raise UserError(f"{name} cannot be understood: {error}.") from None
 
 
-def read_entry(table: object, number: int) -> Entry:
-    """Return one `[[step]]` of the manifest; UserError where it is not as it should be."""
+def read_part(table: object, label: str) -> Part:
+    """Return one `[[step.part]]` of a step; UserError where it is not as it should be."""
+    match table:
+        case {"name": str(name), "files": [*files], **more} if not more and name and files:
+            if all(isinstance(path, str) for path in files):
+                return Part(name, tuple(files))
+    raise UserError(f"{NAME}: each [[step.part]] of {label} has a name and a list of its files.")
+
+
+def read_entry(table: object, number: int, lists: dict[str, Any]) -> Entry:
+    """Return one `[[step]]` of the manifest; UserError where it is not as it should be.
+
+    `lists` is what files.toml says of all steps.
+    """
 
     def wrong(text: str) -> UserError:
         return UserError(f"{NAME}: {text}")
-
-    def are_paths(value: object) -> bool:
-        return isinstance(value, list) and all(isinstance(path, str) for path in value)
 
     if not isinstance(table, dict):
         raise wrong("each step is a [[step]] table.")
     label = table.get("label")
     if not isinstance(label, str) or not label:
         raise wrong(f'entry {number} has no label, such as label = "step01_echo".')
-    unknown = set(table) - {"label", "concept", "retires", "parts", *LISTS}
+    unknown = set(table) - {"label", "concept", "retires", "part"}
     if unknown:
         raise wrong(f"{label} has unknown keys: {', '.join(sorted(unknown))}.")
     concept = table.get("concept")
     if not isinstance(concept, str) or not concept.strip():
         raise wrong(f"{label} has no concept: what it teaches, in a few words.")
-    lists = {}
-    for key in LISTS:
-        paths = table.get(key, [])
-        if not are_paths(paths):
-            raise wrong(f"{key} of {label} must be a list of paths.")
-        lists[key] = tuple(paths)
     retires = table.get("retires", {})
     if not isinstance(retires, dict) or not all(isinstance(why, str) for why in retires.values()):
         raise wrong(f"retires of {label} must give each test its reason.")
-    parts = table.get("parts", {})
-    if not isinstance(parts, dict) or not all(map(are_paths, parts.values())):
-        raise wrong(f"parts of {label} must give each part the list of its files.")
-    parts = {name: tuple(paths) for name, paths in parts.items()}
-    return Entry(label, concept, retires=retires, parts=parts, **lists)
-
-
-def read_entries(root: Path = ROOT) -> list[Entry]:
-    """Return the entries of the manifest of `root`; UserError where it cannot be read."""
-    try:
-        manifest = tomllib.loads((root / NAME).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{NAME} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # broken TOML, or no UTF-8
-        raise UserError(f"{NAME} cannot be understood: {error}.") from None
-    unknown = set(manifest) - {"step"}
-    if unknown:
-        raise UserError(f"{NAME} has unknown keys: {', '.join(sorted(unknown))}.")
-    tables = manifest.get("step", [])
+    tables = table.get("part", [])
     if not isinstance(tables, list):
-        raise UserError(f"{NAME}: each step is a [[step]] table, in double brackets.")
-    return [read_entry(table, number) for number, table in enumerate(tables, 1)]
+        raise wrong(f"each part of {label} is a [[step.part]] table, in double brackets.")
+    parts = tuple(read_part(part, label) for part in tables)
+    paths = {key: tuple(lists.get(label, {}).get(key, [])) for key in LISTS}
+    return Entry(label, concept, retires, parts, **paths)
 
 
 def load(root: Path = ROOT) -> list[Entry]:
@@ -157,7 +185,15 @@ def load(root: Path = ROOT) -> list[Entry]:
 
     Raises UserError where the manifest cannot be read, or its steps are not the folders.
     """
-    entries = read_entries(root)
+    manifest = read_toml(NAME, root)
+    unknown = set(manifest) - {"step"}
+    if unknown:
+        raise UserError(f"{NAME} has unknown keys: {', '.join(sorted(unknown))}.")
+    tables = manifest.get("step", [])
+    if not isinstance(tables, list):
+        raise UserError(f"{NAME}: each step is a [[step]] table, in double brackets.")
+    lists = read_toml(FILES, root) if (root / FILES).exists() else {}
+    entries = [read_entry(table, number, lists) for number, table in enumerate(tables, 1)]
     described = [entry.label for entry in entries]
     found = [step.label for step in all_steps(root)]
     for label in found:
@@ -180,6 +216,64 @@ def removed_by(path: str, entries: list[Entry], first: str, last: str) -> str | 
     return next((entry.label for entry in between if path in entry.removes), None)
 
 
+def read_step(step: Step) -> Midpoint:
+    """Return the files of a step as they lie in its folder."""
+    paths = {path.as_posix(): step.folder / path for path in list_folder(step.folder)}
+    return Midpoint(step, 0, step.name, {name: at for name, at in paths.items() if at.is_file()})
+
+
+def midpoints(step: Step, root: Path = ROOT) -> list[Midpoint]:
+    """Return the mid-points of a step, 1 to the last, which is the step; the first step has none.
+
+    Raises UserError where the manifest cannot be used, or an interim file is missing.
+    """
+    return chain(step, root)[1:]
+
+
+def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
+    """Return the step before as it is, then each mid-point; of the first step, nothing but it."""
+    steps, entries = all_steps(root), load(root)
+    number = steps.index(step)
+    own = read_step(step).files
+    made = [read_step(steps[max(number - 1, 0)])]
+    places = entries[number].interims()
+    readme = {README: own[README]} if README in own else {}
+    for count, part in enumerate(entries[number].parts if number else (), 1):
+        files = made[-1].files | readme
+        for path in part.files:
+            if place := places.get((count, path)):
+                if not (root / place).is_file():
+                    raise UserError(missing(place, path))
+                files[path] = root / place
+            elif path in own:
+                files[path] = own[path]
+            else:
+                files.pop(path, None)
+        made.append(Midpoint(step, count, part.name, files))
+    return made
+
+
+def missing(place: str, path: str) -> str:
+    """Return the sentence about an interim file that is not there."""
+    return f"{place} is missing: {NAME} names {path} there, and once more in a later part."
+
+
+def difference(before: Midpoint, after: Midpoint) -> dict[str, str]:
+    """Return what becomes of each file that is not the same in both: adds, changes or removes."""
+    found = {}
+    for path in sorted(before.files.keys() | after.files.keys()):
+        if path not in before.files:
+            found[path] = "adds"
+        elif path not in after.files:
+            found[path] = "removes"
+        elif before.files[path] != after.files[path] and (
+            before.text(path) != after.text(path)
+            or before.is_executable(path) != after.is_executable(path)
+        ):
+            found[path] = "changes"
+    return found
+
+
 def is_binary(data: bytes) -> bool:
     """Tell whether `data` is no text, as git does."""
     return b"\0" in data[:8000]
@@ -187,13 +281,15 @@ def is_binary(data: bytes) -> bool:
 
 def only_whitespace(before: bytes, after: bytes) -> bool:
     """Tell whether two different texts are the same once all whitespace is taken out."""
-    if is_binary(before) or is_binary(after):
+    if before == after or is_binary(before) or is_binary(after):
         return False
     return b"".join(before.split()) == b"".join(after.split())
 
 
 def first_difference(before: bytes, after: bytes) -> str:
-    """Return where two different texts part, such as ` from line 3 on`; nothing if binary."""
+    """Return where two texts part, such as ` from line 3 on`; nothing if binary."""
+    if before == after:
+        return " by its executable bit"
     if is_binary(before) or is_binary(after):
         return ""
     if before.replace(b"\r\n", b"\n") == after.replace(b"\r\n", b"\n"):
@@ -203,154 +299,130 @@ def first_difference(before: bytes, after: bytes) -> str:
     return f" from line {same + 1} on"
 
 
-def list_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
-    """Yield what is wrong with the three lists of an entry, by the names of the files alone."""
-    named = [path for key in LISTS for path in getattr(entry, key)]
-    for path in sorted({path for path in named if named.count(path) > 1}):
-        yield f"{NAME} names {path} of {entry.label} more than once."
-    for path in entry.adds:
-        if path not in after.files:
-            yield f"{NAME} says that {entry.label} adds {path}, but {entry.label} has no such file."
-        elif path in before.files:
-            yield f"{NAME} says that {entry.label} adds {path}, but {before.label} has it already."
-    for path in entry.removes:
-        if path in after.files:
-            yield f"{NAME} says that {entry.label} removes {path}, but it is still there."
-        elif path not in before.files:
-            yield f"{NAME} says that {entry.label} removes {path}, which {before.label} never had."
-    for path in entry.changes:
-        for tree in (before, after):
-            if path not in tree.files:
-                yield (
-                    f"{NAME} says that {entry.label} changes {path}, "
-                    f"but {tree.label} has no such file."
-                )
-    for path in sorted(after.files.keys() - before.files.keys() - set(named)):
-        yield (
-            f"{after.label}/{path} is not in {before.label} and not declared: "
-            f"name it in the adds of {after.label} in {NAME}."
-        )
-    for path in sorted(before.files.keys() - after.files.keys() - set(named)):
-        yield (
-            f"{after.label}/{path} is missing though {before.label} has it: "
-            f"name it in the removes of {after.label} in {NAME}, or bring it back."
-        )
-
-
-def part_problems(entry: Entry) -> Iterator[str]:
-    """Yield what is wrong with the parts of an entry, if it has any."""
-    named = [path for key in LISTS for path in getattr(entry, key)]
-    places: dict[str, list[str]] = {}
-    for part, paths in entry.parts.items():
-        if not paths:
-            yield f"{NAME}: the part {part} of {entry.label} has no files."
-        for path in paths:
-            places.setdefault(path, []).append(part)
-    for path, parts in places.items():
-        if len(parts) > 1:
-            yield (
-                f"{NAME} names {path} of {entry.label} more than once in the parts: "
-                f"{', '.join(parts)}."
-            )
-        if path not in named:
-            yield (
-                f"{NAME} has {path} in the part {parts[0]} of {entry.label}, but not among "
-                f"what {entry.label} adds, changes or removes."
-            )
-        elif is_noise(PurePosixPath(path)):
-            yield (
-                f"{NAME} has {path} in the part {parts[0]} of {entry.label}, but make diff "
-                f"leaves such files out: take it out of the part."
-            )
-    for path in named if entry.parts else []:
-        if path not in places and not is_noise(PurePosixPath(path)):
-            yield (
-                f"{entry.label}/{path} is in no part: name it in [step.parts] of {entry.label} "
-                f"in {NAME}, where it is to be read."
-            )
-
-
-def content_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
-    """Yield what is wrong with the content of files that both steps have."""
-    for path in sorted(before.files.keys() & after.files.keys()):
-        one, other = before.text(path), after.text(path)
-        bit_changed = before.is_executable(path) != after.is_executable(path)
-        if path in entry.changes:
-            if one == other and not bit_changed:
-                yield (
-                    f"{NAME} says that {entry.label} changes {path}, "
-                    f"but it is the same as in {before.label}."
-                )
-            elif one != other and not bit_changed and only_whitespace(one, other):
-                yield (
-                    f"{after.label}/{path} differs from {before.label} by nothing but "
-                    f"whitespace,{first_difference(one, other)}: make them the same."
-                )
-        elif one != other:
-            yield (
-                f"{after.label}/{path} differs from {before.label}"
-                f"{first_difference(one, other)}, and is not among the changes "
-                f"of {after.label} in {NAME}."
-            )
-        elif bit_changed:
-            which = after if after.is_executable(path) else before
-            yield (
-                f"{after.label}/{path} differs from {before.label} by its executable bit: "
-                f"only {which.label} has it."
-            )
-
-
-def link_problems(tree: Tree) -> Iterator[str]:
+def link_problems(root: Path) -> Iterator[str]:
     """Yield a sentence for each symbolic link, which a copy of the step alone would not follow."""
-    for path in tree.links:
-        yield (
-            f"{tree.label}/{path} is a symbolic link: put the file itself there, so that the "
-            f"step can be copied out."
-        )
+    for folder in (*(step.folder for step in all_steps(root)), root / INTERIM):
+        for path in list_folder(folder) if folder.is_dir() else []:
+            if (folder / path).is_symlink():
+                yield (
+                    f"{(folder / path).relative_to(root).as_posix()} is a symbolic link: put the "
+                    f"file itself there, so that the step can be copied out."
+                )
 
 
-def broken_tests(tree: Tree) -> Iterator[str]:
-    """Yield a sentence for each file of tests that Python cannot read."""
-    for path in fnmatch.filter(tree.files, TEST_FILE):
+def list_problems(entry: Entry, before: Midpoint, after: Midpoint) -> Iterator[str]:
+    """Yield what files.toml says otherwise than the folders, and changes of nothing."""
+    now = difference(before, after)
+    then = {path: key for key in LISTS for path in getattr(entry, key)}
+    for path in sorted(now.keys() | then.keys()):
+        verb = now.get(path)
+        both = (before.text(path), after.text(path)) if verb == "changes" else (b"", b"")
+        where = first_difference(*both) if verb == "changes" else ""
+        if verb != then.get(path):
+            same = f"is the same as in {before.label}"
+            yield (
+                f"{after.label}/{path} {LISTS.get(verb or '', same)}{where}, "
+                f"but {FILES} says that it {LISTS.get(then.get(path, ''), same)}."
+            )
+        if only_whitespace(*both):
+            yield (
+                f"{after.label}/{path} differs from {before.label} by nothing but "
+                f"whitespace,{where}: make them the same."
+            )
+
+
+def interim_problems(entries: list[Entry], root: Path) -> Iterator[str]:
+    """Yield a sentence for each interim file that is missing, or that no part asks for."""
+    asked = {place: path for each in entries for (_, path), place in each.interims().items()}
+    there = list_folder(root / INTERIM) if (root / INTERIM).is_dir() else []
+    found = {f"{INTERIM}/{path.as_posix()}" for path in there if (root / INTERIM / path).is_file()}
+    yield from (missing(place, asked[place]) for place in sorted(asked.keys() - found))
+    for place in sorted(found - asked.keys()):
+        yield f"{place} is asked for by no part in {NAME}: delete it, or name the file there."
+
+
+def part_problems(entry: Entry, points: list[Midpoint], step: Midpoint) -> Iterator[str]:
+    """Yield what is wrong with the parts of a step; `points` is its chain."""
+    if not entry.parts:
+        yield f"{NAME}: {entry.label} has no part: it needs one [[step.part]] at least."
+    for part, (before, after) in zip(entry.parts, pairwise(points), strict=True):
+        changed = difference(before, after)
+        for path in dict.fromkeys(part.files):
+            if path == README:
+                yield f"{NAME}: {after.label} names {README}, which is no part's but the step's."
+            elif path not in changed:
+                yield (
+                    f"{NAME}: {after.label} names {path}, which it does not change: "
+                    f"{before.label} has the same, or neither has it."
+                )
+            if part.files.count(path) > 1:
+                yield f"{NAME}: {after.label} names {path} more than once."
+    for path in difference(points[-1], step):
+        if path != README:
+            yield (
+                f"{entry.label}/{path} is in no part: name it in a [[step.part]] of {entry.label} "
+                f"in {NAME}, where it is to be told."
+            )
+
+
+def changed_tests(before: Midpoint, after: Midpoint) -> list[str]:
+    """Return the files of tests that differ between two mid-points."""
+    return fnmatch.filter(difference(before, after), TEST_FILE)
+
+
+def broken_tests(points: list[Midpoint]) -> Iterator[str]:
+    """Yield a sentence for each file of tests in a chain that Python cannot read."""
+    files = [(points[0], path) for path in fnmatch.filter(points[0].files, TEST_FILE)]
+    files += [(two, path) for one, two in pairwise(points) for path in changed_tests(one, two)]
+    for point, path in files:
         try:
-            tree.tests(path)
+            point.tests(path)
         except (SyntaxError, ValueError) as error:
-            yield f"{tree.label}/{path} is no Python: {error}."
+            yield f"{point.place(path)} is no Python: {error}."
 
 
-def retired_problems(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
+def retired_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
     """Yield what is wrong with what an entry says of retired tests."""
     for name, reason in entry.retires.items():
         path, _, test = name.partition("::")
-        there = test in after.tests(path) if test else path in after.files
-        was_there = test in before.tests(path) if test else path in before.files
+        *earlier, there = (test in at.tests(path) if test else path in at.files for at in points)
         if not fnmatch.fnmatchcase(path, TEST_FILE):
             yield f"{NAME}: {entry.label} retires {name}, which is no {TEST_FILE}."
         elif there:
             yield f"{NAME} says that {entry.label} retires {name}, but it is still there."
-        elif not was_there:
-            yield f"{NAME} says that {entry.label} retires {name}, which {before.label} never had."
+        elif not any(earlier):
+            yield f"{NAME} says that {entry.label} retires {name}, which was never there."
         if not reason.strip():
             yield f"{NAME}: {entry.label} retires {name} without a reason."
 
 
-def lost_tests(entry: Entry, before: Tree, after: Tree) -> Iterator[str]:
-    """Yield a sentence for each test that is gone without having been retired."""
-    for path in sorted(fnmatch.filter(before.files, TEST_FILE)):
-        if path in entry.retires:
-            continue
-        if path not in after.files:
-            yield (
-                f"{before.label}/{path} is gone from {after.label}: "
-                f"say why, under its retires in {NAME}."
-            )
-        elif before.text(path) != after.text(path):
+def lost_tests(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
+    """Yield a sentence for each test that goes on the way without having been retired."""
+    for before, after in pairwise(points):
+        for path in changed_tests(before, after):
+            if path in entry.retires:
+                continue
+            if path not in after.files:
+                yield (
+                    f"{before.place(path)} is gone from {after.label}: "
+                    f"say why, under retires of {entry.label} in {NAME}."
+                )
+                continue
             for test in sorted(before.tests(path) - after.tests(path)):
                 if f"{path}::{test}" not in entry.retires:
                     yield (
-                        f"{test} is gone from {after.label}/{path}: bring it back, "
+                        f"{test} is gone from {after.place(path)}: bring it back, "
                         f'or say why under retires in {NAME}, as "{path}::{test}".'
                     )
+
+
+def problems_of_tests(entries: list[Entry], chains: list[list[Midpoint]]) -> list[str]:
+    """Return a sentence for each test that cannot be read, or is lost, in the chains of steps."""
+    found = [sentence for points in chains for sentence in broken_tests(points)]
+    if not found:
+        for entry, points in zip(entries[1:], chains[1:], strict=True):
+            found += [*retired_problems(entry, points), *lost_tests(entry, points)]
+    return list(dict.fromkeys(found))
 
 
 def problems(root: Path = ROOT) -> list[str]:
@@ -358,31 +430,51 @@ def problems(root: Path = ROOT) -> list[str]:
 
     Raises UserError where the manifest itself cannot be used.
     """
-    entries = load(root)
-    trees = [read_tree(step) for step in all_steps(root)]
-    found = [sentence for tree in trees for sentence in link_problems(tree)]
-    found += [sentence for tree in trees for sentence in broken_tests(tree)]
-    if entries and any(getattr(entries[0], key) for key in (*LISTS, "retires", "parts")):
+    entries, steps = load(root), all_steps(root)
+    found = list(link_problems(root))
+    if entries and (entries[0].retires or entries[0].parts):
         found.append(f"{NAME}: {entries[0].label} is the first step and has none before it.")
-    for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):
+    folders = [read_step(step) for step in steps]
+    for entry, (before, after) in zip(entries[1:], pairwise(folders), strict=True):
         found += list_problems(entry, before, after)
-        found += part_problems(entry)
-        found += content_problems(entry, before, after)
-        if not any(True for tree in (before, after) for _ in broken_tests(tree)):
-            found += retired_problems(entry, before, after)
-            found += lost_tests(entry, before, after)
-    return found
+    if wrong := list(interim_problems(entries, root)):
+        return found + wrong
+    chains = [chain(step, root) for step in steps]
+    for entry, points, folder in zip(entries[1:], chains[1:], folders[1:], strict=True):
+        found += part_problems(entry, points, folder)
+    return found + problems_of_tests(entries, chains)
 
 
-def drift(root: Path = ROOT) -> int:
-    """Check the steps against the manifest and say what came out; return the exit code."""
+def accept(root: Path) -> None:
+    """Write files.toml anew, as the folders are."""
+    lines = [FILES_HEAD]
+    for before, after in pairwise(map(read_step, all_steps(root))):
+        found = difference(before, after)
+        lines.append(f"[{after.label}]")
+        for key in LISTS:
+            paths = [json.dumps(path, ensure_ascii=False) for path in found if found[path] == key]
+            inner = "".join(f"  {path},\n" for path in paths)
+            lines.append(f"{key} = [\n{inner}]" if paths else f"{key} = []")
+        lines.append("")
+    (root / FILES).write_text("\n".join(lines).rstrip() + "\n", "utf-8", newline="\n")
+
+
+def drift(accepted: bool = False, root: Path = ROOT) -> int:
+    """Check the steps against the manifest and say what came out; return the exit code.
+
+    With `accepted`, files.toml is written first, as the folders are.
+    """
+    if accepted:
+        accept(root)
     found = problems(root)
     for text in found:
         say(text)
     if found:
         count = "1 place" if len(found) == 1 else f"{len(found)} places"
         closing = f"The steps and {NAME} disagree in {count}: see above."
+        if any(FILES in text for text in found):
+            closing += f" make drift ACCEPT=1 writes {FILES} as the folders are."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
-    say(f"{len(all_steps(root))} steps, each different from the last only where {NAME} says so.")
+    say(f"{len(all_steps(root))} steps, each different from the last only where {FILES} says so.")
     return 0

@@ -9,22 +9,19 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from course.manifest import (
     NAME,
     TEST_FILE,
     Entry,
-    Tree,
-    broken_tests,
+    Midpoint,
+    chain,
     load,
-    lost_tests,
     named_tests,
-    read_tree,
-    retired_problems,
+    problems_of_tests,
 )
-from course.steps import ROOT, Step, all_steps
+from course.steps import ROOT, all_steps
 from course.terminal import colour, say
 
 PAGE = Path("docs") / "guarantees.md"
@@ -51,10 +48,10 @@ class Row:
 
 @dataclass
 class Group:
-    """One file of tests: its path in the step, its title, the step that brings it, its rows."""
+    """One file of tests: its path, the mid-point that brings it, its title, its rows."""
 
     path: str
-    step: Step
+    since: Midpoint
     title: str = ""
     rows: dict[str, Row] = field(default_factory=dict)
 
@@ -64,7 +61,7 @@ def first_line(docstring: str | None) -> str:
     return (docstring or "").partition("\n")[0].strip()
 
 
-def test_files(tree: Tree) -> list[str]:
+def test_files(tree: Midpoint) -> list[str]:
     """Return the paths of a step's files of tests."""
     return sorted(fnmatch.filter(tree.files, TEST_FILE))
 
@@ -76,24 +73,29 @@ def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
     return first_line(ast.get_docstring(tree)), texts
 
 
-def collect(steps: list[Step], trees: list[Tree]) -> list[Group]:
-    """Return the files of tests in the order in which the steps bring them.
+def collect(chains: list[list[Midpoint]]) -> list[Group]:
+    """Return the files of tests in the order in which the steps, part by part, bring them.
 
-    Where a later step words something differently, its wording counts.
+    Where a later step words something differently, its wording counts. A file that only a
+    mid-point has is left out.
     """
     groups: dict[str, Group] = {}
-    for step, tree in zip(steps, trees, strict=True):
-        for path in test_files(tree):
-            group = groups.setdefault(path, Group(path, step))
-            group.title, texts = read_tests(tree.text(path))
+    for points in chains:
+        for point in points:
+            for path in test_files(point):
+                groups.setdefault(path, Group(path, point))
+        last = points[-1]
+        for path in test_files(last):
+            group = groups[path]
+            group.title, texts = read_tests(last.text(path))
             for name, text in texts.items():
                 row = group.rows.setdefault(name, Row(name))
                 row.text = text
-                row.steps.add(step.label)
-    return list(groups.values())
+                row.steps.add(last.step.label)
+    return [group for group in groups.values() if group.rows]
 
 
-def unsaid(trees: list[Tree]) -> Iterator[str]:
+def unsaid(trees: list[Midpoint]) -> Iterator[str]:
     """Yield a sentence for each file and test whose docstring does not say what it is for."""
     told = set()
     for tree in trees:
@@ -104,21 +106,11 @@ def unsaid(trees: list[Tree]) -> Iterator[str]:
                 if place in told or text.endswith((".", "!", "?")):
                     continue
                 told.add(place)
+                label = tree.step.label
                 if text:
-                    yield f"{tree.label}/{place}: its docstring's first line is no whole sentence."
+                    yield f"{label}/{place}: its docstring's first line is no whole sentence."
                 else:
-                    yield f"{tree.label}/{place} has no docstring that says what it is for."
-
-
-def problems(entries: list[Entry], trees: list[Tree]) -> list[str]:
-    """Return a sentence for each test that cannot be read, says nothing, or is lost."""
-    found = [sentence for tree in trees for sentence in broken_tests(tree)]
-    if found:
-        return found
-    for entry, (before, after) in zip(entries[1:], pairwise(trees), strict=True):
-        found += lost_tests(entry, before, after)
-        found += retired_problems(entry, before, after)
-    return found + list(unsaid(trees))
+                    yield f"{label}/{place} has no docstring that says what it is for."
 
 
 def in_words(name: str) -> str:
@@ -154,18 +146,26 @@ def table(group: Group, labels: list[str]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def heading(since: Midpoint, entry: Entry) -> str:
+    """Return the heading for what a step guarantees from its start, or from one of its parts on."""
+    if len(entry.parts) < 2:
+        return f"## Since step {since.step.number}: {entry.concept}"
+    return f"## Since step {since.step.number}, part {since.number}: {since.name}"
+
+
 def page(entries: list[Entry], groups: list[Group]) -> str:
     """Return the page, as Markdown."""
-    labels = [entry.label for entry in entries]
+    by_label = {entry.label: entry for entry in entries}
     lines = [HEAD]
-    for number, entry in enumerate(entries, 1):
-        lines += [f"## Since step {number}: {entry.concept}", ""]
-        for group in groups:
-            if group.step.label == entry.label:
-                link = f"[{group.path}](../{entry.label}/{group.path})"
-                lines += [f"### {group.title.removesuffix('.')}", "", link, ""]
-                lines += [line for reason in reasons(group, entries) for line in (reason, "")]
-                lines += [*table(group, labels), ""]
+    for group in groups:
+        label = group.since.step.label
+        title = heading(group.since, by_label[label])
+        if title not in lines:
+            lines += [title, ""]
+        link = f"[{group.path}](../{label}/{group.path})"
+        lines += [f"### {group.title.removesuffix('.')}", "", link, ""]
+        lines += [line for reason in reasons(group, entries) for line in (reason, "")]
+        lines += [*table(group, list(by_label)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -174,16 +174,16 @@ def guarantees(check: bool = False, root: Path = ROOT) -> int:
 
     It is 1 where the page is stale, a docstring is missing, or a test is gone without a reason.
     """
-    entries, steps = load(root), all_steps(root)
-    trees = [read_tree(step) for step in steps]
-    found = problems(entries, trees)
-    if found:
+    entries = load(root)
+    chains = [chain(step, root) for step in all_steps(root)]
+    found = problems_of_tests(entries, chains)
+    if found := found or list(unsaid([points[-1] for points in chains])):
         for text in found:
             say(text)
         closing = f"{PAGE.as_posix()} cannot be made from the tests and {NAME}: see above."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
-    groups = collect(steps, trees)
+    groups = collect(chains)
     text, file = page(entries, groups), root / PAGE
     current = file.read_text("utf-8") if file.is_file() else ""
     count = sum(len(group.rows) for group in groups)

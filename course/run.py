@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from course import environment
+from course import environment, parts
 from course.processes import CommandFailed, run_quietly, stop
 from course.steps import ROOT, Step, find_step
 from course.terminal import Progress, UserError, colour, kept_terminal, say
@@ -113,14 +113,21 @@ def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
     )
 
 
-def run(wanted: str, port_text: str, root: Path = ROOT) -> int:
-    """Start the step called `wanted` on `port_text`; return the exit code for the shell."""
+def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT) -> int:
+    """Start the step called `wanted` on `port_text`; return the exit code for the shell.
+
+    With `part`, the number of a part, start the mid-point after that part.
+    """
     step = find_step(wanted, root)
     port = parse_port(port_text)
-    require_free(port, f"make run STEP={step.number}")
+    command = f"make run STEP={step.number}" + (f" PART={part}" if part else "")
+    midpoint = None if part is None else parts.find_midpoint(step, part, root)
+    require_free(port, command)
     python = environment.ensure_step(step, root)
+    if midpoint:
+        step = parts.open_midpoint(midpoint, root)
     env = step_environment()
     migrate(python, step, env)
-    require_free(port, f"make run STEP={step.number}")
+    require_free(port, command)
     with kept_terminal():
         return serve(python, step, port, env)

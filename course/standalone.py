@@ -104,24 +104,29 @@ def get(url: str) -> int:
         return error.code
 
 
+def ask(server: subprocess.Popen[bytes], url: str) -> None:
+    """Wait until a server answers, and ask for a page; raise ProofFailed unless it is a 200."""
+    port = int(url.rstrip("/").rpartition(":")[2])
+    wait_until(lambda: server.poll() is not None or answers(port), STARTS_WITHIN)
+    if server.poll() is not None:
+        raise ProofFailed(f"runserver ended by itself with exit code {server.returncode}")
+    try:
+        status = get(url)
+    except OSError as error:
+        raise ProofFailed(f"GET {url} failed: {error}") from None
+    if status != 200:
+        raise ProofFailed(f"GET {url} answered {status} where 200 was due")
+
+
 def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
     """Start the step's server, ask for `/` and stop it; raise ProofFailed unless it is a 200."""
-    port = free_port()
-    command = [str(python), "manage.py", "runserver", f"{HOST}:{port}"]
+    address = f"{HOST}:{free_port()}"
+    command = [str(python), "manage.py", "runserver", address]
     say(f"$ {command_line(command)}")
     server = subprocess.Popen(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
     try:
-        wait_until(lambda: server.poll() is not None or answers(port), STARTS_WITHIN)
-        if server.poll() is not None:
-            raise ProofFailed(f"runserver ended by itself with exit code {server.returncode}")
-        url = f"http://{HOST}:{port}/"
-        try:
-            status = get(url)
-        except OSError as error:
-            raise ProofFailed(f"GET {url} failed: {error}") from None
-        say(f"GET {url}: {status}")
-        if status != 200:
-            raise ProofFailed(f"GET {url} answered {status} where 200 was due")
+        ask(server, f"http://{address}/")
+        say(f"GET http://{address}/: 200")
     finally:
         stop(server)
 

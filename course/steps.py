@@ -12,7 +12,7 @@ from course.terminal import UserError
 ROOT = Path(__file__).resolve().parent.parent
 
 # What a copy of a step leaves behind where git cannot say which files belong to it.
-IGNORED_FOLDERS = {".git", ".venv", ".course", "__pycache__", "staticfiles"}
+IGNORED_FOLDERS = {".git", ".venv", ".course", "__pycache__", "midpoints", "staticfiles"}
 IGNORED_FOLDERS |= {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
 IGNORED_SUFFIXES = {".sqlite3", ".pyc"}
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from course import environment, memory
+from course import environment, memory, parts
+from course.manifest import INTERIM
 from course.processes import clean_environment, start_job, stop
 from course.results import (
     NO_HYPOTHESIS,
@@ -100,10 +101,16 @@ def files_in_memory() -> Iterator[dict[str, str]]:
         yield {"TMPDIR": folder}
 
 
-def run_step_tests(wanted: str, root: Path = ROOT) -> int:
-    """Run one step's tests in its folder, output shown as it comes; return the exit code."""
+def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
+    """Run one step's tests in its folder, output shown as it comes; return the exit code.
+
+    With `part`, the number of a part, run those of the mid-point after that part.
+    """
     step = find_step(wanted, root)
+    midpoint = None if part is None else parts.find_midpoint(step, part, root)
     python = environment.ensure_everything(root)
+    if midpoint:
+        step = parts.open_midpoint(midpoint, root)
     command = [str(python), "-m", "pytest"]
     process = subprocess.Popen(command, cwd=step.folder, env=clean_environment())
     try:
@@ -157,7 +164,8 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     if (root / "course" / "steps.toml").is_file():
         for before, step in pairwise(steps):
             name = f"redgreen{step.number:02}"
-            add_command(name, "redgreen", step, [before.label, step.label])
+            needs = [before.label, step.label, f"{INTERIM}/{step.label}"]
+            add_command(name, "redgreen", step, needs)
     # The browser's tests run by themselves: Playwright's synchronous API leaves an event
     # loop running, which breaks asynchronous tests that come after it.
     for name, tests in PYTEST_JOBS.items():

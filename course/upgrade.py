@@ -21,6 +21,7 @@ from pathlib import Path
 
 from course import environment
 from course.environment import LOCK, venv_program
+from course.manifest import INTERIM
 from course.processes import CommandFailed, run_quietly, stop
 from course.steps import ROOT, all_steps, copy_files, step_files
 from course.terminal import Progress, UserError, say
@@ -39,7 +40,8 @@ HEAD = """\
 def requirement_files(root: Path) -> list[Path]:
     """Return the files whose ranges the lock file is made from."""
     steps = [step.folder / "requirements.txt" for step in all_steps(root)]
-    return [root / "course" / "requirements.txt", *steps]
+    interim = sorted((root / INTERIM).glob("*/*/requirements.txt"))
+    return [root / "course" / "requirements.txt", *steps, *interim]
 
 
 def normal(name: str) -> str:
@@ -190,8 +192,7 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     range_ = django_range(wanted)
     copy = root / ".course" / f"django-{wanted}-python-{environment.python_version()}"
     lay_out(root, copy)
-    for step in all_steps(copy):
-        file = step.folder / "requirements.txt"
+    for file in requirement_files(copy)[1:]:
         text = re.sub(r"^Django[^\s#;]*", f"Django{range_}", file.read_text("utf-8"), flags=re.M)
         file.write_text(text, "utf-8")
     tools = [copy / "course" / "requirements.txt"]

@@ -74,9 +74,94 @@ def add_step(root: Path, label: str, files: dict[str, str] | None = None) -> Pat
     return folder
 
 
+PAGE = """
+import pytest
+
+def helper(): ...
+
+@pytest.mark.django_db
+async def test_page(): ...
+
+class TestPage:
+    def test_title(self): ...
+    def test_body(self): ...
+"""
+MANIFEST = """
+[[step]]
+label = "step01_echo"
+concept = "a socket"
+
+[[step]]
+label = "step02_groups"
+concept = "groups"
+[step.retires]
+"tests/test_echo.py" = "nothing echoes any more"
+"tests/test_page.py::TestPage::test_title" = "the title is the room's"
+[[step.part]]
+name = "rooms"
+files = [
+  "chat/views.py", "chat/rooms.py", "chat/echo.html", "tests/test_page.py", "tests/test_echo.py",
+]
+
+[[step]]
+label = "step03_crowd"
+concept = "a crowd"
+[[step.part]]
+name = "numbers"
+files = ["chat/models.py", "chat/migrations/0001_initial.py", "chat/views.py", "chat/counter.py",
+         "tests/test_numbers.py"]
+[[step.part]]
+name = "limits"
+files = ["chat/limits.py", "chat/views.py", "tests/test_numbers.py", "tests/test_limits.py"]
+[[step.part]]
+name = "a crowd"
+files = ["chat/crowd.py", "chat/counter.py", "chat/views.py", "tests/test_crowd.py"]
+"""
+LISTS = """
+[step02_groups]
+adds = ["chat/rooms.py"]
+changes = ["README.md", "chat/views.py", "tests/test_page.py"]
+removes = ["chat/echo.html", "tests/test_echo.py"]
+
+[step03_crowd]
+adds = ["chat/crowd.py", "chat/limits.py", "chat/migrations/0001_initial.py", "chat/models.py",
+        "tests/test_crowd.py", "tests/test_limits.py", "tests/test_numbers.py"]
+changes = ["README.md", "chat/views.py"]
+removes = []
+"""
+# The interim files of step 3, which its folder does not have.
+INTERIM = {
+    "part01/chat/views.py": "def room(): number\n",
+    "part01/chat/counter.py": "count = 0\n",
+    "part01/tests/test_numbers.py": "def test_first(): ...\n",
+    "part02/chat/views.py": "def room(): number, limit\n",
+}
+
+
+def plant_parts(root: Path) -> Path:
+    """Make `root` a course of three steps, the third in three parts; return it."""
+    same = {"chat/apps.py": "one\ntwo\n", "chat/icon.svg": "<svg/>\n", "tests/test_same.py": PAGE}
+    first = {"README.md": "One\n", "chat/views.py": "def index(): ...\n", "chat/echo.html": "<p>\n"}
+    first |= {"tests/test_page.py": PAGE, "tests/test_echo.py": "def test_echo(): ...\n"}
+    add_step(root, "step01_echo", same | first)
+    second = {"README.md": "Two\n", "chat/views.py": "def room(): ...\n", "chat/rooms.py": ""}
+    second["tests/test_page.py"] = PAGE.replace("    def test_title(self): ...\n", "")
+    add_step(root, "step02_groups", same | second)
+    third = second | {"README.md": "Three\n", "chat/views.py": "def room(): number, limit, crowd\n"}
+    third |= {f"chat/{name}.py": f"{name}\n" for name in ("models", "limits", "crowd")}
+    third |= {"chat/migrations/0001_initial.py": "m\n"}
+    third["tests/test_numbers.py"] = "def test_first(): ...\ndef test_next(): ...\n"
+    third |= {f"tests/test_{name}.py": f"def test_{name}(): ...\n" for name in ("limits", "crowd")}
+    add_step(root, "step03_crowd", same | third)
+    interim = {f"interim/step03_crowd/{path}": text for path, text in INTERIM.items()}
+    add_step(root, "course", interim | {"steps.toml": MANIFEST, "files.toml": LISTS})
+    (root / "course" / "manage.py").unlink()
+    return root
+
+
 def plant(root: Path) -> Path:
     """Make `root` a course of two fake steps with the real tools, no manifest; return it."""
-    names = ("tests", "browser", "production", "__pycache__", "steps.toml")
+    names = ("tests", "browser", "production", "__pycache__", "*.toml", "interim")
     left_out = shutil.ignore_patterns(*names)
     shutil.copytree(ROOT / "course", root / "course", ignore=left_out)
     shutil.copy(ROOT / "Makefile", root)

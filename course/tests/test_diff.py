@@ -23,15 +23,29 @@ concept = "a socket"
 label = "step02_groups"
 concept = "groups"
 """
+ALONE = """
+[[step.part]]
+name = "all of it"
+files = [
+  "chat/consumers.py", "chat/new.py", "chat/gone.py", "requirements.txt", "deploy/nginx.conf",
+]
+"""
+# chat.js has a version between the two: part 1 has the 2, and part 2 the 3.
 PARTS = """
-[step.parts]
-"the server" = ["requirements.txt", "chat/new.py", "chat/consumers.py", "chat/gone.py"]
-"the page" = [
+[[step.part]]
+name = "the server"
+files = ["requirements.txt", "chat/new.py", "chat/old.py", "chat/consumers.py", "chat/gone.py",
+  "chat/static/chat/chat.js", "chat/migrations/0001_initial.py", "tests/test_groups.py"]
+[[step.part]]
+name = "the page"
+files = [
   "chat/templates/chat/日本語.html",
   "chat/static/chat/chat.js",
   "chat/static/chat/chat.css",
 ]
-"proxy" = ["deploy/nginx.conf"]
+[[step.part]]
+name = "proxy"
+files = ["deploy/nginx.conf", "chat/static/chat/icon.png"]
 """
 
 
@@ -70,7 +84,7 @@ def root(tmp_path):
     )
     (second / "chat" / "static" / "chat" / "icon.png").write_bytes(b"\x89PNG\0")
     (tmp_path / "course").mkdir()
-    (tmp_path / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
+    (tmp_path / "course" / "steps.toml").write_text(MANIFEST + ALONE, "utf-8")
     return tmp_path
 
 
@@ -78,6 +92,9 @@ def root(tmp_path):
 def parted(root):
     """The same two steps, the second with parts."""
     (root / "course" / "steps.toml").write_text(MANIFEST + PARTS, "utf-8")
+    interim = root / "course" / "interim" / "step02_groups" / "part01" / "chat/static/chat"
+    interim.mkdir(parents=True)
+    (interim / "chat.js").write_text("2\n", "utf-8")
     return root
 
 
@@ -111,7 +128,7 @@ def test_renames_and_deletions_are_shown(shown):
 
 def test_what_is_left_out_is_named_with_its_lines(shown):
     """Tests, README, migrations and pictures are not shown, and not hidden either."""
-    code, _, closing = shown.partition("Left out above:")
+    code, _, closing = shown.partition("\n\nLeft out above:")
     for name in ("README.md", "tests/", "migrations", "icon.png"):
         assert name not in code
     named = " ".join(closing.split())
@@ -151,16 +168,17 @@ def test_a_step_against_itself_is_a_mistake(root):
 
 
 def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
-    """Each part has a heading with its lines, and the files in the order of reading."""
+    """Each part has a heading with its lines, and the files in the order of telling."""
     diff.show("1", "2", root=parted)
     shown = capsys.readouterr().out
     assert outline(shown) == [
-        "Part 1 of 3: the server +3 −3",
+        "Part 1 of 3: the server +4 −4",
         "requirements.txt",
         "chat/new.py",
         "chat/consumers.py",
         "chat/gone.py",
-        "Part 2 of 3: the page +4 −2",
+        "chat/static/chat/chat.js",
+        "Part 2 of 3: the page +3 −1",
         "chat/templates/chat/日本語.html",
         "chat/static/chat/chat.js",
         "chat/static/chat/chat.css",
@@ -170,55 +188,78 @@ def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
     assert "\033" not in shown
 
 
-def test_parts_change_nothing_but_the_order(parted, capsys):
-    """What is shown, and the closing table, are those of the difference without parts."""
-    diff.show("1", "2", root=parted)
-    shown, closing = capsys.readouterr().out.split("\nLeft out above:")
-    (parted / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
-    diff.show("1", "2", root=parted)
-    plain, plain_closing = capsys.readouterr().out.split("\nLeft out above:")
-    headings = re.compile(r"\n?=+\nPart .*\n=+\n")
-    assert sorted(headings.sub("", shown).splitlines()) == sorted(plain.splitlines())
-    assert closing == plain_closing
-    assert outline(plain)[0] == "chat/consumers.py"
+def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(parted, capsys):
+    """Mid-point against mid-point; their names say which."""
+    diff.show("1", "2", root=parted, only="chat/static/chat/chat.js")
+    shown = capsys.readouterr().out
+    assert outline(shown) == [
+        "Part 1 of 3: the server +1 −1",
+        "chat/static/chat/chat.js",
+        "Part 2 of 3: the page +1 −0",
+        "chat/static/chat/chat.js",
+    ]
+    first, second = re.findall(r"^--- (.*)\n\+\+\+ (.*)\n@@.*\n((?:[-+ ].*\n)+)", shown, re.M)
+    name = "chat/static/chat/chat.js"
+    assert first == (f"step01_echo/{name}", f"step02_groups-part01/{name}", "-1\n+2\n")
+    assert second == (f"step02_groups-part01/{name}", f"step02_groups-part02/{name}", " 2\n+3\n")
+    assert "Left out" not in shown
+    assert shown.splitlines()[-1].split()[-2:] == ["2", "1"]
 
 
 def test_one_part_is_shown_and_counted_alone(parted, capsys):
-    """What belongs to the other parts, or to none, is not there."""
+    """The files of the other parts are not there."""
     diff.show("1", "2", "2", root=parted)
     shown = capsys.readouterr().out
-    assert outline(shown) == [
-        "Part 2 of 3: the page +4 −2",
-        "chat/templates/chat/日本語.html",
-        "chat/static/chat/chat.js",
-        "chat/static/chat/chat.css",
-    ]
+    assert outline(shown)[0] == "Part 2 of 3: the page +3 −1"
+    assert len(outline(shown)) == 4
     assert "Left out" not in shown
     rows = [line.split() for line in shown[shown.index("\nkind ") :].splitlines()[2:]]
     assert [row[-2:] for row in rows if len(row) > 1] == [
         ["1", "0"],
-        ["2", "1"],
+        ["1", "0"],
         ["1", "1"],
-        ["3", "1"],
+        ["2", "0"],
     ]
 
 
-def test_a_part_names_the_migrations_of_its_models(parted, capsys):
-    """They are left out there as well, and not hidden; tests and README belong to no part."""
-    (parted / "step02_groups" / "chat" / "models.py").write_text("m\n", "utf-8")
-    manifest = (MANIFEST + PARTS).replace('"chat/new.py"', '"chat/new.py", "chat/models.py"')
-    (parted / "course" / "steps.toml").write_text(manifest, "utf-8")
-    diff.show("1", "2", "1", root=parted)
+def test_each_part_names_what_it_leaves_out(parted, capsys):
+    """Its tests and migrations; the README comes with the first part."""
+    diff.show("1", "2", root=parted)
+    left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", capsys.readouterr().out, re.M)
+    assert [" ".join(text.split()) for text in left_out] == [
+        "README.md +2 −1, chat/migrations/0001_initial.py +7 −0, tests/test_groups.py +5 −0",
+        "chat/static/chat/icon.png +0 −0",
+    ]
+
+
+def test_one_file_is_shown_though_others_would_be_noise(parted, capsys):
+    """Nothing is left out when it was asked for by its name."""
+    diff.show("1", "2", "1", "tests/test_groups.py", root=parted)
     shown = capsys.readouterr().out
-    assert "\n\nLeft out above: chat/migrations/0001_initial.py +7 −0\n\nkind " in shown
-    assert shown.splitlines()[-1].split()[-2:] == ["10", "3"]
+    assert outline(shown) == ["Part 1 of 3: the server +5 −0", "tests/test_groups.py"]
+    diff.show("2", "1", only="chat/gone.py", root=parted)
+    assert outline(capsys.readouterr().out) == ["chat/gone.py"]
+
+
+@pytest.mark.parametrize(("part", "file"), [("3", "chat/gone.py"), (None, "chat/apps.py")])
+def test_one_file_that_does_not_change_is_a_mistake(parted, part, file):
+    """The sentence names it."""
+    with pytest.raises(UserError, match=f"{file} does not change there"):
+        diff.show("1", "2", part, file, root=parted)
 
 
 def test_a_file_that_the_manifest_does_not_know_comes_last(parted, capsys):
-    """Who is still writing a step sees all of it."""
+    """A maintainer who is still writing a step sees all of it."""
     (parted / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
     diff.show("1", "2", root=parted)
-    assert outline(capsys.readouterr().out)[-2:] == ["In no part yet +1 −0", "chat/a.py"]
+    assert outline(capsys.readouterr().out)[-2:] == ["deploy/nginx.conf", "chat/a.py"]
+
+
+def test_a_step_without_parts_is_shown_as_it_is(root, capsys):
+    """Its parts may come later, when it is written."""
+    (root / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
+    diff.show("1", "2", root=root)
+    assert outline(capsys.readouterr().out)[0] == "chat/consumers.py"
 
 
 def test_backwards_there_are_no_parts(parted, capsys):
@@ -230,7 +271,7 @@ def test_backwards_there_are_no_parts(parted, capsys):
 @pytest.mark.parametrize("part", ["0", "4", "-1", "proxy", ""])
 def test_a_part_that_is_none_is_a_mistake(parted, part):
     """The sentence names the parts."""
-    named = r"There is no part .*; the parts are 1 \(the server\), 2 \(the page\), 3 \(proxy\)\."
+    named = r"has no part .*; its parts are 1 \(the server\), 2 \(the page\), 3 \(proxy\)\."
     with pytest.raises(UserError, match=named):
         diff.show("1", "2", part, root=parted)
 
@@ -248,13 +289,15 @@ def test_parts_are_read_from_the_step_before():
 
 
 def test_make_passes_the_part_on():
-    """PART reaches the course, and step 5 has parts."""
-    command = ["make", "diff", "FROM=4", "TO=5", "PART=5", f"PYTHON={sys.executable}"]
+    """PART and ONLY reach the course."""
+    command = ["make", "diff", "FROM=1", "TO=2", "PART=1", "ONLY=chat/consumers.py"]
+    command.append(f"PYTHON={sys.executable}")
     shown = subprocess.run(
         command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8", timeout=60
     )
     assert shown.returncode == 0
-    assert shown.stdout.splitlines()[1].startswith("Part 5 of 5: fan-out ")
+    assert shown.stdout.splitlines()[1].startswith("Part 1 of ")
+    assert outline(shown.stdout)[1:] == ["chat/consumers.py"]
 
 
 def test_on_a_terminal_it_is_coloured_and_paged(terminal):
@@ -268,12 +311,12 @@ def test_on_a_terminal_it_is_coloured_and_paged(terminal):
 
 def test_on_a_terminal_headings_stand_out(terminal):
     """Each line of a heading is bold by itself, for pagers."""
-    command = [sys.executable, "-m", "course", "diff", "4", "5", "--part", "3"]
+    command = [sys.executable, "-m", "course", "diff", "1", "2", "--part", "1"]
     shown = terminal(command, ROOT, GIT_PAGER="cat")
     assert shown.wait() == 0
-    rule, title = "\033[1m" + "=" * 59 + "\033[0m", "\033[1mPart 3 of 5: proxy "
+    rule, title = "\033[1m" + "=" * 59 + "\033[0m", "\033[1mPart 1 of "
     assert f"{rule}\n{title}" in shown.seen.replace("\r", "")
-    assert "\033[1mdiff --git step05_deploy/deploy/nginx.conf" in shown.seen
+    assert "\033[1mdiff --git step01_echo/chat/consumers.py" in shown.seen
 
 
 def test_a_colour_of_two_words_changes_nothing_but_the_colour(parted, capsys, monkeypatch):

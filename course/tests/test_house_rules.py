@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from course.manifest import INTERIM
 from course.steps import ROOT, all_steps, step_files
 from course.testing import PYTEST_JOBS, left_to_others
 
@@ -43,9 +44,23 @@ def test_no_step_imports_the_course(step):
     assert [place for place, line in source_lines(step) if pattern.match(line)] == []
 
 
+@pytest.mark.xfail(strict=False, reason="the steps are being written anew, in shorter lines")
+def test_a_line_of_a_step_fits_a_projector():
+    """88 columns, of which `make diff` takes one; also in the interim files."""
+    long = []
+    for folder in [*(step.folder for step in all_steps()), ROOT / INTERIM]:
+        for file in step_files(folder) if folder.is_dir() else []:
+            if file.suffix in (".py", ".js", ".html"):
+                lines = (folder / file).read_text("utf-8").splitlines()
+                place = (folder / file).relative_to(ROOT).as_posix()
+                long += [f"{place}:{n}" for n, line in enumerate(lines, 1) if len(line) > 87]
+    assert long == []
+
+
 def test_every_test_of_the_course_is_run():
     """A file of tests belongs to one job: none is forgotten, none runs twice."""
-    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    found = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    files = [file for file in found if not file.startswith(INTERIM)]
     taken = []
     for name, tests in PYTEST_JOBS.items():
         folders = tuple(f"{each}/" for each in tests)

@@ -1,6 +1,5 @@
 """`make drift`: each way in which the steps and the manifest can disagree is seen and named."""
 
-import re
 import shutil
 import subprocess
 import time
@@ -8,87 +7,47 @@ import time
 import pytest
 
 from course import manifest
-from course.steps import ROOT, all_steps, copy_files, step_files
+from course.steps import ROOT, all_steps, copy_files, find_step, step_files
 from course.terminal import UserError
-from course.tests.conftest import add_step, run_course
+from course.tests.conftest import INTERIM, MANIFEST, PAGE, plant_parts, run_course
 
-FIFTH = "step05_deploy"
-MANIFEST = """
-[[step]]
-label = "step01_echo"
-concept = "a socket"
-
-[[step]]
-label = "step02_groups"
-concept = "groups"
-adds = ["chat/rooms.py"]
-changes = ["chat/views.py", "tests/test_page.py"]
-removes = ["chat/echo.html", "tests/test_echo.py"]
-[step.retires]
-"tests/test_echo.py" = "nothing echoes any more"
-"tests/test_page.py::TestPage::test_title" = "the title is the room's"
-"""
-
-PAGE = """
-import pytest
-
-def helper(): ...
-
-@pytest.mark.django_db
-async def test_page(): ...
-
-class TestPage:
-    def test_title(self): ...
-    def test_body(self): ...
-"""
+PLACE = "course/interim/step03_crowd"
 
 
 @pytest.fixture
 def root(tmp_path):
     """A small course whose manifest tells the truth."""
-    same = {"chat/apps.py": "one\ntwo\n", "chat/icon.svg": "<svg/>\n", "tests/test_same.py": PAGE}
-    add_step(
-        tmp_path,
-        "step01_echo",
-        same
-        | {
-            "chat/views.py": "def index(): ...\n",
-            "chat/echo.html": "<p>\n",
-            "tests/test_page.py": PAGE,
-            "tests/test_echo.py": "def test_echo(): ...\n",
-        },
-    )
-    add_step(
-        tmp_path,
-        "step02_groups",
-        same
-        | {
-            "chat/views.py": "def room(): ...\n",
-            "chat/rooms.py": "",
-            "tests/test_page.py": PAGE.replace("    def test_title(self): ...\n", ""),
-        },
-    )
-    (tmp_path / "course").mkdir()
-    (tmp_path / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
-    return tmp_path
+    return plant_parts(tmp_path)
 
 
 @pytest.fixture
 def real(tmp_path):
     """A copy of the real steps and their manifest."""
     (tmp_path / "course").mkdir()
-    shutil.copy(ROOT / "course" / "steps.toml", tmp_path / "course")
+    for name in ("steps.toml", "files.toml"):
+        shutil.copy(ROOT / "course" / name, tmp_path / "course")
+    if (ROOT / manifest.INTERIM).is_dir():
+        shutil.copytree(ROOT / manifest.INTERIM, tmp_path / manifest.INTERIM)
     for step in all_steps():
         copy_files(step_files(step.folder), step.folder, tmp_path / step.label)
     return tmp_path
 
 
-def declare(root, before, after):
+def declare(root, before, after, name="steps.toml"):
     """Replace a text in the manifest, once."""
-    file = root / "course" / "steps.toml"
+    file = root / "course" / name
     text = file.read_text("utf-8")
     assert text.count(before) == 1
     file.write_text(text.replace(before, after), "utf-8")
+
+
+def write(root, file, content):
+    """Write a file of the course; delete it where there is no content."""
+    if content is None:
+        (root / file).unlink()
+    else:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(content.encode())
 
 
 def test_the_steps_differ_only_where_the_manifest_says_so():
@@ -101,30 +60,28 @@ def test_a_truthful_manifest_raises_no_complaint(root):
     assert manifest.problems(root) == []
 
 
+SAME = "but course/files.toml says that it is the same as in step01_echo."
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
         (
             "chat/apps.py",
             "one\ntwo \n",
-            "step02_groups/chat/apps.py differs from step01_echo from line 2 on, and is not "
-            "among the changes of step02_groups in course/steps.toml.",
+            f"step02_groups/chat/apps.py is changed from line 2 on, {SAME}",
         ),
         (
             "chat/apps.py",
             "one\r\ntwo\r\n",
-            "step02_groups/chat/apps.py differs from step01_echo by its line ends (CRLF and LF)",
+            f"step02_groups/chat/apps.py is changed by its line ends (CRLF and LF), {SAME}",
         ),
-        (
-            "chat/icon.svg",
-            "<svg/>\0",
-            "step02_groups/chat/icon.svg differs from step01_echo, and is not among the changes",
-        ),
+        ("chat/icon.svg", "<svg/>\0", f"step02_groups/chat/icon.svg is changed, {SAME}"),
         (
             "chat/views.py",
             "def index(): ...\n",
-            "course/steps.toml says that step02_groups changes chat/views.py, but it is the same "
-            "as in step01_echo.",
+            "step02_groups/chat/views.py is the same as in step01_echo, but course/files.toml "
+            "says that it is changed.",
         ),
         (
             "chat/views.py",
@@ -132,15 +89,33 @@ def test_a_truthful_manifest_raises_no_complaint(root):
             "step02_groups/chat/views.py differs from step01_echo by nothing but whitespace, from "
             "line 1 on: make them the same.",
         ),
+        ("chat/new.py", "", f"step02_groups/chat/new.py is new, {SAME}"),
         (
             "chat/new.py",
             "",
-            "step02_groups/chat/new.py is not in step01_echo and not declared: name it in the adds",
+            "step02_groups/chat/new.py is in no part: name it in a [[step.part]] of step02_groups "
+            "in course/steps.toml, where it is to be told.",
         ),
-        ("chat/apps.py", None, "step02_groups/chat/apps.py is missing though step01_echo has it"),
-        ("chat/rooms.py", None, "adds chat/rooms.py, but step02_groups has no such file."),
-        ("chat/echo.html", "<p>\n", "removes chat/echo.html, but it is still there."),
-        ("chat/views.py", None, "changes chat/views.py, but step02_groups has no such file."),
+        ("chat/apps.py", None, f"step02_groups/chat/apps.py is gone, {SAME}"),
+        (
+            "chat/rooms.py",
+            None,
+            "step02_groups/chat/rooms.py is the same as in step01_echo, but course/files.toml "
+            "says that it is new.",
+        ),
+        (
+            "chat/echo.html",
+            "<p>\n",
+            "step02_groups/chat/echo.html is the same as in step01_echo, but course/files.toml "
+            "says that it is gone.",
+        ),
+        (
+            "chat/echo.html",
+            "<p>\n",
+            "course/steps.toml: step02_groups-part01 names chat/echo.html, which it does not "
+            "change: step01_echo has the same, or neither has it.",
+        ),
+        ("tests/test_same.py", None, "step02_groups/tests/test_same.py is in no part"),
         (
             "tests/test_page.py",
             PAGE.replace("    def test_title(self): ...\n", "").replace("_page", "_site"),
@@ -156,29 +131,52 @@ def test_a_truthful_manifest_raises_no_complaint(root):
     ],
 )
 def test_a_change_of_the_later_step_is_seen(root, file, content, said):
-    """A file written or deleted against the manifest gives one sentence."""
-    if content is None:
-        (root / "step02_groups" / file).unlink()
-    else:
-        (root / "step02_groups" / file).write_bytes(content.encode())
-    (sentence,) = manifest.problems(root)
-    assert said in sentence
+    """A file written or deleted against the manifest gives a sentence."""
+    write(root, f"step02_groups/{file}", content)
+    found = manifest.problems(root)
+    assert any(said in sentence for sentence in found), found
 
 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('"chat/views.py", ', "", "chat/views.py differs from step01_echo from line 1 on"),
-        ('"chat/rooms.py"', "", "step02_groups/chat/rooms.py is not in step01_echo"),
-        ('"chat/echo.html", ', "", "step02_groups/chat/echo.html is missing"),
-        ('["chat/rooms.py"]', '["chat/rooms.py", "chat/rooms.py"]', "names chat/rooms.py of"),
-        ('["chat/rooms.py"]', '["chat/rooms.py", "manage.py"]', "but step01_echo has it already."),
-        ('"chat/echo.html"', '"chat/echo.html", "x"', "removes x, which step01_echo never had."),
-        ('"tests/test_echo.py" =', "# ", "step01_echo/tests/test_echo.py is gone from"),
+        ('"chat/views.py", "chat/rooms.py"', '"chat/rooms.py"', "chat/views.py is in no part"),
+        ('"chat/rooms.py", ', "", "step02_groups/chat/rooms.py is in no part"),
+        ('"chat/echo.html", ', "", "step02_groups/chat/echo.html is in no part"),
+        ('"chat/rooms.py", ', '"chat/rooms.py", "x", ', "names x, which it does not change"),
+        (
+            '"chat/rooms.py", ',
+            '"chat/rooms.py", "chat/apps.py", ',
+            "step02_groups-part01 names chat/apps.py, which it does not change",
+        ),
+        (
+            '"chat/rooms.py", ',
+            '"chat/rooms.py", "chat/rooms.py", ',
+            "course/steps.toml: step02_groups-part01 names chat/rooms.py more than once.",
+        ),
+        (
+            '"chat/rooms.py", ',
+            '"chat/rooms.py", "README.md", ',
+            "course/steps.toml: step02_groups-part01 names README.md, which is no part's",
+        ),
+        (
+            '"tests/test_echo.py" =',
+            "# ",
+            "step01_echo/tests/test_echo.py is gone from step02_groups-part01: say why, under "
+            "retires of step02_groups in course/steps.toml.",
+        ),
         ("nothing echoes any more", " ", "retires tests/test_echo.py without a reason."),
         ("::TestPage::test_title", "::test_x", "::TestPage::test_title"),
-        ('"a socket"', '"a socket"\nadds = ["x"]', "step01_echo is the first step"),
-        ('"a socket"', '"a socket"\nparts = {a = ["x"]}', "step01_echo is the first step"),
+        (
+            '"a socket"',
+            '"a socket"\n[[step.part]]\nname = "x"\nfiles = ["x"]',
+            "step01_echo is the first step",
+        ),
+        (
+            MANIFEST.rpartition('[[step]]\nlabel = "step03_crowd"')[2].partition("[[")[2],
+            "",
+            "course/steps.toml: step03_crowd has no part",
+        ),
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_same.py" = "w"',
@@ -192,37 +190,154 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_page.py::test_x" = "w"',
-            "retires tests/test_page.py::test_x, which step01_echo never had.",
+            "retires tests/test_page.py::test_x, which was never there.",
         ),
     ],
 )
 def test_a_change_of_the_manifest_is_seen(root, before, after, said):
     """A line of the manifest that says too much or too little gives a sentence."""
+    if before.endswith("]\n"):
+        shutil.rmtree(root / "course" / "interim")
+        before, after = f"[[{before}", after
     declare(root, before, after)
-    assert any(said in sentence for sentence in manifest.problems(root))
+    found = manifest.problems(root)
+    assert any(said in sentence for sentence in found), found
 
 
-def test_a_file_named_in_two_lists_is_seen(root):
-    """What is changed cannot be new."""
-    declare(root, '["chat/rooms.py"]', '["chat/rooms.py", "chat/views.py"]')
-    twice, already = manifest.problems(root)
-    assert twice == "course/steps.toml names chat/views.py of step02_groups more than once."
-    assert already.endswith("adds chat/views.py, but step01_echo has it already.")
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            f"{PLACE}/part01/chat/views.py",
+            None,
+            f"{PLACE}/part01/chat/views.py is missing: course/steps.toml names chat/views.py "
+            "there, and once more in a later part.",
+        ),
+        (
+            f"{PLACE}/part02/chat/limits.py",
+            "x\n",
+            f"{PLACE}/part02/chat/limits.py is asked for by no part in course/steps.toml: delete "
+            "it, or name the file there.",
+        ),
+        (
+            "course/interim/step09_x/part01/chat/views.py",
+            "x\n",
+            "course/interim/step09_x/part01/chat/views.py is asked for by no part",
+        ),
+        (
+            f"{PLACE}/part02/chat/views.py",
+            INTERIM["part01/chat/views.py"],
+            "step03_crowd-part02 names chat/views.py, which it does not change: "
+            "step03_crowd-part01 has the same",
+        ),
+        (
+            f"{PLACE}/part02/chat/views.py",
+            "def room(): number, limit, crowd\n",
+            "step03_crowd-part03 names chat/views.py, which it does not change",
+        ),
+        (
+            f"{PLACE}/part01/chat/views.py",
+            "def room(): ...\n",
+            "step03_crowd-part01 names chat/views.py, which it does not change: "
+            "step02_groups has the same",
+        ),
+        (
+            f"{PLACE}/part01/tests/test_numbers.py",
+            "def test_first(): ...\ndef test_lost(): ...\n",
+            "test_lost is gone from step03_crowd/tests/test_numbers.py: bring it back",
+        ),
+        (
+            f"{PLACE}/part01/tests/test_numbers.py",
+            "def\n",
+            f"{PLACE}/part01/tests/test_numbers.py is no Python: ",
+        ),
+    ],
+)
+def test_a_change_of_an_interim_file_is_seen(root, file, content, said):
+    """Each of them is asked for and differs from the one before it and the one after."""
+    write(root, file, content)
+    found = manifest.problems(root)
+    assert len(found) == 1, found
+    assert said in found[0]
+
+
+def test_a_test_of_a_mid_point_can_be_retired(root):
+    """With its reason, as a step does it with tests of earlier steps."""
+    write(root, f"{PLACE}/part01/tests/test_numbers.py", "def test_lost(): ...\n")
+    reason = '[step.retires]\n"tests/test_numbers.py::test_lost" = "part 2 counts otherwise"\n'
+    declare(root, 'concept = "a crowd"\n', f'concept = "a crowd"\n{reason}')
+    assert manifest.problems(root) == []
+
+
+def test_a_whole_file_of_tests_may_come_and_go(root):
+    """Also within one step: only with a reason."""
+    write(root, f"{PLACE}/part01/tests/test_old.py", "def test_old(): ...\n")
+    numbers = '"tests/test_numbers.py"]\n'
+    declare(root, numbers, f'"tests/test_old.py", {numbers}')
+    declare(root, '"tests/test_crowd.py"]', '"tests/test_crowd.py", "tests/test_old.py"]')
+    (sentence,) = manifest.problems(root)
+    assert sentence.startswith(f"{PLACE}/part01/tests/test_old.py is gone from step03_crowd-part03")
+    reason = '[step.retires]\n"tests/test_old.py" = "it was for part 1"\n'
+    declare(root, 'concept = "a crowd"\n', f'concept = "a crowd"\n{reason}')
+    assert manifest.problems(root) == []
+
+
+def test_a_change_of_the_lists_is_seen(root):
+    """Each of the three lists of files.toml, and a whole step of it."""
+    truth = (root / "course" / "files.toml").read_text("utf-8")
+    declare(root, 'adds = ["chat/rooms.py"]', 'adds = ["chat/views.py"]', "files.toml")
+    declare(root, ', "tests/test_page.py"]', "]", "files.toml")
+    assert manifest.problems(root) == [
+        f"step02_groups/chat/rooms.py is new, {SAME}",
+        f"step02_groups/tests/test_page.py is changed from line 10 on, {SAME}",
+    ]
+    (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
+    found = manifest.problems(root)
+    assert len(found) == 9
+    assert all(sentence.startswith("step03_crowd/") for sentence in found)
+
+
+def test_the_folders_are_accepted_as_they_are(root, capsys):
+    """The lists are written anew, and what no list can put right is still told."""
+    write(root, "step02_groups/chat/new.py", "")
+    (root / "course" / "files.toml").unlink()
+    assert manifest.drift(root=root) == 1
+    assert "make drift ACCEPT=1 writes course/files.toml" in capsys.readouterr().err
+    assert manifest.drift(accepted=True, root=root) == 1
+    shown = capsys.readouterr()
+    steps = [line.partition("/chat/new.py is in no part")[0] for line in shown.out.splitlines()]
+    assert steps == ["step02_groups", "step03_crowd"]
+    assert "ACCEPT" not in shown.err
+    write(root, "step02_groups/chat/new.py", None)
+    assert manifest.drift(accepted=True, root=root) == 0
+    written = (root / "course" / "files.toml").read_text("utf-8")
+    assert 'adds = [\n  "chat/rooms.py",\n]\n' in written
+    assert written.endswith("removes = []\n")
+    assert manifest.problems(root) == []
+
+
+def test_lists_that_git_could_not_merge_are_refused_and_written_anew(root):
+    """A command wrote them, so it can write them again."""
+    (root / "course" / "files.toml").write_text("<<<<<<< HEAD\n", "utf-8")
+    with pytest.raises(UserError, match=r"course/files\.toml cannot be understood"):
+        manifest.problems(root)
+    assert manifest.drift(accepted=True, root=root) == 0
 
 
 def test_the_executable_bit_counts(root):
     """A bit that differs is a change, and as a declared change it is enough."""
-    file = root / "step02_groups" / "chat" / "apps.py"
-    file.chmod(0o755)
+    for step in ("step02_groups", "step03_crowd"):
+        file = root / step / "chat" / "apps.py"
+        file.chmod(0o755)
     if not file.stat().st_mode & 0o100:
         pytest.skip("this system has no executable bit")
-    (sentence,) = manifest.problems(root)
-    assert sentence == (
-        "step02_groups/chat/apps.py differs from step01_echo by its executable bit: "
-        "only step02_groups has it."
-    )
-    declare(root, '"chat/views.py", ', '"chat/views.py", "chat/apps.py", ')
-    assert manifest.problems(root) == []
+    assert manifest.problems(root) == [
+        f"step02_groups/chat/apps.py is changed by its executable bit, {SAME}",
+        "step02_groups/chat/apps.py is in no part: name it in a [[step.part]] of step02_groups in "
+        "course/steps.toml, where it is to be told.",
+    ]
+    declare(root, '"chat/rooms.py", ', '"chat/rooms.py", "chat/apps.py", ')
+    assert manifest.drift(accepted=True, root=root) == 0
 
 
 @pytest.mark.parametrize("target", ["../../step01_echo/chat/apps.py", "nowhere.py"])
@@ -231,15 +346,13 @@ def test_a_symbolic_link_is_seen(root, target, repository):
     """Also one to the very same text, or to no file at all: a step copied out would lack it."""
     if repository:
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    file = root / "step02_groups" / "chat" / "apps.py"
-    file.unlink()
-    file.symlink_to(target)
-    first, *others = manifest.problems(root)
-    assert first == (
-        "step02_groups/chat/apps.py is a symbolic link: put the file itself there, so that the "
-        "step can be copied out."
-    )
-    assert len(others) == (target == "nowhere.py")
+    for file in ("step02_groups/chat/apps.py", f"{PLACE}/part01/chat/views.py"):
+        (root / file).unlink()
+        (root / file).symlink_to(target)
+    first, second, *_ = manifest.problems(root)
+    said = "is a symbolic link: put the file itself there, so that the step can be copied out."
+    assert first == f"step02_groups/chat/apps.py {said}"
+    assert second == f"{PLACE}/part01/chat/views.py {said}"
 
 
 def test_one_byte_in_any_real_file_is_seen(real):
@@ -255,21 +368,28 @@ def test_one_byte_in_any_real_file_is_seen(real):
     for file in spoiled:
         with (after / file).open("ab") as opened:
             opened.write(b" ")
-    found = [text for text in manifest.problems(real) if "differs from step01_echo" in text]
+    found = [text for text in manifest.problems(real) if text.endswith(SAME)]
     assert [text.split()[0] for text in found] == [f"step02_groups/{file}" for file in spoiled]
 
 
-def test_each_real_entry_is_needed(real):
-    """With all lists left out, each file they name is complained about."""
+def test_each_real_file_has_to_be_in_a_part(real):
+    """With all parts left out, each file they name is complained about."""
     entries = manifest.load(real)
     lines = [
         f"[[step]]\nlabel = {entry.label!r}\nconcept = {entry.concept!r}\n" for entry in entries
     ]
     (real / "course" / "steps.toml").write_text("".join(lines), "utf-8")
+    shutil.rmtree(real / manifest.INTERIM, ignore_errors=True)
     found = "\n".join(manifest.problems(real))
     for entry in entries:
         for path in entry.adds + entry.changes + entry.removes:
-            assert f"{entry.label}/{path} " in found
+            told = f"{entry.label}/{path} is in no part"
+            assert (told in found) is (path != "README.md")
+
+
+PART = '[[step.part]]\nname = "x"\nfiles = ["x"]\n'
+TWO = MANIFEST.partition('[[step]]\nlabel = "step03')[0]
+EACH = "each [[step.part]] of step02_groups has a name and a list of its files."
 
 
 @pytest.mark.parametrize(
@@ -282,26 +402,31 @@ def test_each_real_entry_is_needed(real):
         ("step = [1]\n", "each step is a [[step]] table"),
         ('[[step]]\nconcept = "x"\n', "entry 1 has no label"),
         ('[[step]]\nlabel = "step01_echo"\n', "step01_echo has no concept"),
-        (MANIFEST.replace("adds", "add"), "step02_groups has unknown keys: add."),
-        (MANIFEST.replace('["chat/rooms.py"]', "1"), "adds of step02_groups must be a list"),
-        (MANIFEST.replace('= "nothing echoes any more"', "= 1"), "must give each test its reason"),
-        (MANIFEST + "[step.parts]\nrooms = 1\n", "must give each part the list of its files."),
-        (MANIFEST + "[step.parts]\nrooms = [1]\n", "must give each part the list of its files."),
-        (MANIFEST + 'parts = ["x"]\n', "retires of step02_groups must"),
-        (MANIFEST.replace("adds", "parts"), "must give each part the list of its files."),
-        (MANIFEST[: MANIFEST.rindex("[[step]]")], "no entry for the folder step02_groups."),
+        (TWO.replace('"groups"', '"groups"\nadds = []'), "step02_groups has unknown keys: adds."),
+        (TWO.replace('= "nothing echoes any more"', "= 1"), "must give each test its reason"),
+        (TWO.replace('name = "rooms"', "name = 1"), EACH),
+        (TWO.replace('name = "rooms"', 'name = ""'), EACH),
+        (TWO.replace('name = "rooms"', ""), EACH),
+        (TWO.replace('name = "rooms"', 'name = "rooms"\nmore = 1'), EACH),
+        (TWO.replace('  "chat/views.py"', '  1, "chat/views.py"'), EACH),
+        (TWO + '[[step.part]]\nname = "y"\nfiles = []\n', EACH),
+        (TWO + '[[step.part]]\nname = "y"\nfiles = "x"\n', EACH),
+        (TWO.replace("[[step.part]]", "[step.part]"), "each part of step02_groups is a [[step."),
+        (TWO, "no entry for the folder step03_crowd."),
         (
-            MANIFEST + '[[step]]\nlabel = "step03_x"\nconcept = "x"\n',
-            "has an entry step03_x, but there is no such step folder.",
+            MANIFEST + '[[step]]\nlabel = "step04_x"\nconcept = "x"\n',
+            "has an entry step04_x, but there is no such step folder.",
         ),
         (
             MANIFEST + '[[step]]\nlabel = "step01_echo"\nconcept = "x"\n',
             "has more than one entry step01_echo.",
         ),
         (
-            '[[step]]\nlabel = "step02_groups"\nconcept = "x"\n'
-            '[[step]]\nlabel = "step01_echo"\nconcept = "x"\n',
-            "must name the steps in their order: step01_echo, step02_groups.",
+            "".join(
+                f'[[step]]\nlabel = "{label}"\nconcept = "x"\n'
+                for label in ("step02_groups", "step01_echo", "step03_crowd")
+            ),
+            "must name the steps in their order: step01_echo, step02_groups, step03_crowd.",
         ),
     ],
 )
@@ -313,107 +438,67 @@ def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
     assert said in str(refused.value)
 
 
-def rewrite_parts(root, before, after):
-    """Replace a text in the parts of step 5 in the manifest, once."""
-    file = root / "course" / "steps.toml"
-    start, heading, rest = file.read_text("utf-8").partition(f'label = "{FIFTH}"\n')
-    entry, following, rest = rest.partition("[[step]]")
-    changes, parts_heading, parts = entry.partition("[step.parts]\n")
-    assert parts.count(before) == 1
-    entry = changes + parts_heading + parts.replace(before, after)
-    file.write_text(start + heading + entry + following + rest, "utf-8")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        (
-            '"chat/health.py",',
-            "",
-            "step05_deploy/chat/health.py is in no part: name it in [step.parts] of "
-            "step05_deploy in course/steps.toml, where it is to be read.",
-        ),
-        (
-            '"chat/health.py",',
-            '"chat/health.py", "client.py",',
-            "course/steps.toml names client.py of step05_deploy more than once in the parts: "
-            "layer and workers, surviving a restart.",
-        ),
-        (
-            '"chat/health.py",',
-            '"chat/health.py", "chat/health.py",',
-            "course/steps.toml names chat/health.py of step05_deploy more than once in the "
-            "parts: layer and workers, layer and workers.",
-        ),
-        (
-            '"chat/health.py",',
-            '"chat/health.py", "chat/helth.py",',
-            "course/steps.toml has chat/helth.py in the part layer and workers of step05_deploy, "
-            "but not among what step05_deploy adds, changes or removes.",
-        ),
-        (
-            '"chat/health.py",',
-            '"chat/health.py", "manage.py",',
-            "course/steps.toml has manage.py in the part layer and workers of step05_deploy, "
-            "but not among what step05_deploy adds, changes or removes.",
-        ),
-        (
-            '"chat/health.py",',
-            '"chat/health.py", "tests/test_health.py",',
-            "course/steps.toml has tests/test_health.py in the part layer and workers of "
-            "step05_deploy, but make diff leaves such files out: take it out of the part.",
-        ),
-        (
-            '"proxy" = [',
-            '"nothing" = []\n"proxy" = [',
-            "course/steps.toml: the part nothing of step05_deploy has no files.",
-        ),
-    ],
-)
-def test_a_change_of_the_parts_is_seen(real, before, after, said):
-    """Each file that `make diff` shows is in one part, and nothing else is."""
-    rewrite_parts(real, before, after)
-    assert manifest.problems(real) == [said]
-
-
-def test_a_new_file_needs_its_part(real):
-    """Where a step has parts, the lists alone are not enough."""
-    for step in all_steps(real)[4:]:
-        (step.folder / "chat" / "new.py").write_text("", "utf-8")
-    declare(real, 'adds = [\n  "chat/fanout.py"', 'adds = [\n  "chat/new.py", "chat/fanout.py"')
-    (sentence,) = manifest.problems(real)
-    assert sentence.startswith(f"{FIFTH}/chat/new.py is in no part: ")
-
-
-def test_each_part_is_read_in_its_order(real):
-    """Parts and files keep the order in which they are written down."""
-    (fifth,) = (entry for entry in manifest.load(real) if entry.label == FIFTH)
-    assert [*fifth.parts] == [
-        "settings",
-        "layer and workers",
-        "proxy",
-        "surviving a restart",
-        "fan-out",
-    ]
-    manifest_text = (real / "course" / "steps.toml").read_text("utf-8")
-    listing = manifest_text.partition('"fan-out" = [')[2].partition("]")[0]
-    assert list(fifth.parts["fan-out"]) == re.findall('"(.+)"', listing)
-
-
-def test_a_step_without_parts_stays_without(real):
-    """Parts are for the step that needs them."""
-    file = real / "course" / "steps.toml"
-    parts = re.compile(r"^\[step\.parts\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
-    file.write_text(parts.sub("", file.read_text("utf-8")), "utf-8")
-    assert manifest.problems(real) == []
-    assert not any(entry.parts for entry in manifest.load(real))
-
-
 def test_a_missing_manifest_is_refused(root):
     """The sentence names the file."""
     (root / "course" / "steps.toml").unlink()
     with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
         manifest.problems(root)
+
+
+def texts(midpoint):
+    """Return the texts of the files of a mid-point."""
+    return {path: midpoint.text(path).decode() for path in sorted(midpoint.files)}
+
+
+def test_each_mid_point_is_the_one_before_with_its_part(root):
+    """Interim files hold until the next part that names them; the README is the step's."""
+    found = manifest.midpoints(find_step("3", root), root)
+    shown = [(point.number, point.name, point.label) for point in found]
+    assert shown == [
+        (1, "numbers", "step03_crowd-part01"),
+        (2, "limits", "step03_crowd-part02"),
+        (3, "a crowd", "step03_crowd-part03"),
+    ]
+    one, two, three = map(texts, found)
+    folder = root / "step03_crowd"
+    assert three == {
+        path.as_posix(): (folder / path).read_text("utf-8") for path in step_files(folder)
+    }
+    new = {"chat/crowd.py", "tests/test_crowd.py"}
+    changed = {"chat/views.py": INTERIM["part02/chat/views.py"]}
+    counter = {"chat/counter.py": INTERIM["part01/chat/counter.py"]}
+    assert two == {path: three[path] for path in three if path not in new} | changed | counter
+    new |= {"chat/limits.py", "tests/test_limits.py"}
+    early = ("chat/views.py", "tests/test_numbers.py")
+    changed = {path: INTERIM[f"part01/{path}"] for path in early}
+    assert one == {path: two[path] for path in two if path not in new} | changed
+
+
+def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
+    """Of the real steps as well: the last mid-point is the folder."""
+    assert manifest.midpoints(find_step("1", root), root) == []
+    assert manifest.midpoints(all_steps()[0]) == []
+    for step in all_steps()[1:]:
+        last = manifest.midpoints(step)[-1]
+        assert manifest.difference(last, manifest.read_step(step)) == {}
+
+
+def test_a_mid_point_without_its_interim_file_is_refused(root):
+    """The sentence names the file."""
+    write(root, f"{PLACE}/part02/chat/views.py", None)
+    with pytest.raises(UserError, match=r"part02/chat/views\.py is missing"):
+        manifest.midpoints(find_step("3", root), root)
+
+
+def test_interim_files_are_listed_for_others(root):
+    """By the number of the part and the path inside the step."""
+    (entry,) = (entry for entry in manifest.load(root) if entry.label == "step03_crowd")
+    assert entry.interims() == {
+        (1, "chat/views.py"): f"{PLACE}/part01/chat/views.py",
+        (1, "chat/counter.py"): f"{PLACE}/part01/chat/counter.py",
+        (1, "tests/test_numbers.py"): f"{PLACE}/part01/tests/test_numbers.py",
+        (2, "chat/views.py"): f"{PLACE}/part02/chat/views.py",
+    }
 
 
 def test_the_command_says_one_line_and_is_quick():
@@ -428,8 +513,8 @@ def test_the_command_says_one_line_and_is_quick():
 
 def test_the_command_fails_with_the_sentences(root, capsys):
     """Exit code 1, the sentences, and how many."""
-    (root / "step02_groups" / "chat" / "apps.py").write_text("", "utf-8")
-    assert manifest.drift(root) == 1
+    write(root, f"{PLACE}/part02/chat/views.py", None)
+    assert manifest.drift(root=root) == 1
     shown = capsys.readouterr()
-    assert shown.out.startswith("step02_groups/chat/apps.py differs from step01_echo")
+    assert shown.out.startswith(f"{PLACE}/part02/chat/views.py is missing")
     assert shown.err == "The steps and course/steps.toml disagree in 1 place: see above.\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from course.matrix import PAGE, guarantees, in_words
-from course.tests.conftest import add_step, run_course
+from course.tests.conftest import add_step, plant_parts, run_course
 
 MANIFEST = """
 [[step]]
@@ -15,12 +15,12 @@ concept = "an echo"
 [[step]]
 label = "step02_groups"
 concept = "groups"
-adds = ["tests/test_groups.py"]
-changes = ["tests/test_page.py"]
-removes = ["tests/test_echo.py"]
 [step.retires]
 "tests/test_echo.py" = "everybody hears"
 "tests/test_page.py::test_one" = "there are two pages."
+[[step.part]]
+name = "rooms"
+files = ["tests/test_groups.py", "tests/test_page.py", "tests/test_echo.py"]
 """
 ECHO = '"""An echo."""\n\ndef test_the_answer():\n    """It comes back."""\n'
 GROUPS = '''\
@@ -114,6 +114,35 @@ def test_what_the_page_says(course: Path) -> None:
     text = (course / PAGE).read_text("utf-8")
     assert text.startswith("<!-- Made by `make guarantees`")
     assert text.endswith(f"\n\n{EXPECTED}")
+
+
+def test_what_comes_with_a_part_is_told_so(tmp_path: Path) -> None:
+    """A step of one part is told as a step; what only a mid-point has is left out."""
+    root = plant_parts(tmp_path)
+    interim = root / "course" / "interim" / "step03_crowd" / "part01" / "tests"
+    for file in [*root.glob("step*/tests/*.py"), interim / "test_numbers.py"]:
+        text = file.read_text().replace("...", '"""A sentence."""')
+        file.write_text(f'"""About {file.stem}."""\n{text}')
+    (interim / "test_old.py").write_text("def test_old(): ...\n")
+    manifest = root / "course" / "steps.toml"
+    text = manifest.read_text().replace(
+        '"tests/test_numbers.py"]\n[', '"tests/test_numbers.py", "tests/test_old.py"]\n['
+    )
+    text = text.replace('"tests/test_crowd.py"]', '"tests/test_crowd.py", "tests/test_old.py"]')
+    reason = '[step.retires]\n"tests/test_old.py" = "old"\n'
+    manifest.write_text(text.replace('concept = "a crowd"\n', f'concept = "a crowd"\n{reason}'))
+    assert guarantees(root=root) == 0
+    text = (root / PAGE).read_text("utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## Since step 1: a socket",
+        "## Since step 3, part 1: numbers",
+        "## Since step 3, part 2: limits",
+        "## Since step 3, part 3: a crowd",
+    ]
+    since = text.partition("part 1: numbers")[2].partition("## Since")[0]
+    assert "[tests/test_numbers.py](../step03_crowd/tests/test_numbers.py)" in since
+    assert "| **Next.** A sentence. |   |   | ✓ |" in since
+    assert "test_old" not in text
 
 
 def test_a_stale_page_is_told_and_left_alone(

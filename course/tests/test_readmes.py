@@ -56,22 +56,19 @@ def test_each_step_has_the_same_shape(step) -> None:
     assert f"$ make run STEP={step.number}\n" in text
 
 
-@pytest.mark.parametrize(
-    "entry", [entry for entry in manifest.load() if entry.parts], ids=lambda entry: entry.label
-)
-def test_parts_are_those_that_make_diff_shows(entry: manifest.Entry) -> None:
+def test_parts_are_those_that_make_diff_shows() -> None:
     """The parts have the manifest's names, and link to files of theirs in the manifest's order."""
-    text = (ROOT / entry.label / "README.md").read_text("utf-8")
-    news = text.partition("\n## What is new\n")[2].partition("\n## ")[0]
-    start, *sections = re.split(r"^### ", news, flags=re.MULTILINE)
-    assert re.search(r"`make diff FROM=\d+ TO=\d+ PART=1`", start)
-    titles = [section.partition("\n")[0].lower() for section in sections]
-    assert titles == [f"{number}. {part}" for number, part in enumerate(entry.parts, 1)]
-    everything = [path for files in entry.parts.values() for path in files]
-    for section, files in zip(sections, entry.parts.values(), strict=True):
-        linked = re.findall(r"\]\(((?!http)[^)#]+)\)", section)
-        assert linked
-        folders = tuple(target for target in linked if target.endswith("/"))
-        assert [path for path in everything if path.startswith(folders) and path not in files] == []
-        named = [target for target in linked if target not in folders]
-        assert named == [path for path in files if path in named]
+    for entry in manifest.load():
+        if len(entry.parts) < 2:
+            continue
+        text = (ROOT / entry.label / "README.md").read_text("utf-8")
+        news = text.partition("\n## What is new\n")[2].partition("\n## ")[0]
+        start, *sections = re.split(r"^### ", news, flags=re.MULTILINE)
+        assert re.search(r"`make diff FROM=\d+ TO=\d+ PART=1`", start)
+        titles = [section.partition("\n")[0].lower() for section in sections]
+        assert titles == [f"{n}. {part.name.lower()}" for n, part in enumerate(entry.parts, 1)]
+        for section, part in zip(sections, entry.parts, strict=True):
+            linked = re.findall(r"\]\(((?!http)[^)#]+)\)", section)
+            named = [target for target in linked if not target.endswith("/")]
+            assert linked
+            assert named == [path for path in part.files if path in named]

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from course import redgreen
+from course.manifest import Midpoint
 from course.processes import wait_until
-from course.redgreen import complaint, finish, pairs, start
+from course.redgreen import Pair, complaint, finish, pairs, start
 from course.results import Test, read_junit
+from course.steps import Step
 from course.terminal import UserError
 from course.tests.conftest import add_step, is_alive, pids
 
@@ -23,8 +25,9 @@ concept = "one"
 [[step]]
 label = "step02_groups"
 concept = "two"
-adds = [{adds}]
-changes = [{changes}]
+[[step.part]]
+name = "more"
+files = [{files}]
 """
 GOOD = """
 import asyncio
@@ -76,7 +79,7 @@ def slow():
 
 def test_passes(): assert app.VALUE
 
-def test_imports(): import more
+def test_imports(): import mroe
 
 def test_tells_of_an_import():
     assert False, "Traceback: ...\\nModuleNotFoundError: No module named 'more'"
@@ -96,7 +99,7 @@ def test_fixture_waits(slow): pass
 COMPLAINTS = {
     "test_passes": "passes on step01_echo already: it proves nothing.",
     "test_imports": "fails on step01_echo because something cannot be imported: "
-    "ModuleNotFoundError: No module named 'more'.",
+    "ModuleNotFoundError: No module named 'mroe'.",
     "test_tells_of_an_import": "fails on step01_echo because something cannot be imported: "
     "ModuleNotFoundError: No module named 'more'.",
     "test_name": "fails on step01_echo for the wrong reason: "
@@ -112,17 +115,26 @@ COMPLAINTS = {
 }
 
 
+STEPS = Step(1, "echo", Path("step01_echo")), Step(2, "groups", Path("step02_groups"))
+EMPTY = Pair(Midpoint(STEPS[0], 0, "echo", {}), Midpoint(STEPS[1], 1, "groups", {}), True, {})
+
+
 def plant_tests(root: Path, **tests: str) -> Path:
     """Make `root` a course of two steps, of which the second adds these files of tests."""
     names = {f"tests/test_{name}.py": source for name, source in tests.items()}
     shared = {"app.py": "VALUE = 1\n", "pytest.ini": "[pytest]\n", "tests/test_old.py": "import no"}
     add_step(root, "step01_echo", shared)
     add_step(root, "step02_groups", shared | {"app.py": "VALUE = 2\n", "more.py": ""} | names)
-    adds = ", ".join(f'"{name}"' for name in ["more.py", *names])
+    files = ", ".join(f'"{name}"' for name in ["app.py", "more.py", *names])
     (root / "course").mkdir()
-    manifest = MANIFEST.format(adds=adds, changes='"app.py"')
+    manifest = MANIFEST.format(files=files)
     (root / "course" / "steps.toml").write_text(manifest)
     return root
+
+
+def result_of(name: str) -> str:
+    """Return the id of the result of a planted file of tests."""
+    return f"step02_groups-part01/tests/test_{name}.py on step01_echo"
 
 
 @dataclass(frozen=True)
@@ -134,12 +146,12 @@ class Shown:
     results: dict[str, Test]
 
 
-def run(root: Path, wanted: str | None = None) -> Shown:
+def run(root: Path, wanted: str | None = None, part: str | None = None) -> Shown:
     """Run the command on planted steps, with the Python of these tests."""
     output, results = io.StringIO(), root / "results"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(redgreen.environment, "ensure_everything", lambda _: Path(sys.executable))
-        code = redgreen.redgreen(wanted, results, root)
+        code = redgreen.redgreen(wanted, part, results, root)
     tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
     return Shown(code, output.getvalue().splitlines(), {test.id: test for test in tests})
 
@@ -147,7 +159,7 @@ def run(root: Path, wanted: str | None = None) -> Shown:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """The command after a run on good tests and bad ones, and one file that cannot be read."""
-    files = {"good": GOOD, "bad": BAD, "collected": "import more\n\ndef test_one(): pass\n"}
+    files = {"good": GOOD, "bad": BAD, "collected": "import mroe\n\ndef test_one(): pass\n"}
     return run(plant_tests(tmp_path_factory.mktemp("bad"), **files))
 
 
@@ -156,16 +168,18 @@ def test_new_tests_that_fail_for_what_is_missing_are_accepted(tmp_path: Path) ->
     shown = run(plant_tests(tmp_path, good=GOOD))
     assert shown.code == 0, shown.lines
     (line,) = shown.lines
-    assert line.startswith("step02_groups: all 6 new tests fail on step01_echo, as they should (")
-    assert list(shown.results) == ["step02_groups/tests/test_good.py"]
-    assert shown.results["step02_groups/tests/test_good.py"].outcome == "passed"
+    assert line.startswith(
+        "step02_groups-part01: all 6 new tests fail on step01_echo, as they should ("
+    )
+    assert list(shown.results) == [result_of("good")]
+    assert shown.results[result_of("good")].outcome == "passed"
 
 
 @pytest.mark.parametrize("name", COMPLAINTS)
 def test_a_test_that_proves_nothing_is_named(shown: Shown, name: str) -> None:
     """The sentence names step and test, and says what is wrong with it."""
     (line,) = [line for line in shown.lines if f"::{name} " in line]
-    assert line.startswith(f"step02_groups: tests/test_bad.py::{name} ")
+    assert line.startswith(f"step02_groups-part01: tests/test_bad.py::{name} ")
     assert line.endswith(COMPLAINTS[name])
 
 
@@ -173,8 +187,8 @@ def test_a_file_that_cannot_be_read_is_named(shown: Shown) -> None:
     """An import at its top ends that file, and the others run all the same."""
     (line,) = [line for line in shown.lines if "test_collected.py" in line]
     assert line == (
-        "step02_groups: tests/test_collected.py fails on step01_echo because something cannot be "
-        "imported: ModuleNotFoundError: No module named 'more'."
+        "step02_groups-part01: tests/test_collected.py fails on step01_echo because something "
+        "cannot be imported: ModuleNotFoundError: No module named 'mroe'."
     )
 
 
@@ -182,13 +196,12 @@ def test_there_is_no_complaint_beyond_those(shown: Shown) -> None:
     """Good tests are in none of the sentences; the command fails, and so do the bad files."""
     assert shown.code == 1
     assert len(shown.lines) == len(COMPLAINTS) + 1
-    outcomes = {name.rpartition("/")[2]: test.outcome for name, test in shown.results.items()}
-    assert outcomes == {
-        "test_good.py": "passed",
-        "test_bad.py": "failed",
-        "test_collected.py": "failed",
+    assert {name: test.outcome for name, test in shown.results.items()} == {
+        result_of("good"): "passed",
+        result_of("bad"): "failed",
+        result_of("collected"): "failed",
     }
-    message = shown.results["step02_groups/tests/test_bad.py"].message
+    message = shown.results[result_of("bad")].message
     assert message.splitlines() == [line for line in shown.lines if "test_bad.py" in line]
 
 
@@ -196,13 +209,15 @@ def test_tests_that_do_not_run_at_all_are_told(tmp_path: Path) -> None:
     """Such as with a conftest.py that needs what the step before does not have."""
     root = plant_tests(tmp_path, good=GOOD)
     (root / "step02_groups" / "tests" / "conftest.py").write_text("import more\n")
+    manifest = root / "course" / "steps.toml"
+    manifest.write_text(manifest.read_text().replace('"app.py"', '"app.py", "tests/conftest.py"'))
     shown = run(root, "2")
     assert shown.code == 1
     assert shown.lines == [
-        "step02_groups: its tests do not run on step01_echo (exit code 4): "
+        "step02_groups-part01: its tests do not run on step01_echo (exit code 4): "
         "ModuleNotFoundError: No module named 'more'."
     ]
-    assert shown.results["step02_groups/tests/test_good.py"].outcome == "failed"
+    assert shown.results[result_of("good")].outcome == "failed"
 
 
 def test_a_file_without_tests_is_told(tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ def test_a_file_without_tests_is_told(tmp_path: Path) -> None:
     shown = run(plant_tests(tmp_path, good=GOOD, empty="# later\n"))
     assert shown.code == 1
     assert shown.lines == [
-        "step02_groups: tests/test_empty.py holds no test that runs on step01_echo."
+        "step02_groups-part01: tests/test_empty.py holds no test that runs on step01_echo."
     ]
 
 
@@ -218,7 +233,7 @@ def test_a_step_without_tests_is_told(tmp_path: Path) -> None:
     """A concept that no test is about is not proven."""
     shown = run(plant_tests(tmp_path))
     assert (shown.code, len(shown.lines)) == (1, 1)
-    assert shown.lines[0].startswith("step02_groups: it brings no test")
+    assert shown.lines[0].startswith("step02_groups-part01: it brings no test")
 
 
 def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -226,9 +241,9 @@ def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
     source = "import pytest\n\npytest.skip('no Redis here', allow_module_level=True)\n"
     shown = run(plant_tests(tmp_path, good=GOOD, skipped=source))
     assert shown.code == 0
-    skipped = shown.results["step02_groups/tests/test_skipped.py"]
+    skipped = shown.results[result_of("skipped")]
     assert (skipped.outcome, skipped.message) == ("skipped", "no Redis here")
-    assert "step02_groups/tests/test_skipped.py: skipped: no Redis here" in shown.lines
+    assert f"{result_of('skipped')}: skipped: no Redis here" in shown.lines
 
 
 def test_a_test_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
@@ -244,15 +259,16 @@ def test_hangs(capfd):
 """
     root = plant_tests(tmp_path, hanging=source)
     (pair,) = pairs(root)
-    red = start(pair, Path(sys.executable), tmp_path / "red")
+    red = start(pair, pair.before, Path(sys.executable), tmp_path / "red")
     assert wait_until(lambda: len(pids(red.log.read_text())) == 1, 30)
     (child,) = pids(red.log.read_text())
     found = []
     assert wait_until(lambda: found.append(finish(red, 0.3)) or found[-1] is not None, 20)
     assert found[-1].sentences == [
-        "step02_groups: tests/test_hanging.py::test_a passes on step01_echo already: "
+        "step02_groups-part01: tests/test_hanging.py::test_a passes on step01_echo already: "
         "it proves nothing.",
-        "step02_groups: tests/test_hanging.py::test_hangs hangs on step01_echo and was stopped.",
+        "step02_groups-part01: tests/test_hanging.py::test_hangs hangs on step01_echo and was "
+        "stopped.",
     ]
     assert found[-1].results[0].outcome == "failed"
     assert wait_until(lambda: not is_alive(child), 5)
@@ -279,7 +295,7 @@ def test_hangs(capfd):
 )
 def test_the_right_reasons(message: str) -> None:
     """What a step without the concept really answers."""
-    assert complaint(Test("tests/test_x.py::test_y", "failed", 1.0, message), "step01_echo") == ""
+    assert complaint(Test("tests/test_x.py::test_y", "failed", 1.0, message), EMPTY) == ""
 
 
 @pytest.mark.parametrize(
@@ -296,7 +312,293 @@ def test_the_right_reasons(message: str) -> None:
 def test_other_reasons_are_not_right(message: str) -> None:
     """Whatever is not known to be right is told, so that somebody looks at it."""
     failed = Test("tests/test_x.py::test_y", "failed", 0.1, message)
-    assert complaint(failed, "step01_echo").startswith("fails on step01_echo ")
+    assert complaint(failed, EMPTY).startswith("fails on step01_echo ")
+
+
+BEFORE = {"chat/__init__.py": "", "chat/store.py": "def keep(): ...\nfrom os import path\n"}
+AFTER = {
+    "chat/__init__.py": "",
+    "chat/store.py": "def keep(): ...\nfrom os import sep\nLIMIT: int = 1\nclass Store: ...\n",
+    "chat/limits.py": "",
+    "deploy/tools/check.py": "",
+}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A mid-point that adds modules, and names to a module, and the one before it."""
+    found = []
+    for step, number, sources in ((STEPS[0], 0, BEFORE), (STEPS[1], 1, AFTER)):
+        folder = add_step(tmp_path_factory.mktemp("pair"), step.label, sources)
+        found.append(Midpoint(step, number, "", {path: folder / path for path in sources}))
+    return Pair(found[0], found[1], True, {})
+
+
+@pytest.mark.parametrize("said", ["{}", "collection failure: {}", 'failed on setup with "{}"'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ModuleNotFoundError: No module named 'chat.limits'",
+        "ModuleNotFoundError: No module named 'deploy'",
+        "ModuleNotFoundError: No module named 'deploy.tools'",
+        "ImportError: cannot import name 'limits' from 'chat' (/x/chat/__init__.py)",
+        "ImportError: cannot import name 'LIMIT' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Store' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'sep' from 'chat.store' (/x/chat/store.py)",
+    ],
+)
+def test_an_import_may_wait_for_what_the_part_brings(pair: Pair, message: str, said: str) -> None:
+    """A module that it adds, or a name that it gives to a module."""
+    failed = Test("tests/test_x.py::test_y", "failed", 0.1, said.format(message))
+    assert complaint(failed, pair) == ""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ModuleNotFoundError: No module named 'chat.limit'",
+        "ModuleNotFoundError: No module named 'chat.store'",
+        "ModuleNotFoundError: No module named 'limits'",
+        "ModuleNotFoundError: No module named 'dep'",
+        "ImportError: cannot import name 'limit' from 'chat' (/x/chat/__init__.py)",
+        "ImportError: cannot import name 'keep' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'path' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Stroe' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Store' from 'chat.stroe' (/x/chat/stroe.py)",
+        "ImportError: cannot import name 'Store' from partially initialized module 'chat.store'",
+        "RuntimeError: ModuleNotFoundError: No module named 'chat.limits'",
+        "assert 'ModuleNotFoundError: No module named 'chat.limits'' == ''",
+    ],
+)
+def test_a_misspelt_import_is_no_reason(pair: Pair, message: str) -> None:
+    """Nor is one that fails for something else, or that is only told of."""
+    failed = Test("tests/test_x.py::test_y", "failed", 0.1, message)
+    assert "because something cannot be imported: " in complaint(failed, pair)
+
+
+def test_an_import_at_the_top_counts_for_all_tests_of_the_file(tmp_path: Path) -> None:
+    """The module that the part adds is missing, so none of them could pass."""
+    root = plant_tests(tmp_path, top="import more\n\ndef test_one(): ...\ndef test_two(): ...\n")
+    old = "def test_one(): ...\ndef test_one_of_many(): ...\n"
+    add_step(root, "step01_echo", {"tests/test_old.py": old})
+    new = f"from app import NEW\nimport more\n{old}def test_one_more(): ...\n"
+    add_step(root, "step02_groups", {"tests/test_old.py": new, "app.py": "VALUE = NEW = 2\n"})
+    manifest = root / "course" / "steps.toml"
+    manifest.write_text(manifest.read_text().replace('"app.py"', '"app.py", "tests/test_old.py"'))
+    shown = run(root)
+    assert shown.lines[0].startswith("step02_groups-part01: all 3 new tests fail on step01_echo")
+    assert (shown.code, len(shown.lines)) == (0, 1)
+
+
+def test_old_tests_of_a_changed_file_need_not_fail(tmp_path: Path) -> None:
+    """They may pass on the step before, whether pytest can leave them out or not."""
+    root = plant_tests(tmp_path)
+    old = "import app\ndef test_one(): ...\ndef test_two(): ...\n"
+    add_step(root, "step01_echo", {"tests/test_old.py": old})
+    new = f"{old}def test_one_more(): assert app.VALUE == 2\n"
+    add_step(root, "step02_groups", {"tests/test_old.py": new})
+    manifest = root / "course" / "steps.toml"
+    manifest.write_text(manifest.read_text().replace('"app.py"', '"app.py", "tests/test_old.py"'))
+    shown = run(root)
+    assert shown.lines[0].startswith("step02_groups-part01: its new test fails on step01_echo")
+    log = (root / ".course" / "red" / "step02_groups-part01-on-step01_echo.log").read_text()
+    assert "test_one PASSED" in log  # a name that the new one begins with
+    assert "test_two" not in log
+
+
+SITE = {
+    "manage.py": """
+import os, sys
+def main():
+    os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+    from django.core.management import execute_from_command_line
+    execute_from_command_line(sys.argv)
+""",
+    "settings.py": """
+SECRET_KEY, DEBUG, ROOT_URLCONF, INSTALLED_APPS = "x", True, "urls", ["chat"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+""",
+    "urls.py": """
+from django.http import HttpResponse
+from django.urls import path
+urlpatterns = [path("", lambda request: HttpResponse("here"))]
+""",
+    "chat/__init__.py": "",
+    "chat/old.py": "",
+    "pytest.ini": "[pytest]\n",
+}
+MODELS = """
+from django.db import models
+class Message(models.Model):
+    text = models.TextField()
+"""
+MIGRATION = """
+from django.db import migrations, models
+ID = models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")
+class Migration(migrations.Migration):
+    initial = True
+    operations = [
+        migrations.CreateModel(
+            "Message", [("id", ID), ("text", models.TextField())]
+        )
+    ]
+"""
+NUMBERS = """
+from chat.store import number
+def test_number(): assert number() == 1
+"""
+LIMITED = """
+import pathlib
+from chat import limits
+from chat.store import limited
+def test_limit(): assert limited() < limits.MOST
+def test_nothing_is_old(): assert not pathlib.Path("chat/old.py").exists()
+"""
+TWO_PARTS = """
+[[step]]
+label = "step01_echo"
+concept = "one"
+[[step]]
+label = "step02_groups"
+concept = "two"
+[[step.part]]
+name = "numbers"
+files = ["chat/models.py", "chat/migrations/__init__.py", "chat/migrations/0001_initial.py",
+         "chat/store.py", "tests/test_numbers.py"]
+[[step.part]]
+name = "limits"
+files = ["chat/limits.py", "chat/store.py", "chat/old.py", "tests/test_numbers.py",
+         "tests/test_limits.py"]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A course of two Django sites, the second in two parts: its root."""
+    add_step(tmp_path, "step01_echo", SITE)
+    second = {path: text for path, text in SITE.items() if path != "chat/old.py"}
+    second |= {"chat/models.py": MODELS, "chat/migrations/__init__.py": ""}
+    second |= {"chat/migrations/0001_initial.py": MIGRATION, "chat/limits.py": "MOST = 3\n"}
+    second["chat/store.py"] = "def number(): return 1\ndef limited(): return 2\n"
+    second["tests/test_numbers.py"] = f"{NUMBERS}def test_more():\n    import chat.limits\n"
+    second["tests/test_limits.py"] = LIMITED
+    add_step(tmp_path, "step02_groups", second)
+    interim = "interim/step02_groups/part01"
+    course = {f"{interim}/chat/store.py": "def number(): return 1\n", "steps.toml": TWO_PARTS}
+    add_step(tmp_path, "course", course | {f"{interim}/tests/test_numbers.py": NUMBERS})
+    return tmp_path
+
+
+def without_seconds(lines: list[str]) -> list[str]:
+    """Return the lines without the seconds at their ends, sorted: parts run side by side."""
+    return sorted(line.partition(" (")[0] for line in lines)
+
+
+def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(site: Path) -> None:
+    """All but the last, which is the step; red before green, each with a result a file."""
+    shown = run(site)
+    assert without_seconds(shown.lines) == [
+        "step02_groups-part01: it runs, and its new test passes on it",
+        "step02_groups-part01: its new test fails on step01_echo, as it should",
+        "step02_groups-part02: all 3 new tests fail on step02_groups-part01, as they should",
+    ]
+    assert shown.code == 0
+    assert sorted(shown.results) == [
+        "step02_groups-part01/tests/test_numbers.py on step01_echo",
+        "step02_groups-part01/tests/test_numbers.py on step02_groups-part01",
+        "step02_groups-part02/tests/test_limits.py on step02_groups-part01",
+        "step02_groups-part02/tests/test_numbers.py on step02_groups-part01",
+    ]
+    shown = run(site, "2", "2")
+    assert len(shown.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (
+            "step02_groups/chat/migrations/0001_initial.py",
+            MIGRATION.replace('("text", models.TextField())', ""),
+            "`manage.py makemigrations --check` ended with exit code 1 and said last: ",
+        ),
+        (
+            "step02_groups/chat/models.py",
+            MODELS.replace("TextField()", "IntegerField(choices=1)"),
+            "`manage.py check` ended with exit code 1 and said last: ",
+        ),
+        (
+            "step02_groups/chat/migrations/0001_initial.py",
+            MIGRATION.replace("operations = [", "operations = [migrations.RunSQL('no'),"),
+            "`manage.py migrate` ended with exit code 1 and said last: ",
+        ),
+        (
+            "course/interim/step02_groups/part01/urls.py",
+            SITE["urls.py"].replace('path("",', 'path("chat/",'),
+            "/ answered 404 where 200 was due.",
+        ),
+    ],
+    ids=["no migration", "a check", "a migration", "no page"],
+)
+def test_a_mid_point_that_does_not_run_is_named(
+    site: Path, file: str, text: str, said: str
+) -> None:
+    """With the command that failed and its last words."""
+    if file.endswith("urls.py"):
+        manifest = site / "course" / "steps.toml"
+        named = manifest.read_text().replace('"chat/models.py"', '"chat/models.py", "urls.py"')
+        manifest.write_text(named.replace('"chat/limits.py"', '"chat/limits.py", "urls.py"'))
+    (site / file).write_text(text)
+    shown = run(site, "2", "1")
+    assert shown.code == 1
+    (line,) = [line for line in shown.lines if "does not run" in line]
+    assert line.startswith("step02_groups-part01 does not run: ")
+    assert said in line
+    assert shown.results["step02_groups-part01 runs"].message == line
+
+
+def test_tests_that_fail_on_their_own_mid_point_are_named(site: Path) -> None:
+    """A learner would see them fail there."""
+    store = site / "course" / "interim" / "step02_groups" / "part01" / "chat" / "store.py"
+    store.write_text("def number(): return 2\n")
+    shown = run(site, "2", "1")
+    assert shown.code == 1
+    assert (
+        "step02_groups-part01: tests/test_numbers.py::test_number fails on its own mid-point: "
+        "assert 2 == 1." in shown.lines
+    )
+
+
+def test_a_part_whose_tests_pass_before_it_is_named(site: Path) -> None:
+    """Also where only the mid-point before, and not the step before, has it already."""
+    (site / "step02_groups" / "tests" / "test_limits.py").write_text(NUMBERS)
+    shown = run(site, "2", "2")
+    assert shown.code == 1
+    assert shown.lines[0] == (
+        "step02_groups-part02: tests/test_limits.py::test_number passes on step02_groups-part01 "
+        "already: it proves nothing."
+    )
+
+
+def test_a_part_without_new_tests_is_told(site: Path) -> None:
+    """A part that no test is about is not proven."""
+    manifest = site / "course" / "steps.toml"
+    before, last, after = manifest.read_text().rpartition(', "tests/test_numbers.py",')
+    manifest.write_text(f"{before}]\n".replace('"tests/test_numbers.py"]', '"pytest.ini"]'))
+    for file in (site / "course" / "interim").rglob("test_numbers.py"):
+        file.unlink()
+    shown = run(site)
+    assert shown.code == 1
+    assert without_seconds(shown.lines) == [
+        f"step02_groups-part0{n}: it brings no test, so nothing proves what it is about."
+        for n in (1, 2)
+    ]
+
+
+def test_a_part_needs_its_step(site: Path) -> None:
+    """A sentence says so."""
+    with pytest.raises(UserError, match="PART needs a step"):
+        run(site, None, "1")
 
 
 def test_new_tests_of_a_changed_file_count(tmp_path: Path) -> None:
@@ -310,10 +612,10 @@ def test_new_tests_of_a_changed_file_count(tmp_path: Path) -> None:
     manifest = root / "course" / "steps.toml"
     manifest.write_text(manifest.read_text().replace('"app.py"', '"app.py", "tests/test_old.py"'))
     (pair,) = pairs(root)
-    assert pair.new == ["tests/test_good.py", "tests/test_old.py::test_two"]
+    assert pair.old == {"tests/test_good.py": set(), "tests/test_old.py": {"test_one"}}
 
 
 def test_the_first_step_has_nothing_to_fail_on(tmp_path: Path) -> None:
-    """Who asks for it is told so."""
+    """A sentence says so."""
     with pytest.raises(UserError, match="step01_echo is the first step"):
         run(plant_tests(tmp_path, good=GOOD), "1")

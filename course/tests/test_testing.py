@@ -212,6 +212,9 @@ def test_each_job_depends_on_what_it_reads(fresh, monkeypatch):
     assert affected("step02_groups/tests/test_rooms.py") == stack
     last = ["step03_persistence", "redgreen03", "course", "browser"]
     assert affected("step03_persistence/tests/test_history.py") == last
+    interim = "course/interim/step03_persistence/part01/chat/views.py"
+    assert affected(interim) == ["redgreen03", "course"]
+    assert affected("course/files.toml") == everything
     assert affected("Makefile") == ["tools", "course"]
     assert affected("course/bench/raw.py") == ["tools", "course"]
     assert affected("course/browser/pages.py") == ["course", "browser", "stack"]

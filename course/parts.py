@@ -1,0 +1,69 @@
+"""A mid-point of a step as a person uses it: found by its number, laid out in a folder, run there.
+
+The folder is `midpoints/<step>-part<NN>/`. It is the learner's: what a learner changes there stays.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from course.environment import fingerprint
+from course.manifest import Midpoint, midpoints
+from course.steps import ROOT, Step
+from course.terminal import UserError, say
+
+FOLDER = "midpoints"
+RECORD = ".laid-out.json"  # a hash of each file as it was laid out
+
+
+def find_midpoint(step: Step, wanted: str, root: Path = ROOT) -> Midpoint:
+    """Return the mid-point after the part `wanted`, a number; UserError if there is none."""
+    found = midpoints(step, root)
+    if not found:
+        raise UserError(f"{step.label} has no parts: leave out PART.")
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(found):
+        return found[int(wanted) - 1]
+    named = ", ".join(f"{each.number} ({each.name})" for each in found)
+    raise UserError(f"{step.label} has no part {wanted}; its parts are {named}.")
+
+
+def lay_out(midpoint: Midpoint, folder: Path) -> list[str]:
+    """Make `folder` hold the files of a mid-point; return those that stay as somebody changed them.
+
+    A file that was laid out here before and that the mid-point no longer has is deleted. All that
+    was never laid out, such as a database, stays.
+    """
+    try:
+        before: dict[str, str] = json.loads((folder / RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    now = {path: fingerprint(source) for path, source in midpoint.files.items()}
+    kept = [
+        path
+        for path in sorted(before.keys() | now.keys())
+        if (folder / path).is_file()
+        and fingerprint(folder / path) not in (before.get(path), now.get(path))
+    ]
+    for path in before.keys() - now.keys() - set(kept):
+        (folder / path).unlink(missing_ok=True)
+    for path in now.keys() - set(kept):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(midpoint.files[path], folder / path)
+    record = {path: before[path] for path in kept if path in before}
+    record |= {path: now[path] for path in now if path not in kept}
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    return kept
+
+
+def open_midpoint(midpoint: Midpoint, root: Path = ROOT) -> Step:
+    """Lay out a mid-point for the learner; return its step as it is in that folder."""
+    folder = root / FOLDER / midpoint.label
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = lay_out(midpoint, folder)
+    place = folder.relative_to(root).as_posix()
+    step = replace(midpoint.step, folder=folder)
+    say(f"Step {step.number} after part {midpoint.number} ({midpoint.name}) lies in {place}.")
+    if kept:
+        say(f"You have changed {', '.join(kept)}, which stays so; to start afresh, delete {place}.")
+    return step
