@@ -20,3 +20,8 @@ async def say(socket, message, **more):
 async def hear(socket):
     """Return the next frame that a real socket receives, as a dict."""
     return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
+
+
+async def hear_inside(communicator):
+    """Return the next frame that a client in this process receives, as a dict."""
+    return await communicator.receive_json_from(SECONDS)

@@ -24,6 +24,11 @@ async def hear(socket):
     return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
 
 
+async def hear_inside(communicator):
+    """Return the next frame that a client in this process receives, as a dict."""
+    return await communicator.receive_json_from(SECONDS)
+
+
 async def history_of(socket):
     """Return the frames that a socket received before the one that it sends now."""
     await say(socket, "now")

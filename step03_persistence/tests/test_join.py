@@ -4,13 +4,15 @@ from channels.layers import get_channel_layer
 
 from chat.rooms import group_name
 
+from .helpers import hear_inside
+
 
 async def test_a_message_during_the_join_comes_once(join, monkeypatch):
     """A message just before or just after the join is neither missing nor double."""
 
     async def talk(message):
         await talker.send_json_to({"message": message})
-        assert (await talker.receive_json_from())["message"] == message
+        assert (await hear_inside(talker))["message"] == message
 
     talker = await join()
     layer = get_channel_layer()
@@ -29,7 +31,7 @@ async def test_a_message_during_the_join_comes_once(join, monkeypatch):
 
     heard = []
     while "later" not in heard:
-        heard.append((await listener.receive_json_from())["message"])
+        heard.append((await hear_inside(listener))["message"])
     assert heard == ["just before", "just after", "later"]
     await talker.disconnect()
     await listener.disconnect()

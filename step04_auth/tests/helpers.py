@@ -28,6 +28,11 @@ async def hear(socket):
     return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
 
 
+async def hear_inside(communicator):
+    """Return the next frame that a client in this process receives, as a dict."""
+    return await communicator.receive_json_from(SECONDS)
+
+
 async def close_code(socket):
     """Return the code with which the server closes a socket that hears nothing before."""
     try:

@@ -4,7 +4,7 @@ import asyncio
 
 from channels.layers import get_channel_layer
 
-from .helpers import hear, say, socket_path
+from .helpers import hear, hear_inside, say, socket_path
 
 
 async def test_everyone_in_the_room_and_the_sender_hears_a_message(connect):
@@ -55,25 +55,26 @@ async def test_an_open_socket_is_in_the_group(join, monkeypatch):
         await asyncio.sleep(0.1)
         await group_add(group, channel)
 
+    talker = await join()
     monkeypatch.setattr(layer, "group_add", slow_group_add)
-    communicator = await join()
-    (group,) = [name for name in layer.groups if name.startswith("room.")]
-    await layer.group_send(group, {"type": "chat.message", "frame": {"message": "hi"}})
-    assert (await communicator.receive_json_from())["message"] == "hi"
-    await communicator.disconnect()
+    listener = await join()
+    await talker.send_json_to({"message": "hi"})
+    assert (await hear_inside(listener))["message"] == "hi"
+    await talker.disconnect()
+    await listener.disconnect()
 
 
 async def test_any_code_can_send_to_the_room(join):
     """A view, the admin or a command can send to the group, if it knows the group's name."""
     communicator = await join()
+    await communicator.send_json_to({"message": "hi"})
+    assert (await hear_inside(communicator))["message"] == "hi"
     layer = get_channel_layer()
     event = {"type": "chat.message", "frame": {"message": "Closing in five minutes."}}
     (group,) = [name for name in layer.groups if name.startswith("room.")]
     await layer.group_send(group, event)
 
-    assert (await communicator.receive_json_from())[
-        "message"
-    ] == "Closing in five minutes."
+    assert (await hear_inside(communicator))["message"] == "Closing in five minutes."
     await communicator.disconnect()
     assert (
         group not in layer.groups

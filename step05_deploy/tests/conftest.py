@@ -1,4 +1,4 @@
-"""What the tests share: the step's own server, and sockets as a browser opens them."""
+"""The tests share the step's own server, and sockets opened as a browser opens them."""
 
 from contextlib import AsyncExitStack
 
@@ -12,7 +12,7 @@ from django.db.models.signals import post_migrate
 
 from config.asgi import application
 
-from .helpers import session_cookie
+from .helpers import SECONDS, session_cookie
 from .server import Server
 
 SOCKET = "/ws/chat/lobby/"
@@ -34,16 +34,28 @@ def server(django_db_setup, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def empty_database(transactional_db):
-    """Empty all tables after each test: the server and the tests see the same rows."""
-    # Django would write all permissions anew each time, which takes longer than most tests.
+    """Empty all tables after each test: the tests and the server see the same rows."""
+    # Emptying would write Django's permissions again, which takes longer than most
+    # tests.
     post_migrate.disconnect(
         dispatch_uid="django.contrib.auth.management.create_permissions"
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Show the end of the server's log with each failure: the reason is often there."""
+    report = yield
+    if report.failed and "server" in item.funcargs:
+        report.sections.append(
+            ("Log of the server", item.funcargs["server"].last_lines())
+        )
+    return report
+
+
 @pytest.fixture
 def ann(empty_database):
-    """Return a user, who has no password yet."""
+    """Return a user without a password."""
     return get_user_model().objects.create_user("ann")
 
 
@@ -55,27 +67,24 @@ def session(ann):
 
 @pytest.fixture
 def bens_session(empty_database):
-    """Return the value of somebody else's ``sessionid`` cookie."""
+    """Return the value of another user's ``sessionid`` cookie."""
     return session_cookie(get_user_model().objects.create_user("ben"))
 
 
 @pytest.fixture
 async def connect(server, session):
-    """Return a function that opens a socket as our page does; all are closed afterwards.
+    """Return a function that opens a socket as our page does. All are closed at the end.
 
-    It is Ann who opens them, unless the test says ``session=None``, or somebody else's.
+    Ann opens it, unless the test gives another user's session, or ``session=None``.
     """
     async with AsyncExitStack() as sockets:
 
         async def connect(path=SOCKET, session=session, server=server, **options):
             headers = {"Cookie": f"sessionid={session}"} if session else {}
-            # No limit to what waits to be read, so that a test need not read everything.
-            defaults = {
-                "origin": server.url,
-                "additional_headers": headers,
-                "max_queue": None,
-            }
-            options = {**defaults, **options}
+            # No limit to the frames that wait: a test need not read everything.
+            options = {"origin": server.url, "max_queue": None, **options}
+            options = {"open_timeout": SECONDS, "close_timeout": SECONDS, **options}
+            options = {"additional_headers": headers, **options}
             connection = websockets.connect(f"ws://{server.host}{path}", **options)
             return await sockets.enter_async_context(connection)
 
@@ -90,13 +99,13 @@ async def socket(connect):
 
 @pytest.fixture
 def join(session):
-    """Return a function that connects Ann inside this process: no server, no network."""
+    """Return a function that connects Ann in this process: no server, no network."""
 
     async def join(path=SOCKET):
         cookie = f"sessionid={session}".encode()
         headers = [(b"origin", b"http://localhost"), (b"cookie", cookie)]
         communicator = WebsocketCommunicator(application, path, headers=headers)
-        connected, _ = await communicator.connect()
+        connected, subprotocol = await communicator.connect()
         assert connected
         return communicator
 
@@ -104,20 +113,20 @@ def join(session):
 
 
 class Visitor(requests.Session):
-    """An HTTP client with cookies that asks our server: ``visitor.get("/")``."""
+    """An HTTP client with cookies for our server: ``visitor.get("/")``."""
 
     def __init__(self, url):
         super().__init__()
         self.url = url
 
     def request(self, method, path, **options):
-        """Ask for a path of our server, and return its response."""
-        return super().request(method, self.url + path, **options)
+        """Send a request for a path of our server, and return the response."""
+        return super().request(method, self.url + path, timeout=SECONDS, **options)
 
 
 @pytest.fixture
 def stranger(server):
-    """Return an HTTP client for somebody who has not signed in."""
+    """Return an HTTP client that is not signed in."""
     with Visitor(server.url) as stranger:
         yield stranger
 

@@ -1,4 +1,4 @@
-"""Frames, written and read as JSON."""
+"""Write and read frames as JSON."""
 
 import asyncio
 import json
@@ -9,8 +9,8 @@ from urllib.parse import quote
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-SECONDS = 5  # longer than any answer takes; a test that waits this long has failed
-SIGNED_OUT = 4001  # the close code for strangers
+SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SIGNED_OUT = 4001  # the close code for a client that is not signed in
 
 
 def socket_path(room):
@@ -24,8 +24,22 @@ async def say(socket, message, **more):
 
 
 async def hear(socket):
+    """Return the next frame that a real socket receives, but for ``caught_up``."""
+    while "caught_up" in (frame := await hear_any(socket)):
+        pass
+    return frame
+
+
+async def hear_any(socket):
     """Return the next frame that a real socket receives, as a dict."""
     return json.loads(await asyncio.wait_for(socket.recv(), SECONDS))
+
+
+async def hear_inside(communicator):
+    """Return the next frame of a client in this process, but for ``caught_up``."""
+    while "caught_up" in (frame := await communicator.receive_json_from(SECONDS)):
+        pass
+    return frame
 
 
 async def close_code(socket):
@@ -38,7 +52,7 @@ async def close_code(socket):
 
 
 async def refusal(socket):
-    """Return the close code of a socket that the server should not listen to."""
+    """Return the close code of a socket whose messages the server must ignore."""
     with suppress(ConnectionClosed):
         await say(socket, "let me in")
     return await close_code(socket)

@@ -1,4 +1,4 @@
-"""Start and stop the step's own server: tests that ask it see what a browser would see."""
+"""Start and stop the step's own server, so that tests see what a browser would see."""
 
 import os
 import random
@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 STEP = Path(__file__).resolve().parent.parent
+LOG_LINES = 30  # lines of the server's log that a failed test shows
 
 
 def free_port():
-    """Return a TCP port of 127.0.0.1 that nobody listens on.
+    """Return a TCP port of 127.0.0.1 that no program listens on.
 
-    It is one that systems do not give to outgoing connections, so it is still free a moment later.
+    Systems do not give ports of this range to outgoing connections, so the port is still
+    free a moment later.
     """
     while True:
         port = random.randrange(10_000, 20_000)
@@ -26,7 +28,7 @@ def free_port():
 class Server:
     """``manage.py runserver`` on a free port of 127.0.0.1, in a process of its own.
 
-    ``log`` is the file that gets its output; more environment variables come by name.
+    The file ``log`` receives its output. Keyword arguments are environment variables.
     """
 
     def __init__(self, log, **environment):
@@ -37,11 +39,14 @@ class Server:
         self.url = f"http://{self.host}"
 
     def command(self):
-        """Return what Python is asked to run."""
+        """Return the arguments for Python that start the server."""
         return ["manage.py", "runserver", "--noreload", self.host]
 
     def start(self):
-        """Start the process and wait until it answers; RuntimeError with its log if it ends."""
+        """Start the process and wait until it answers.
+
+        Raises RuntimeError with the log if the process ends instead.
+        """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.command()],
@@ -70,31 +75,36 @@ class Server:
         self.process.kill()
         self.process.wait(10)
 
+    def last_lines(self):
+        """Return the end of the log: what the server said about a failure."""
+        return "\n".join(self.log.read_text().splitlines()[-LOG_LINES:])
+
 
 class Worker(Server):
-    """The step under Daphne with settings from the environment, as in production."""
+    """The step under Daphne, with settings from the environment, as in production."""
 
     def __init__(self, log, **environment):
         super().__init__(log, DJANGO_SETTINGS_MODULE="config.settings", **environment)
 
     def command(self):
-        """Return what Python is asked to run."""
+        """Return the arguments for Python that start the server."""
+        port = str(self.port)
         return [
             "-m",
             "daphne",
             "-b",
             "127.0.0.1",
             "-p",
-            str(self.port),
+            port,
             "config.asgi:application",
         ]
 
 
 class UvicornWorker(Worker):
-    """The same under uvicorn."""
+    """The step under uvicorn, with the options of deploy/chat@.service."""
 
     def command(self):
-        """Return what Python is asked to run."""
+        """Return the arguments for Python that start the server."""
         options = [
             "--port",
             str(self.port),
@@ -102,11 +112,5 @@ class UvicornWorker(Worker):
             "warning",
             "--no-access-log",
         ]
-        return [
-            "-m",
-            "uvicorn",
-            *options,
-            "--ws-max-size",
-            "65536",
-            "config.asgi:application",
-        ]
+        options += ["--ws-max-size", "65536", "--timeout-graceful-shutdown", "8"]
+        return ["-m", "uvicorn", *options, "config.asgi:application"]

@@ -1,25 +1,27 @@
-"""The step's settings, for the tests and for the server that they start."""
+"""The step's settings, changed for the tests and for the server that they start."""
 
 import os
 
 from config.settings import *  # noqa: F403
 
-# A database of their own. It is a file, because the server is another process, which cannot see
-# a database that lives in memory; the server is told its name.
+# The tests have their own database. It is a file: the server is another process, and
+# cannot see a database in the memory of this one. An environment variable tells it the
+# file's name.
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("TEST_DATABASE", ""),
-        # Nothing here has to outlive a power failure, so nobody waits for the disk.
         "OPTIONS": {
-            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"
+            # The test data need not outlive a power failure: do not wait for the disk.
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF",
+            "transaction_mode": "IMMEDIATE",
         },
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},  # noqa: F405
     }
 }
 
-# A password hash is slow on purpose; here it need not be.
+# A password hash is slow on purpose. The tests need a quick one.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# The tests write faster than a person, but for those that ask what happens then.
+# The tests write faster than a person. The tests of the limits set their own.
 CHAT_MESSAGE_RATE = CHAT_MESSAGE_BURST = 100_000

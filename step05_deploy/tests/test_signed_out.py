@@ -10,6 +10,7 @@ from .helpers import (
     SIGNED_OUT,
     close_code,
     hear,
+    hear_inside,
     refusal,
     say,
     session_cookie,
@@ -112,7 +113,7 @@ async def test_a_message_after_the_sign_out_is_ignored(join, ann):
     """The close code takes a moment to arrive. A message sent meanwhile is not stored."""
     socket = await join()
     await socket.send_json_to({"message": "in time"})
-    assert (await socket.receive_json_from())["username"] == "ann"
+    assert (await hear_inside(socket))["username"] == "ann"
     layer = get_channel_layer()
     (group,) = [name for name in layer.groups if not name.startswith("room.")]
     await layer.group_send(group, {"type": "user.signed_out", "user": ann.pk})
@@ -132,5 +133,5 @@ async def test_sessions_may_live_elsewhere(session_engine, join):
     """The server asks the session engine, not the table, so any engine works."""
     socket = await join()
     await socket.send_json_to({"message": "hi"})
-    assert (await socket.receive_json_from())["username"] == "ann"
+    assert (await hear_inside(socket))["username"] == "ann"
     await socket.disconnect()

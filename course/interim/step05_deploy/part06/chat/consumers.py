@@ -128,7 +128,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
-            error = FrameError("The message was not stored.", client_id, RETRY)
+            text = "The message was not stored. Send it again."
+            error = FrameError(text, client_id, RETRY)
             await self.send(json.dumps(error.as_frame()))
             return
         # The type names the method that each member runs: chat.message runs
