@@ -53,8 +53,9 @@ class Message(models.Model):
             models.UniqueConstraint(
                 fields=["room", "seq"], name="one_message_per_number"
             ),
+            # client_id first: its index finds a message by client_id quickly.
             models.UniqueConstraint(
-                fields=["room", "user", "client_id"], name="one_message_per_client_id"
+                fields=["client_id", "user", "room"], name="one_message_per_client_id"
             ),
         ]
 

@@ -52,6 +52,11 @@ class Draft:
     text: str
     client_id: str | None
 
+    @property
+    def key(self):
+        """Return what two drafts of the same message have in common."""
+        return self.room, self.user.pk, self.client_id
+
 
 def store(drafts):
     """Store drafts of any rooms. Return for each its frame, and whether it is new.
@@ -61,52 +66,57 @@ def store(drafts):
     """
     try:
         return store_together(drafts)
+    except Room.DoesNotExist:
+        # Create rooms outside the transaction. Inside, with other rows locked, two
+        # processes could wait for each other.
+        new = [Room(name=name) for name in sorted({draft.room for draft in drafts})]
+        Room.objects.bulk_create(new, ignore_conflicts=True)
+        return store(drafts)
     except IntegrityError as error:
         if len(drafts) == 1:
-            return [stored_before(drafts[0]) or error]
-    # One of them is the cause. The others can be stored.
+            return [error]
+    # One draft cannot be stored. The others can: halves find it quickly.
     half = len(drafts) // 2
     return store(drafts[:half]) + store(drafts[half:])
 
 
 @transaction.atomic
 def store_together(drafts):
-    """Store all drafts, or none of them."""
-    rooms = lock_rooms(sorted({draft.room for draft in drafts}))
-    messages = []
+    """Store all drafts, or none. Raises ``Room.DoesNotExist`` if a room has no row."""
+    names = {draft.room for draft in drafts}
+    # All processes lock in the same order, so no two wait for each other.
+    locked = Room.objects.select_for_update().filter(name__in=names).order_by("name")
+    rooms = {room.name: room for room in locked}
+    if len(rooms) < len(names):
+        raise Room.DoesNotExist
+    messages = stored_before(drafts)
+    results, new = [], []
     for draft in drafts:
-        room = rooms[draft.room]
-        room.seq += 1
-        messages.append(Message(seq=room.seq, **vars(draft)))
-    Message.objects.bulk_create(messages)
-    # Write all counters with one query: each row exists, so each is updated.
+        message = messages.get(draft.key)
+        results.append((message, False))
+        if message is None:
+            rooms[draft.room].seq += 1
+            message = Message(seq=rooms[draft.room].seq, **vars(draft))
+            new.append(message)
+            results[-1] = (message, True)
+            if draft.client_id is not None:
+                messages[draft.key] = message
+    Message.objects.bulk_create(new)
+    # Update all counters with one query: the rows exist, so each insert is a conflict.
     Room.objects.bulk_create(
         rooms.values(),
         update_conflicts=True,
         unique_fields=["name"],
         update_fields=["seq"],
     )
-    return [(message.as_frame(), True) for message in messages]
+    return [(message.as_frame(), is_new) for message, is_new in results]
 
 
-def lock_rooms(names):
-    """Return the rooms by name, locked until the transaction ends.
-
-    Every process locks them in the same order, so that no two wait for each other.
-    """
-    locked = Room.objects.select_for_update().order_by("name")
-    rooms = {room.name: room for room in locked.filter(name__in=names)}
-    if len(rooms) < len(names):
-        new = [Room(name=name) for name in names if name not in rooms]
-        Room.objects.bulk_create(new, ignore_conflicts=True)
-        rooms = {room.name: room for room in locked.filter(name__in=names)}
-    return rooms
-
-
-def stored_before(draft):
-    """Return the frame of a message that the client sent again, and False; or None."""
-    if draft.client_id is None:
-        return None
-    messages = messages_of(draft.room).filter(user=draft.user)
-    message = messages.filter(client_id=draft.client_id).first()
-    return message and (message.as_frame(), False)
+def stored_before(drafts):
+    """Return the messages that clients have sent again, by the key of their drafts."""
+    messages = Message.objects.select_related("user").filter(
+        client_id__in={draft.client_id for draft in drafts} - {None},
+        user__in={draft.user.pk for draft in drafts},
+        room__in={draft.room for draft in drafts},
+    )
+    return {(m.room, m.user_id, m.client_id): m for m in messages}

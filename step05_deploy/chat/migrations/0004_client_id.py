@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="message",
             constraint=models.UniqueConstraint(
-                fields=("room", "user", "client_id"), name="one_message_per_client_id"
+                fields=("client_id", "user", "room"), name="one_message_per_client_id"
             ),
         ),
     ]
