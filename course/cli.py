@@ -44,7 +44,7 @@ COMMANDS = {
     "upgrade": ("upgrade", "raise all versions, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
-# What the system says of a folder that somebody else owns, or that lies on a read-only disk.
+# The errors of the system for a folder of another user, or on a read-only disk.
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

@@ -1,4 +1,4 @@
-"""What holds for all tests of the course, however pytest was started."""
+"""Rules for all tests of the course, whichever way pytest was started."""
 
 from course.processes import forget_git
 

@@ -81,7 +81,8 @@ class Conversation:
     async def chat(self):
         """Chat through as many sockets as it takes to send all lines."""
         arguments = (asyncio.get_running_loop(), self.lines)
-        # A daemon thread does not keep the program alive while it waits for the keyboard.
+        # A daemon thread does not keep the program alive while it waits for the
+        # keyboard.
         threading.Thread(target=read_lines, args=arguments, daemon=True).start()
         while not self.is_done:
             try:
