@@ -75,14 +75,14 @@ def is_ready(stack: Stack) -> bool:
 
 
 @cache
-def visitor(stack: Stack) -> requests.Session:
-    """Return Ann's browser, signed in."""
-    return sign_in(stack, "ann")
+def visitor(stack: Stack, name: str) -> requests.Session:
+    """Return a person's browser, signed in."""
+    return sign_in(stack, name)
 
 
-def token(stack: Stack) -> str:
-    """Return a new token of Ann's."""
-    cookies = visitor(stack).cookies
+def token(stack: Stack, name: str = "ann") -> str:
+    """Return a new token of a person's."""
+    cookies = visitor(stack, name).cookies
     answer = requests.post(
         f"{stack.url}/api/token/",
         cookies=cookies,
@@ -93,9 +93,9 @@ def token(stack: Stack) -> str:
     return answer.json()["token"]
 
 
-def enter(stack: Stack, room: str, at: str | None = None):
-    """Return a socket of Ann's, through nginx or at a worker's host."""
-    return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack)}")
+def enter(stack: Stack, room: str, at: str | None = None, name: str = "ann"):
+    """Return a person's socket, through nginx or at a worker's host."""
+    return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack, name)}")
 
 
 def wait_for(socket, text: str) -> None:
@@ -303,8 +303,12 @@ def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
 @ONE
 def test_a_class_comes_back_at_once(stack):
     """The limits let two hundred sockets of one address in at the same moment."""
+    people = ["ann", "ben", "cat"]
+    for name in people:
+        visitor(stack, name)
     with ThreadPoolExecutor(50) as pool, ExitStack() as sockets:
-        comers = pool.map(lambda _: enter(stack, "lobby"), range(200))
+        # One person may have fifty sockets at a worker.
+        comers = pool.map(lambda name: enter(stack, "lobby", name=name), people * 66)
         entered = [sockets.enter_context(socket) for socket in comers]
         entered[0].send('{"message": "all here?"}')
         for socket in entered:
