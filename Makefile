@@ -41,7 +41,8 @@ drift:
 	$(COURSE) drift $(if $(filter-out 0,$(ACCEPT)),--accept)
 
 propagate:
-	$(COURSE) propagate $(FROM) $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(addprefix --by-hand=,$(BY_HAND))
+	$(COURSE) propagate $(FROM) $(if $(PART),--part=$(PART)) \
+	    $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(RIGHT),"--right=$(RIGHT)")
 
 lint:
 	$(COURSE) lint

@@ -108,10 +108,11 @@ def build_parser() -> Parser:
         "--dry-run", action="store_true", help="show, write nothing (make: DRY_RUN=1)"
     )
     made["propagate"].add_argument(
-        "--by-hand", metavar="FILE", action="append", default=[],
-        help="a file in conflict, changed by hand since, such as step02_groups/chat/urls.py: "
-        "keep it, and take its change on from there (make: BY_HAND)",
-    )  # fmt: skip
+        "--part", help="carry from the interim files of this part of the step (make: PART)"
+    )
+    made["propagate"].add_argument(
+        "--right", metavar="FILE", help="a file that is right without a change (make: RIGHT)"
+    )
     for name in ("redgreen", "standalone"):
         made[name].add_argument("--results", type=Path, help="folder for JUnit files")
     made["scaling"].add_argument(
@@ -163,10 +164,12 @@ def dispatch(options: argparse.Namespace) -> int:
         case "scaling":
             return scaling.scaling(options.take, options.check)
         case "drift":
-            return manifest.drift(options.accept)
+            return max(manifest.drift(options.accept), propagate.remind())
         case "propagate":
+            if options.right:
+                return propagate.declare_right(options.right)
             wanted = require(options.step, "propagate FROM=1")
-            return propagate.propagate(wanted, options.by_hand, options.dry_run)
+            return propagate.propagate(wanted, options.part, options.dry_run)
         case "lint":
             return lint.lint()
         case "standalone":

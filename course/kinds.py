@@ -13,6 +13,8 @@ def kind_of(path: PurePosixPath) -> str:
     """Return the kind of a file of a step, by its path inside the step."""
     if "tests" in path.parts[:-1]:
         return "tests"
+    if "migrations" in path.parts:
+        return "other"
     if path.name == "README.md":
         return "README"
     if path.parts[0] == "deploy" or path.name in DEPLOYMENT_NAMES:

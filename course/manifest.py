@@ -435,6 +435,9 @@ def problems(root: Path = ROOT) -> list[str]:
     if entries and (entries[0].retires or entries[0].parts):
         found.append(f"{NAME}: {entries[0].label} is the first step and has none before it.")
     folders = [read_step(step) for step in steps]
+    listed = read_toml(FILES, root) if (root / FILES).exists() else {}
+    for label in sorted(listed.keys() - {folder.label for folder in folders[1:]}):
+        found.append(f"{FILES} has lists for {label}, which is no step after the first one.")
     for entry, (before, after) in zip(entries[1:], pairwise(folders), strict=True):
         found += list_problems(entry, before, after)
     if wrong := list(interim_problems(entries, root)):

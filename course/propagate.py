@@ -1,740 +1,380 @@
-"""`make propagate`: carry what changed in one step into each later step.
+"""`make propagate`: carry the changes of one step into each later step.
 
-What changed is the step's working tree against the last commit. Each changed file is merged
-with three sides: base is the committed file of that step, theirs its working file, ours the
-working file of the later step.
+A tree is the folder of a step, or the folder of the interim files of one part. Git compares one
+tree with the last commit, and `git apply --3way` carries the difference to each later tree. Git
+works in an index of ours, so the reader's index stays as it is. If one file of a later tree has
+a conflict, nothing is written in that tree.
 
-Base and theirs are those of the named step for every later step. One could hand the merged
-file on from step to step instead, since each step was once made from the one before. Then
-whatever else lies uncommitted in a step between would travel along, and a wrong merge would
-be the ground of the next. A file that is the same in two steps comes out the same both ways,
-because equal sides merge equally, so nothing is lost by it.
-
-A step is done whole or not at all: all its merges are known before its first file is
-written. At a conflict that step and all after it stay as they are. What would happen in the
-steps after it is not told, because it depends on how the conflict is solved. Whoever solves
-it by hand names the file (`--by-hand`): that step keeps it as it is, and the steps after take
-what changed in it from there.
-
-What was carried is noted in `.course/propagated`. As long as nothing is committed and a later
-file is what came out then, the base for it is the source's file as it was carried, and not the
-committed one: so the same line can be changed and carried again before the commit.
-
-Git reads the working files into an index and objects of our own, so that renames are seen,
-ignored files are not, and the reader's index is not touched. The README.md of a step differs
-in every step and is left out.
+`.course/propagate.json` notes which changes each file has taken from the earlier trees. The next
+run carries only newer changes, and a file that missed a change is not forgotten.
 """
 
+import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
-from difflib import SequenceMatcher
-from functools import partial
+from contextlib import suppress
+from difflib import SequenceMatcher, unified_diff
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from course.manifest import NAME, Entry, is_binary, load, problems, removed_by
-from course.processes import undisturbed
-from course.results import paragraph
-from course.steps import ROOT, Step, all_steps, find_step
+from course.steps import ROOT, all_steps, find_step
 from course.terminal import UserError, colour, say
 
-GIT = ("git", "-c", "core.safecrlf=false", "-c", "merge.conflictStyle=merge")
-LEFT_OUT = "README.md"
-MARKER = 40  # characters of a conflict marker: longer than any line of signs in a text
+MEMORY = Path(".course") / "propagate.json"
+INTERIM = "course/interim/"
+RIGHT = "right"
+WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
+# A conflict as `git merge-file --diff3` writes it: our lines, those of the base, and theirs.
+MARKS = r"^<{40}.*\n((?s:.*?))^\|{40}.*\n((?s:.*?))^={40}\r?\n((?s:.*?))^>{40}.*\n"
+CONFLICT = re.compile(MARKS.encode(), re.MULTILINE)
 
 
-class Conflict(Exception):
-    """A change that cannot be carried into a step; its text says why, after the file's name."""
+class Note(NamedTuple):
+    """A change that goes from an earlier file to a later file of the same path.
 
-
-@dataclass(frozen=True)
-class Blob:
-    """A file as git knows it: its mode, such as `100644`, and the id of its content."""
-
-    mode: str
-    id: str
-
-    @property
-    def is_executable(self) -> bool:
-        """Tell whether the file may be executed."""
-        return self.mode == "100755"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What happened to a file of the step `source`: git's letter, its path before and after.
-
-    `base` is the tree against which the file has changed.
+    A version is git's mode and id, `100644 <id>`, or "" for a missing file.
     """
 
-    source: str
-    letter: str
-    old: str
-    new: str
-    base: str
-
-    @property
-    def shown(self) -> str:
-        """The path, and for a rename both: `chat/{old.py → new.py}`."""
-        if self.old == self.new:
-            return self.new
-        old, new = PurePosixPath(self.old), PurePosixPath(self.new)
-        if old.parent == new.parent and old.parent.parts:
-            return f"{old.parent}/{{{old.name} → {new.name}}}"
-        return f"{old} → {new}"
-
-    def touches(self, paths: set[str]) -> bool:
-        """Tell whether this is about one of `paths`."""
-        return self.old in paths or self.new in paths
-
-    def overlaps(self, other: "Change") -> bool:
-        """Tell whether this is about a file that another change is about."""
-        return self.touches({other.old, other.new})
+    head: str  # the earlier file in the last commit
+    base: str  # the earlier file before the change
+    carried: str  # the earlier file with the change
+    lacking: str | None  # the later file without the change; RIGHT; None if it never lacked it
+    merged: bool  # git changed the later file; nobody did so by hand
 
 
-@dataclass(frozen=True)
-class Result:
-    """What is done with one change in one step: a word and a text to show, and what to write."""
+class Result(NamedTuple):
+    """The outcome of one change in a later tree."""
 
     word: str
-    text: str
-    path: str = ""
-    content: bytes | None = None
-    executable: bool = False
-    delete: str = ""
-
-    def __str__(self) -> str:
-        word = f"{self.word:<9}"
-        return f"  {colour(word, 'red') if self.word == 'conflict' else word} {self.text}"
+    text: str  # the conflicts
+    files: dict[str, str]  # the new version of each file, by name
 
 
-# A file that was carried, and what it became in the later step; None stands for no file.
-Carried = tuple[Blob | None, Blob | None]
+Notes = dict[str, dict[str, Note]]  # by the later file, then by the earlier one
 
 
-class Notes:
-    """What was carried since the last commit, with the objects that git needs to know of it."""
-
-    def __init__(self, root: Path, head: str) -> None:
-        """Read what was noted of the commit `head`; notes of another are worth nothing."""
-        self.folder = root / ".course" / "propagated"
-        self.objects = self.folder / "objects"
-        self.head = head
-        self.files: dict[str, dict[str, Carried]] = {}
-        try:
-            kept = json.loads((self.folder / "notes.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            kept = {"head": ""}
-        self.are_valid = kept["head"] == head
-        for pair, files in kept["files"].items() if self.are_valid else ():
-            for path, (theirs, result) in files.items():
-                carried = theirs and Blob(*theirs), result and Blob(*result)
-                self.files.setdefault(pair, {})[path] = carried
-
-    def of(self, label: str, later: str) -> dict[str, Carried]:
-        """Return what was carried from the step `label` into `later`, by path, to add to it."""
-        return self.files.setdefault(f"{label} {later}", {})
-
-    def keep(self, objects: Path) -> None:
-        """Write the notes down, and the new `objects` that they speak of."""
-        if not self.are_valid:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.are_valid = True
-        for file in objects.glob("??/*"):
-            target = self.objects / file.relative_to(objects)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                shutil.copyfile(file, target)
-        files = {
-            pair: {path: [blob and astuple(blob) for blob in both] for path, both in paths.items()}
-            for pair, paths in self.files.items()
-        }
-        kept = {"head": self.head, "files": files}
-        (self.folder / "notes.json").write_text(json.dumps(kept, indent=1), "utf-8")
+def recall(root: Path) -> Notes:
+    """Return the notes of the course at `root`."""
+    file = root / MEMORY
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return {name: {old: Note(*note) for old, note in notes.items()} for name, notes in kept.items()}
 
 
-class Repository:
-    """The steps as committed and as they lie on disk, read without touching either."""
+def keep(notes: Notes, root: Path) -> None:
+    """Write the notes down."""
+    (root / MEMORY).parent.mkdir(exist_ok=True)
+    (root / MEMORY).write_text(json.dumps(notes, indent=1), "utf-8")
 
-    def __init__(self, root: Path, scratch: Path, source: Step) -> None:
-        """Read the repository at `root`; UserError where `source` is not committed in it."""
-        self.root = root
-        self.scratch = scratch
-        self.env = dict(os.environ)
-        self.require()
-        self.require_merged()
-        self.head = self.git("rev-parse", "HEAD").decode().strip()
-        # What git was asked before: neither trees nor the working files as read change.
-        self.listings: dict[str, dict[str, Blob]] = {}
-        self.found: dict[tuple[str, str | None], list[Change]] = {}
-        self.committed = self.files(self.head)
-        if not any(path.startswith(f"{source.label}/") for path in self.committed):
-            raise UserError(
-                f"{source.label} was never committed: there is nothing to compare it with."
+
+def version(file: Path) -> str:
+    """Return the version of a file as it lies on disk."""
+    if not file.is_file():
+        return ""
+    content = file.read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return f"{'100755' if os.access(file, os.X_OK) else '100644'} {blob}"
+
+
+def waiting(notes: Notes, root: Path, name: str) -> list[str]:
+    """Return the earlier files with a change that the file `name` lacks."""
+    now, noted = version(root / name), notes.get(name, {})
+    found = [old for old, note in noted.items() if note.lacking == now]
+    return [old for old in found if version(root / old) != noted[old].base]
+
+
+def remind(root: Path = ROOT) -> int:
+    """Name each file that lacks a change; return the exit code, 1 if there is such a file."""
+    notes, count = recall(root), 0
+    for name in notes:
+        for old in waiting(notes, root, name)[:1]:
+            count += 1
+            say(
+                f"{name} lacks the change of {old}. Carry it again, change the file by hand, or "
+                f"declare it right: make propagate RIGHT={shlex.quote(name)}"
             )
-        self.notes = Notes(root, self.head)
-        self.borrow()
-        self.tree = self.snapshot()
-        self.working = self.files(self.tree)
-
-    def git(
-        self, *arguments: str, cwd: Path | None = None, told: bytes = b"", **variables: str
-    ) -> bytes:
-        """Return what git printed when it was `told` something; UserError if it failed.
-
-        `variables` are more of its environment. The error has the last line that git said.
-        """
-        command, env = [*GIT, *arguments], self.env | variables
-        done = subprocess.run(
-            command, cwd=cwd or self.root, env=env, input=told, capture_output=True
-        )
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").splitlines()
-            said = [line for line in said if line and not line.startswith("hint:")]
-            raise UserError(f"git {arguments[0]} failed. It said: {' '.join(said[-1:])}")
-        return done.stdout
-
-    def require(self) -> None:
-        """Raise UserError where there is no git, no repository or no commit."""
-        if not shutil.which("git"):
-            raise UserError("make propagate needs git: install it, and run the command again.")
-        try:
-            self.git("rev-parse", "--show-toplevel")
-        except UserError as error:
-            raise UserError(
-                f"make propagate compares with the last commit, and {self.root} is in no "
-                f"repository that git can use: {str(error).partition('It said: ')[2]}"
-            ) from None
-        try:
-            self.git("rev-parse", "--verify", "--quiet", "HEAD")
-        except UserError:
-            raise UserError(
-                "make propagate compares with the last commit, and there is none yet: "
-                "commit the steps first."
-            ) from None
-
-    def require_merged(self) -> None:
-        """Raise UserError where git has files in conflict: they hold its markers, or may do so."""
-        labels = [step.label for step in all_steps(self.root)]
-        listing = self.git("ls-files", "--unmerged", "-z", "--", *labels)
-        names = [os.fsdecode(line.partition(b"\t")[2]) for line in listing.split(b"\0")[:-1]]
-        if names:
-            raise UserError(
-                "Git has not finished merging. Solve what is in conflict, and tell git so: "
-                f"git add {' '.join(map(shlex.quote, dict.fromkeys(names)))}"
-            )
-
-    def borrow(self) -> None:
-        """Let git work in an index and a store of our own, beside those of the repository."""
-
-        def place(name: str) -> Path:
-            found = os.fsdecode(self.git("rev-parse", "--git-path", name)).rstrip("\n")
-            return (self.root / found).resolve()
-
-        index, objects = place("index"), place("objects")
-        ours = self.scratch / "objects"
-        (ours / "info").mkdir(parents=True)
-        stores = [objects.as_posix()]
-        if self.notes.are_valid:
-            stores.append(self.notes.objects.resolve().as_posix())
-        (ours / "info" / "alternates").write_bytes(os.fsencode("\n".join([*stores, ""])))
-        if index.is_file():
-            # With its time, by which git knows the files that may have changed since.
-            shutil.copy2(index, self.scratch / "index")
-        self.env["GIT_INDEX_FILE"] = str(self.scratch / "index")
-        self.env["GIT_OBJECT_DIRECTORY"] = str(ours)
-
-    def snapshot(self) -> str:
-        """Return the id of a tree of the working files."""
-        self.git("add", "--all", "--", *(step.label for step in all_steps(self.root)))
-        return self.git("write-tree").decode().strip()
-
-    def files(self, tree: str) -> dict[str, Blob]:
-        """Return the files in a tree, by path below the root."""
-        if tree in self.listings:
-            return self.listings[tree]
-        found = self.listings[tree] = {}
-        for line in self.git("ls-tree", "-r", "-z", tree).split(b"\0")[:-1]:
-            about, _, path = line.partition(b"\t")
-            mode, _, blob = about.decode().split()
-            found[os.fsdecode(path)] = Blob(mode, blob)
-        return found
-
-    def content(self, tree: str, path: str) -> bytes:
-        """Return the content of a file in a tree, with the line ends it has on disk."""
-        return self.git("cat-file", "--filters", f"{tree}:./{path}")
-
-    def carried(self, label: str, later: str) -> str:
-        """Return the tree in which the files of a step are as a later step has them already.
-
-        That is the last commit, but for what was carried into the later step since then.
-        """
-        known = {
-            path: theirs
-            for path, (theirs, result) in self.notes.of(label, later).items()
-            if self.working.get(f"{later}/{path}") == result
-        }
-        if not known:
-            return self.head
-        prefix = os.fsdecode(self.git("rev-parse", "--show-prefix")).rstrip("\n")
-        gone = Blob("0", "0" * len(self.head))
-        # First what is gone, so that a folder can have the name of a file.
-        lines = [
-            f"{(theirs or gone).mode} {(theirs or gone).id}\t{prefix}{label}/{path}\0"
-            for path, theirs in sorted(known.items(), key=lambda item: item[1] is not None)
-        ]
-        index = str(self.scratch / "carried")
-        self.git("read-tree", self.head, GIT_INDEX_FILE=index)
-        told = os.fsencode("".join(lines))
-        self.git("update-index", "-z", "--index-info", told=told, GIT_INDEX_FILE=index)
-        return self.git("write-tree", GIT_INDEX_FILE=index).decode().strip()
-
-    def changes(self, label: str, later: str | None = None) -> list[Change]:
-        """Return what changed in a step since the last commit, its README.md aside.
-
-        With `later`, only what was not carried into that step already.
-        """
-        if (label, later) in self.found:
-            return self.found[label, later]
-        base = self.carried(label, later) if later else self.head
-        listing = self.git(
-            "diff-tree", "-r", "-z", "-M", "--name-status", "--relative", base, self.tree,
-            "--", ".", f":(exclude){LEFT_OUT}", cwd=self.root / label,
-        )  # fmt: skip
-        fields = iter(os.fsdecode(listing).split("\0")[:-1])
-        found = self.found[label, later] = []
-        for status in fields:
-            old = next(fields)
-            new = next(fields) if status[0] == "R" else old
-            found.append(Change(label, status[0], old, new, base))
-        return found
-
-    def note(self, changes: list[Change], later: str) -> None:
-        """Note that a later step, as it lies on disk now, has the changes."""
-        made = self.files(self.snapshot())
-        for change in changes:
-            for path in (change.old, change.new):
-                result = made.get(f"{later}/{path}")
-                # What is there as it was committed was not carried.
-                if result != self.committed.get(f"{later}/{path}"):
-                    theirs = self.working.get(f"{change.source}/{path}")
-                    self.notes.of(change.source, later)[path] = theirs, result
-        self.notes.keep(self.scratch / "objects")
+    return 1 if count else 0
 
 
-def places(marked: list[bytes], text: bytes, side: int) -> list[str]:
-    """Return where the conflicts in the lines `marked` lie in one of the merged texts.
+def declare_right(wanted: str, root: Path = ROOT) -> int:
+    """Note that a file is right as it is, without the changes that it lacks."""
+    notes, name = recall(root), PurePosixPath(wanted.replace("\\", "/")).as_posix()
+    if name not in notes:
+        raise UserError(f"No change was carried to {name}: name a file as make drift names it.")
+    notes[name] = {old: note._replace(lacking=RIGHT) for old, note in notes[name].items()}
+    keep(notes, root)
+    say(f"{name} is right as it is.")
+    return 0
 
-    `side` is 0 for the text above the middle marker, 1 for the one below. A place is
-    `12`, `12-15`, or `after 11` where the conflict has no line on that side.
-    """
-    own: list[bytes] = []
-    ranges, start, part = [], 0, None
-    for line in marked:
-        if line.startswith(b"<" * MARKER):
-            start, part = len(own), 0
-        elif line == b"=" * MARKER:
-            part = 1
-        elif line.startswith(b">" * MARKER):
-            ranges.append((start, len(own)))
-            part = None
-        elif part in (None, side):
-            own.append(line)
-    blocks = SequenceMatcher(None, text.split(b"\n"), own, False).get_matching_blocks()
 
-    def line_number(index: int) -> int:
-        """Return the number in the text, from 1, of a line in what the merge made of it."""
-        block = max((b for b in blocks if b.b <= index), key=lambda b: b.b, default=blocks[0])
-        return max(block.a + min(index - block.b, block.size - 1), 0) + 1
-
+def all_trees(root: Path) -> list[str]:
+    """Return the trees in order: before each step the interim files of its parts."""
     found = []
-    for first, end in ranges:
-        if first == end:
-            found.append(f"after {line_number(first - 1) if first else 0}")
-            continue
-        numbers = line_number(first), line_number(end - 1)
-        found.append("-".join(map(str, dict.fromkeys(numbers))))
+    for step in all_steps(root):
+        parts = sorted((root / INTERIM / step.label).glob("part*"))
+        found += [f"{INTERIM}{step.label}/{part.name}" for part in parts] + [step.label]
     return found
 
 
-def lines(found: list[str]) -> str:
-    """Return places as they are spoken of: `line 3`, `lines 3, 7-9`, `after line 2`."""
-    if len(found) == 1 and found[0].startswith("after"):
-        return found[0].replace("after", "after line")
-    return f"{'line' if len(found) == 1 and found[0].isdecimal() else 'lines'} {', '.join(found)}"
+class Carrier:
+    """Carries what changed in the tree `source` of the course at `root`."""
 
-
-def merge(base: bytes, ours: bytes, theirs: bytes, source: str, scratch: Path) -> bytes:
-    """Return `ours` with what `theirs` changed in `base`; Conflict says at which lines."""
-    if any(map(is_binary, (base, ours, theirs))):
-        raise Conflict("is no text and differs there")
-    files = []
-    for name, content in (("ours", ours), ("base", base), ("theirs", theirs)):
-        files.append(str(scratch / name))
-        (scratch / name).write_bytes(content)
-    command = [*GIT, "merge-file", "-p", "-q", f"--marker-size={MARKER}", *files]
-    done = subprocess.run(command, cwd=scratch, capture_output=True)
-    if done.returncode > 127:
-        raise Conflict(f"cannot be merged: {done.stderr.decode(errors='replace').strip()}")
-    if done.returncode:
-        marked = done.stdout.replace(b"\r\n", b"\n").split(b"\n")
-        here, there = (
-            lines(places(marked, text.replace(b"\r\n", b"\n"), side))
-            for side, text in enumerate((ours, theirs))
-        )
-        raise Conflict(f"{here}\n            where {source} has changed {there}")
-    return done.stdout
-
-
-class Plan:
-    """What carrying changes into one later step comes to; nothing is written here."""
-
-    def __init__(self, repository: Repository, later: Step, entries: list[Entry]) -> None:
-        self.repository = repository
-        self.later = later
-        self.entries = entries
-
-    def ours(self, path: str) -> Blob | None:
-        """Return the file of the later step, or None."""
-        return self.repository.working.get(f"{self.later.label}/{path}")
-
-    def base(self, change: Change) -> Blob:
-        """Return the file before a change that is no new file."""
-        return self.repository.files(change.base)[f"{change.source}/{change.old}"]
-
-    def theirs(self, change: Change) -> Blob:
-        """Return the working file of a change that is no deletion."""
-        return self.repository.working[f"{change.source}/{change.new}"]
-
-    def carry(self, change: Change) -> Result:
-        """Return what is to be done about one change."""
-        ours = self.ours(change.old)
-        sides = [ours] if ours else []
-        sides += [] if change.letter == "A" else [self.base(change)]
-        sides += [] if change.letter == "D" else [self.theirs(change)]
+    def __init__(self, root: Path, source: str, scratch: Path, dry_run: bool) -> None:
+        """Read the last commit and the working files; UserError where git cannot do so."""
+        self.root, self.source, self.scratch, self.dry_run = root, source, scratch, dry_run
+        self.env = os.environ | {"GIT_LITERAL_PATHSPECS": "1"}
+        if not shutil.which("git"):
+            raise UserError("make propagate needs git: install it, and run the command again.")
         try:
-            if any(blob.mode not in ("100644", "100755") for blob in sides):
-                raise Conflict("is no ordinary file")
-            remover = self.remover(change)
-            if remover:
-                return Result("skipped", f"{change.shown} ({remover} removes it)")
-            if change.letter == "D":
-                return self.delete(change, ours)
-            if change.letter == "A":
-                return self.add(change, ours)
-            return self.change(change, ours)
-        except Conflict as conflict:
-            return Result("conflict", f"{change.shown}: {conflict}", change.old)
+            self.prefix = self.ask("rev-parse", "--show-prefix")
+            self.head = self.versions("HEAD")
+        except UserError as error:
+            raise UserError(f"make propagate finds no last commit in {root}. {error}") from None
+        if self.git("ls-files", "--unmerged").stdout:
+            raise UserError("Git has not finished merging: solve its conflicts and commit first.")
+        index = root / self.ask("rev-parse", "--git-path", "index")
+        objects = root / self.ask("rev-parse", "--git-path", "objects")
+        if index.exists():
+            shutil.copy2(index, scratch / "work")
+        if dry_run:
+            (scratch / "objects" / "info").mkdir(parents=True)
+            store = os.fsencode(f"{objects.resolve()}\n")
+            (scratch / "objects" / "info" / "alternates").write_bytes(store)
+            self.env["GIT_OBJECT_DIRECTORY"] = str(scratch / "objects")
+        self.git("add", "--all", "--", *all_trees(root), index="work")
+        self.tree = self.ask("write-tree", index="work")
+        self.work = self.versions(self.tree)
+        # A committed change needs no note, unless a later file still lacks the change.
+        self.notes = {
+            name: {
+                old: note
+                for old, note in notes.items()
+                if note.head == self.head.get(old, "") or note.lacking == version(root / name)
+            }
+            for name, notes in recall(root).items()
+        }
 
-    def remover(self, change: Change) -> str | None:
-        """Return the step on the way that removes the file; None where the file is there."""
-        for path in (change.old, change.new):
-            if self.ours(path):
-                return None
-            label = removed_by(path, self.entries, change.source, self.later.label)
-            if label:
-                return label
-        return None
+    def git(
+        self, *command: str, told: bytes = b"", index: str = "", cwd: str | Path = "", ok: int = 0
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git below the root, with one of our indexes if that is named.
 
-    def delete(self, change: Change, ours: Blob | None) -> Result:
-        """Delete a file that is what the deleted one was."""
-        if ours is None:
-            return Result("same", f"{change.shown} (gone already)")
-        if ours != self.base(change):
-            raise Conflict("was deleted, but differs there")
-        return Result("deleted", change.shown, delete=change.old)
+        UserError with the last line of its complaint if the exit code is greater than `ok`.
+        """
+        env = self.env | ({"GIT_INDEX_FILE": str(self.scratch / index)} if index else {})
+        words, folder = ("git", "-c", "core.safecrlf=false", *command), self.root / cwd
+        done = subprocess.run(words, cwd=folder, env=env, input=told, capture_output=True)
+        if done.returncode > ok:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise UserError(f"git {command[0]} failed. It said: {' '.join(said[-1:])}")
+        return done
 
-    def add(self, change: Change, ours: Blob | None) -> Result:
-        """Add a new file."""
-        theirs = self.theirs(change)
-        if ours == theirs:
-            return Result("same", change.shown)
-        if ours is not None:
-            raise Conflict("is new, but another file of that name is there")
-        self.require_room(change.new)
-        content = self.on_disk(change.source, change.new)
-        return Result("added", change.shown, change.new, content, theirs.is_executable)
+    def ask(self, *command: str, told: bytes = b"", index: str = "") -> str:
+        """Return the line that git prints."""
+        return os.fsdecode(self.git(*command, told=told, index=index).stdout).rstrip("\n")
 
-    def change(self, change: Change, ours: Blob | None) -> Result:
-        """Change a file, and rename it where it was renamed."""
-        base, theirs = self.base(change), self.theirs(change)
-        renamed = change.old != change.new
-        if ours is None:
-            if renamed and self.ours(change.new) == theirs:
-                return Result("same", change.shown)
-            raise Conflict(f"is missing, and {NAME} names no step that removes it")
-        if renamed:
-            self.require_room(change.new)
-        content, word = self.merged(change, ours)
-        executable = (ours if base.mode == theirs.mode else theirs).is_executable
-        remark = ""
-        if executable != ours.is_executable:
-            remark = " (now executable)" if executable else " (no longer executable)"
-        if renamed:
-            remark += f", {word}" if base.id != theirs.id else ""
-            text = change.shown + remark
-            return Result("renamed", text, change.new, content, executable, change.old)
-        if not remark and content == self.on_disk(self.later.label, change.old):
-            return Result("same", change.shown)
-        return Result(word, change.shown + remark, change.new, content, executable)
+    def versions(self, tree: str) -> dict[str, str]:
+        """Return the version of each file in one of git's trees."""
+        lines = self.ask("ls-tree", "-r", "-z", tree).split("\0")[:-1]
+        entries = (line.split("\t", 1) for line in lines)
+        return {path: " ".join(about.split()[::2]) for about, path in entries}
 
-    def merged(self, change: Change, ours: Blob) -> tuple[bytes, str]:
-        """Return the content of the later step's file after the change, and how it was made."""
-        base, theirs = self.base(change), self.theirs(change)
-        if ours.id in (base.id, theirs.id):
-            return self.on_disk(change.source, change.new), "copied"
-        mine = self.on_disk(self.later.label, change.old)
-        if base.id == theirs.id:
-            return mine, "merged"
-        before = self.repository.content(change.base, f"{change.source}/{change.old}")
-        after = self.on_disk(change.source, change.new)
-        return merge(before, mine, after, change.source, self.repository.scratch), "merged"
+    def put(self, files: dict[str, str], index: str) -> None:
+        """Put versions of files into an index."""
+        gone = f"0 {'0' * 40}"
+        # Sorted, so that a file is gone before a folder takes its name.
+        lines = sorted(f"{files[path] or gone}\t{self.prefix}{path}\0" for path in files)
+        told = os.fsencode("".join(lines))
+        self.git("update-index", "-z", "--index-info", told=told, index=index)
 
-    def on_disk(self, label: str, path: str) -> bytes:
-        """Return the content of a working file of a step."""
-        return self.repository.content(self.repository.tree, f"{label}/{path}")
+    def diff(self, since: str, *arguments: str) -> bytes:
+        """Return git's comparison of the source with an earlier version of git's tree."""
+        command = ("diff-tree", "-r", "-M", "--relative", "--no-ext-diff", since, self.tree)
+        return self.git(*command, *arguments, cwd=self.source).stdout
 
-    def require_room(self, path: str) -> None:
-        """Raise Conflict where a file cannot be put at `path`, even one that git ignores."""
-        target = self.later.folder / path
-        if os.path.lexists(target):
-            raise Conflict(f"needs the name {path}, but that is there already")
-        for parent in target.relative_to(self.later.folder).parents:
-            if (self.later.folder / parent).is_file():
-                raise Conflict(f"needs the folder {parent.as_posix()}, but that is a file")
+    def changes(self, since: str) -> list[tuple[str, str, str]]:
+        """Return git's letter, the old and the new path of each file that changed.
 
+        Each step writes a README.md of its own, so that file is left out. A new interim file is
+        left out as well, because each later tree has its own version of that file.
+        """
+        letters = "M" if self.source.startswith(INTERIM) else "ADMR"
+        listing = self.diff(since, "-z", "--name-status", f"--diff-filter={letters}")
+        fields = iter(os.fsdecode(listing).split("\0")[:-1])
+        found = []
+        for status in fields:
+            old = next(fields)
+            found.append((status[0], old, next(fields) if status[0] == "R" else old))
+        return [change for change in found if change[1] != "README.md"]
 
-@contextmanager
-def undone_on_failure() -> Iterator[list[Callable[[], object]]]:
-    """Collect calls that undo what is done inside; make them, last first, if that fails."""
-    undo: list[Callable[[], object]] = []
-    try:
-        yield undo
-    except BaseException:
-        for call in reversed(undo):
-            call()
-        raise
+    def merge(self, base: str, ours: str, theirs: str) -> tuple[str, str]:
+        """Merge versions of a file, with our lines in each conflict; describe the conflicts."""
+        if base in (ours, theirs):
+            return theirs if base == ours else ours, ""
+        for name, about in (("ours", ours), ("base", base), ("theirs", theirs)):
+            content = self.git("cat-file", "blob", about.split()[1]).stdout if about else b""
+            (self.scratch / name).write_bytes(content)
+        command = ("merge-file", "-p", "--diff3", "--marker-size=40", "ours", "base", "theirs")
+        done = self.git(*command, cwd=self.scratch, ok=255)
+        if done.returncode > 127 or not theirs:
+            return ours, f"\n    {'no text' if theirs else 'deleted'} there, and different here"
+        merged, text = CONFLICT.sub(rb"\1", done.stdout), ""
+        sides = (self.scratch / "ours").read_bytes().split(b"\n"), merged.split(b"\n")
+        blocks = SequenceMatcher(None, *sides, autojunk=False).get_matching_blocks()
+        for match in CONFLICT.finditer(done.stdout):
+            parts = [part.decode(errors="replace").splitlines() for part in match.groups()]
+            at = CONFLICT.sub(rb"\1", done.stdout[: match.start()]).count(b"\n")
+            first = 1 + max((b.a + min(at - b.b, b.size) for b in blocks if b.b <= at), default=0)
+            last = f"-{first + len(parts[0]) - 1}" if len(parts[0]) > 1 else ""
+            change = [*unified_diff(parts[1], parts[2], n=1, lineterm="")][3:]
+            title = f"    line{'s' if last else ''} {first}{last}:"
+            text += "".join(f"\n{line}" for line in [title, *(f"      {line}" for line in change)])
+        blob = self.ask("hash-object", "-w", "--stdin", told=merged)
+        return f"{(ours or theirs).split()[0]} {blob}", text
 
+    def has(self, name: str, old: str) -> bool:
+        """Tell whether a file has taken the change of an earlier file, by merge or by hand."""
+        note = self.notes.get(name, {}).get(old)
+        return note is not None and note.lacking not in (RIGHT, version(self.root / name))
 
-def set_executable(file: Path, model: Path, executable: bool) -> None:
-    """Give `file` the mode of `model` (itself, if there is none) with or without the bit."""
-    mode = (model if model.exists() else file).stat().st_mode & 0o777
-    file.chmod(mode | (mode & 0o444) >> 2 if executable else mode & ~0o111)
+    def base(self, target: str, path: str) -> tuple[str, bool]:
+        """Return the version of a source's file that `target` has taken already.
 
+        The second value is true if both took the same change of an earlier tree, but the source
+        took that change by hand: its lines do not tell which of them belong to the change.
+        """
+        own, name = f"{self.source}/{path}", f"{target}/{path}"
+        notes, now = self.notes.get(name, {}), version(self.root / name)
+        taken, by_hand = self.head.get(own, ""), False
+        if own in notes:
+            taken = notes[own].base if notes[own].lacking == now else notes[own].carried
+        for old, note in self.notes.get(own, {}).items():
+            is_settled = old in notes and notes[old].lacking != now
+            if is_settled and notes[old].carried == note.carried and self.has(own, old):
+                if note.merged:
+                    merged, conflicts = self.merge(note.head, taken, note.carried)
+                    taken = taken if conflicts else merged
+                else:
+                    by_hand |= own not in notes
+        return taken, by_hand
 
-def write(results: list[Result], folder: Path, scratch: Path) -> None:
-    """Do in a step's `folder` what was planned: all of it, or nothing if a write fails.
+    def apply(self, since: str, target: str, letter: str, old: str, new: str) -> Result:
+        """Apply what changed in a file since one of git's trees."""
+        names = f"{target}/{old}", f"{target}/{new}"
+        now = {name: self.work.get(name, "") for name in names}
+        base, by_hand = self.base(target, old)
+        if by_hand and RIGHT in (note.lacking for note in self.notes[names[0]].values()):
+            return Result("kept", "", now)
+        patch = self.diff(since, "-p", "--binary", "--full-index", "--", old, new)
+        shutil.copyfile(self.scratch / "work", self.scratch / "index")
+        place = f"--directory={self.prefix}{target}"
+        command = ("apply", "--cached", "--3way", "--whitespace=nowarn", place)
+        done = self.git(*command, told=patch, index="index", ok=255)
+        file = self.root / names[1]
+        is_taken = os.path.lexists(file) or any(map(Path.is_file, file.parents))
+        if done.returncode == 0 and (now[names[1]] or not is_taken):
+            made = self.versions(self.ask("write-tree", index="index"))
+            files = {name: made.get(name, "") for name in names}
+            return Result(WORDS[letter] if files != now else "same", "", files)
+        theirs = self.work.get(f"{self.source}/{new}", "")
+        merged, text = self.merge(base, now[names[0]], theirs)
+        text = text or f"\n    another {new} is there"
+        if by_hand:
+            return Result("kept", text, now | ({names[0]: merged} if letter == "M" else {}))
+        return Result("conflict", text, now)
 
-    `scratch` is an empty folder on the same disk, so that files can be moved into place.
-    """
-    for number, result in enumerate(results):
-        if result.content is not None:
-            new = scratch / f"new{number}"
-            new.write_bytes(result.content)
-            set_executable(new, folder / (result.delete or result.path), result.executable)
-    with undisturbed(), undone_on_failure() as undo:
-        for number, result in enumerate(results):
-            for kind, path in (("old", result.path), ("gone", result.delete)):
-                if path and (folder / path).exists():
-                    shutil.copy2(folder / path, scratch / f"{kind}{number}")
-                    undo.append(partial((scratch / f"{kind}{number}").replace, folder / path))
-                elif path:
-                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    undo.append(partial((folder / path).unlink, missing_ok=True))
-            if result.content is not None:
-                (scratch / f"new{number}").replace(folder / result.path)
-            if result.delete:
-                (folder / result.delete).unlink()
-    for result in results:
-        if result.delete:
-            remove_empty(folder, (folder / result.delete).parent)
+    def carry(self, target: str) -> tuple[int, bool]:
+        """Carry the change into one tree; return how many files changed, and if one conflicts."""
+        paths = [name[len(target) + 1 :] for name in self.notes if name.startswith(f"{target}/")]
+        self.git("read-tree", "HEAD", index="since")
+        self.put({f"{self.source}/{path}": self.base(target, path)[0] for path in paths}, "since")
+        since = self.ask("write-tree", index="since")
+        changes, is_interim = self.changes(since), target.startswith(INTERIM)
+        results: dict[str, Result] = {}
+        for letter, old, new in changes:
+            shown = old if old == new else f"{old} → {new}"
+            if f"{target}/{old}" in self.work or (letter == "A" and not is_interim):
+                results[shown] = self.apply(since, target, letter, old, new)
+            elif not is_interim:
+                results[shown] = Result("left out", f": {target} has no such file", {})
+        has_conflict = any(result.word == "conflict" for result in results.values())
+        reason = ": left as it is, because of a conflict" if has_conflict else ""
+        if results:
+            say(colour(target + reason, "bold"))
+        for shown, (word, text, _) in results.items():
+            word = "waits" if has_conflict and word in WORDS.values() else word
+            say(f"  {word:<9} {shown}{text}")
+        if not self.dry_run:
+            self.settle(target, list(results.values()), has_conflict)
+        return len(changes), has_conflict
 
-
-def remove_empty(folder: Path, inner: Path) -> None:
-    """Remove the folder `inner` and those around it, below `folder`, as far as they are empty."""
-    with suppress(OSError):
-        while inner != folder:
-            inner.rmdir()
-            inner = inner.parent
-
-
-class Origins:
-    """The step that each change is taken from: one where it was made by hand, or the first."""
-
-    def __init__(self, source: Step) -> None:
-        self.source = source.label
-        self.by_path: dict[str, str] = {}
-
-    @property
-    def labels(self) -> list[str]:
-        """The steps that changes are taken from."""
-        return [*dict.fromkeys([self.source, *self.by_path.values()])]
-
-    def choose(self, found: Iterable[list[Change]]) -> list[Change]:
-        """Return, of the changes found in the steps, those that are taken from them."""
-        return [change for changes in found for change in changes if self.is_origin(change)]
-
-    def is_origin(self, change: Change) -> bool:
-        """Tell whether a change is taken from the step in which it was found."""
-        labels = [self.by_path[path] for path in (change.old, change.new) if path in self.by_path]
-        return change.source == (labels or [self.source])[0]
-
-    def replace(self, change: Change, step: Step) -> None:
-        """Take what was done by hand in `step`, from there on, in place of what it stands for."""
-        self.by_path |= dict.fromkeys((change.old, change.new), step.label)
-
-
-class ByHand:
-    """The files that were changed by hand to solve a conflict: `step02_groups/chat/urls.py`."""
-
-    def __init__(self, names: Sequence[str], later: list[Step], changes: list[Change]) -> None:
-        """Sort the files by step; UserError for one that has nothing to do with `changes`."""
-        self.names = [PurePosixPath(name.replace("\\", "/")).as_posix() for name in names]
-        self.paths: dict[str, set[str]] = {step.label: set() for step in later}
-        for name in self.names:
-            label, _, path = name.partition("/")
-            if label not in self.paths or not any(change.touches({path}) for change in changes):
-                raise UserError(
-                    "BY_HAND names a file of a later step that changed in the first one, "
-                    f"such as {later[0].label}/{changes[0].new}, not {name}."
+    def settle(self, target: str, results: list[Result], has_conflict: bool) -> None:
+        """Write the files of a target, unless one has a conflict; note the changes they took."""
+        found = []
+        for word, _, files in results:
+            for name in files:
+                own = self.source + name.removeprefix(target)
+                is_new = word == "conflict" or files[name] != self.work.get(name, "")
+                note = Note(
+                    head=self.head.get(own, ""),
+                    base=self.base(target, name.removeprefix(f"{target}/"))[0],
+                    carried=self.work.get(own, ""),
+                    lacking=version(self.root / name) if is_new else None,
+                    merged=word != "kept" and not has_conflict,
                 )
-            self.paths[label].add(path)
+                found.append((name, own, note, waiting(self.notes, self.root, name)))
+        if not has_conflict:
+            self.write({name: files[name] for _, _, files in results for name in files})
+        for name, own, note, others in found:
+            notes = self.notes.setdefault(name, {})
+            for other in others:
+                # The source lacks this change of another tree, so the file still waits for it.
+                if not self.has(own, other):
+                    notes[other] = notes[other]._replace(lacking=version(self.root / name))
+            notes[own] = note
 
-    def touch(self, change: Change, step: Step) -> bool:
-        """Tell whether a change was made by hand in a step."""
-        return change.touches(self.paths[step.label])
-
-
-def tell(text: str) -> None:
-    """Say a text, wrapped to the width of a terminal, after an empty line."""
-    say("\n".join(["", *paragraph(text, "")]))
-
-
-def announce(
-    source: Step, changes: list[Change], due: list[Change], repository: Repository
-) -> None:
-    """Say how much changed in the step that changes are carried from, `due` being not carried."""
-    count = {0: "Nothing", 1: "1 file"}.get(len(changes), f"{len(changes)} files")
-    say(f"{count} changed in {source.label} since the last commit.")
-    if due and not changes:
-        say("What was carried before is taken back.")
-    readme = f"{source.label}/{LEFT_OUT}"
-    if repository.committed.get(readme) != repository.working.get(readme):
-        say(f"Its {LEFT_OUT} is left out: that of each step is its own.")
-
-
-def carry_out(results: list[Result], step: Step, root: Path) -> None:
-    """Write what was planned for a step; UserError where the disk does not let us."""
-    state = root / ".course"
-    state.mkdir(exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=state) as scratch:
-            write(results, step.folder, Path(scratch))
-    except OSError as error:
-        raise UserError(
-            f"{step.label} was left as it was, because it cannot be written: {error}."
-        ) from None
-
-
-def command_with(source: Step, names: list[str]) -> str:
-    """Return the command that carries changes on from the files done by hand."""
-    if any(shlex.quote(name) != name for name in names):
-        # make would take a name with a blank for two, and a $ for its own.
-        quoted = [f"--by-hand {shlex.quote(name)}" for name in names]
-        return " ".join(["python -m course propagate", source.label, *quoted])
-    joined = " ".join(names)
-    return f"make propagate FROM={source.label} BY_HAND=" + (
-        f'"{joined}"' if len(names) > 1 else joined
-    )
-
-
-def stop_at(here: Step, later: list[Step], solved: list[str], source: Step, dry_run: bool) -> int:
-    """Say what a conflict leaves undone, and how to go on; return the exit code.
-
-    `solved` are the files to name as done by hand next time.
-    """
-    at = later.index(here)
-    done = ", ".join(step.label for step in later[:at]) or "no step"
-    left = ", ".join(step.label for step in later[at:])
-    tell(
-        "Nothing was written: this was a dry run."
-        if dry_run
-        else f"Carried into: {done}. Left as they were: {left}."
-    )
-    tell(f"Change what is in conflict in {here.label} by hand, then run:")
-    say(f"  {command_with(source, [*dict.fromkeys(solved)])}")
-    print(colour(f"Stopped at a conflict in {here.label}.", "red", sys.stderr), file=sys.stderr)
-    return 1
-
-
-def closing(root: Path) -> None:
-    """Say whether the manifest still describes the steps, and what to do if not."""
-    found = problems(root)
-    if not found:
-        tell(f"Done. {NAME} describes the steps as they are now.")
-        return
-    tell(f"Done. The steps and {NAME} do not agree:")
-    for text in found:
-        say("\n".join(paragraph(f"- {text}", "  ")))
-    tell(
-        f"Put {NAME} right where it is behind: a new file stands in the adds of the step that "
-        "brings it, a renamed one goes by its new name everywhere. Then: make drift"
-    )
+    def write(self, files: dict[str, str]) -> None:
+        """Write those versions of files that are not on disk yet."""
+        new = {name: files[name] for name in files if files[name] != self.work.get(name, "")}
+        for name in new:
+            if not new[name]:
+                (self.root / name).unlink()
+                with suppress(OSError):  # a folder that is not empty
+                    os.removedirs((self.root / name).parent)
+        self.put(new, index="work")
+        told = os.fsencode("".join(f"{name}\0" for name in new if new[name]))
+        self.git("checkout-index", "-f", "-z", "--stdin", told=told, index="work")
 
 
 def propagate(
-    wanted: str, by_hand: Sequence[str] = (), dry_run: bool = False, root: Path = ROOT
+    wanted: str, part: str | None = None, dry_run: bool = False, root: Path = ROOT
 ) -> int:
-    """Carry what changed in a step since the last commit into each later step.
+    """Carry the changes of a step, or of the interim files of its part, into each later tree.
 
-    Files in `by_hand` (`step02_groups/chat/urls.py`) were changed there by hand. Nothing is
-    written in a `dry_run`. Returns the exit code: 1 at a conflict, else 0. Raises UserError
-    where there is nothing to compare with, or no later step.
+    A `dry_run` writes nothing. Returns the exit code: 1 if a file lacks a change, else 0.
+    Raises UserError if there is nothing to carry, or no later tree.
     """
-    source = find_step(wanted, root)
-    entries = load(root)
-    later = [step for step in all_steps(root) if step.number > source.number]
+    source, trees = find_step(wanted, root).label, all_trees(root)
+    if part:
+        source = f"{INTERIM}{source}/part{part:0>2}"
+        if source not in trees:
+            raise UserError(f"There is no folder {source}: name a part that has interim files.")
+    later = trees[trees.index(source) + 1 :]
     if not later:
-        raise UserError(f"{source.label} is the last step: there is none to carry changes into.")
+        raise UserError(f"{source} is the last step: there is none to carry changes into.")
     with tempfile.TemporaryDirectory() as scratch:
-        repository = Repository(root, Path(scratch), source)
-        changes = repository.changes(source.label)
-        due = [each for step in later for each in repository.changes(source.label, step.label)]
-        announce(source, changes, due, repository)
-        if not changes and not due:
-            return 0
-        hands = ByHand(by_hand, later, changes + due)
-        origins = Origins(source)
-        for step in later:
-            changes = origins.choose(map(repository.changes, origins.labels))
-            due = origins.choose(repository.changes(each, step.label) for each in origins.labels)
-            plan = Plan(repository, step, entries)
-            # What changed since the commit and is not due was carried before.
-            there = [each for each in changes if not any(map(each.overlaps, due))]
-            done = [each for each in [*due, *there] if hands.touch(each, step)]
-            results = [Result("kept", f"{change.shown} (done by hand)") for change in done]
-            results += [plan.carry(change) for change in due if change not in done]
-            results += [Result("same", each.shown) for each in there if each not in done]
-            conflicts = [result for result in results if result.word == "conflict"]
-            shown = [*map(str, conflicts or results)] or ["  nothing to do"]
-            say("\n".join(["", colour(step.label, "bold"), *shown]))
-            if conflicts:
-                solved = hands.names + [f"{step.label}/{each.path}" for each in conflicts]
-                return stop_at(step, later, solved, source, dry_run)
-            if not dry_run:
-                carry_out(results, step, root)
-                repository.note([*repository.changes(source.label), *changes, *due], step.label)
-            for change in done:
-                origins.replace(change, step)
-    if dry_run:
-        tell("Nothing was written: this was a dry run.")
-    else:
-        closing(root)
-    return 0
+        carrier = Carrier(root, source, Path(scratch), dry_run)
+        counts = [carrier.carry(target) for target in later]
+        if not any(changes for changes, _ in counts):
+            if not carrier.changes("HEAD"):
+                raise UserError(f"{source} has no changes to carry since the last commit.")
+            say(f"Each later step has the changes of {source}.")
+        if dry_run:
+            say("Nothing was written: this was a dry run.")
+            return 1 if any(conflicts for _, conflicts in counts) else 0
+        keep(carrier.notes, root)
+    return remind(root)

@@ -23,7 +23,7 @@ import requests
 import websockets
 
 SIGNED_OUT = 4001  # the server's close code for a client that is not signed in
-MAX_LENGTH = 10_000  # characters of a line: the server closes for over 64 KiB
+MAX_LENGTH = 5000  # characters of a line, 12 bytes each at most: a frame has 64 KiB
 TIME_LIMIT = 10  # seconds without an answer, after which a connection is dead
 
 
@@ -32,21 +32,17 @@ def show(line):
     print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line))
 
 
-class Unavailable(Exception):
-    """The server does not answer, or gives no token now. It may do so later."""
-
-
 def get_token(server, username, password):
-    """Return a token for one socket; ``Unavailable``, or exit with the reason."""
-    fields = {"username": username, "password": password}
+    """Return a token for one socket. OSError: there is none now, but later perhaps."""
+    credentials = {"username": username, "password": password}
+    url = f"{server}/api/token/"
     try:
-        url = f"{server}/api/token/"
-        response = requests.post(url, json=fields, timeout=TIME_LIMIT)
+        response = requests.post(url, json=credentials, timeout=TIME_LIMIT)
         answer = response.json()
     except requests.RequestException as error:
-        raise Unavailable(f"No answer from {server}: {type(error).__name__}") from None
+        raise OSError(f"No answer from {server}: {type(error).__name__}") from None
     if response.status_code == 429 or response.status_code >= 500:
-        raise Unavailable(answer["error"])
+        raise OSError(answer["error"])
     if not response.ok:
         raise SystemExit(answer["error"])
     return answer["token"]
@@ -68,36 +64,36 @@ def read_lines(loop, lines):
 
 
 class Conversation:
-    """What outlives a socket: the last number shown, and the messages on their way."""
+    """What outlives a socket: the last number, and the lines to send."""
 
     def __init__(self, options, password):
         self.options = options
         self.password = password
-        self.socket = None  # the open socket, once it has caught up
+        self.greeting = "Connected. Write a line to send it; Ctrl-C ends."
         self.last = None  # the number up to which all messages were shown
-        self.unsent = {}  # messages that are not acknowledged, by client_id
-        self.input_ended = False
-        self.tries = 0  # connections in a row that brought nothing
-
-    @property
-    def is_done(self):
-        """Whether all input is acknowledged, and no more can come."""
-        return self.input_ended and not self.unsent
+        self.tries = 0  # connections in a row that did not catch up
+        self.lines = asyncio.Queue()  # typed lines; None is the end of the input
+        self.unsent = {}  # the frame of the oldest line, until it is acknowledged
+        self.answered = asyncio.Event()
+        self.pause = 0  # seconds before the next frame
+        self.is_done = False
 
     async def chat(self):
-        """Chat through as many sockets as it takes."""
-        sending = asyncio.create_task(self.send_lines())
+        """Chat through as many sockets as it takes to send all lines."""
+        arguments = (asyncio.get_running_loop(), self.lines)
+        # A daemon thread does not keep the program alive while it waits for the keyboard.
+        threading.Thread(target=read_lines, args=arguments, daemon=True).start()
         while not self.is_done:
             try:
                 await self.talk(await asyncio.to_thread(self.new_url))
-            except (Unavailable, OSError, websockets.InvalidHandshake) as error:
+            except (OSError, websockets.InvalidHandshake) as error:
                 if self.last is None:
                     raise SystemExit(f"Cannot join: {error}") from None
             if not self.is_done:
-                show("(reconnecting…)")
+                if self.tries == 0:
+                    show("(reconnecting…)")
                 await asyncio.sleep(reconnect_wait(self.tries))
                 self.tries += 1
-        await sending
 
     def new_url(self):
         """Return the address of the room, with a new token: a token works once."""
@@ -111,61 +107,56 @@ class Conversation:
         """Chat through one socket, until one side closes it."""
         limits = {"ping_interval": TIME_LIMIT, "ping_timeout": TIME_LIMIT}
         async with websockets.connect(url, close_timeout=1, **limits) as socket:
+            sending = None
             with suppress(websockets.ConnectionClosed):  # the close code says why
                 async for text in socket:
-                    await self.receive(json.loads(text), socket)
-        self.socket = None
+                    frame = json.loads(text)
+                    self.receive(frame)
+                    if "caught_up" in frame:
+                        sending = asyncio.create_task(self.send_lines(socket))
+            if sending:
+                sending.cancel()
         if socket.close_code == SIGNED_OUT:
             raise SystemExit("Signed out.")
 
-    async def receive(self, frame, socket):
-        """Show what the server sends, and notice the answers to our messages."""
-        client_id = frame.get("client_id")
+    def receive(self, frame):
+        """Show what the server sends, and notice the answer to our frame."""
+        is_ours = self.unsent and frame.get("client_id") == self.unsent["client_id"]
         if "caught_up" in frame:
-            welcome = "Connected. Write a line to send it; Ctrl-C ends."
-            show(welcome if self.last is None else "(connected again)")
+            show(self.greeting)
+            self.greeting = "(connected again)"
             self.last = frame["caught_up"]
             self.tries = 0
-            self.socket = socket
-            for client_id in self.unsent:
-                await self.send(client_id)
-        elif "retry_after" in frame and client_id in self.unsent:
-            await asyncio.sleep(frame["retry_after"])
-            await self.send(client_id)
-        elif "error" in frame:
-            not_sent = self.unsent.pop(client_id, None)
-            show(f"Not sent: {frame['error']}" if not_sent else frame["error"])
         elif "seq" in frame:
-            show(f"{frame['username']}: {frame['message']}")
-            self.unsent.pop(client_id, None)
-            self.last = max(self.last or 0, frame["seq"])  # a repeated answer is older
-        else:
+            # The answer to a frame that was sent twice may come twice.
+            if is_ours or frame["seq"] > (self.last or 0):
+                show(f"{frame['username']}: {frame['message']}")
+            self.last = max(self.last or 0, frame["seq"])
+        elif "message" in frame:
             show(frame["message"])  # an announcement
-        if self.is_done:
-            await socket.close()
+        elif "retry_after" not in frame:
+            show(f"Not sent: {frame['error']}" if is_ours else frame["error"])
+        if is_ours:
+            self.pause = frame.get("retry_after", 0)
+            if not self.pause:
+                self.unsent = {}
+            self.answered.set()
 
-    async def send_lines(self):
-        """Send each line of the input, now or when there is a connection again."""
-        lines = asyncio.Queue()
-        arguments = (asyncio.get_running_loop(), lines)
-        # A daemon thread does not keep the program alive while it waits for the keyboard.
-        threading.Thread(target=read_lines, args=arguments, daemon=True).start()
-        while (line := await lines.get()) is not None:
-            if line:
+    async def send_lines(self, socket):
+        """Send line after line. Each waits for the answer to the one before."""
+        while True:
+            if not self.unsent:
+                line = await self.lines.get()
+                if line is None:
+                    self.is_done = True
+                    return await socket.close()
                 # The server knows by the client_id when a message comes again.
-                client_id = str(uuid4())
-                self.unsent[client_id] = line[:MAX_LENGTH]
-                await self.send(client_id)
-        self.input_ended = True
-        if self.is_done and self.socket:
-            await self.socket.close()
-
-    async def send(self, client_id):
-        """Send an unsent message, if there is a connection."""
-        frame = {"message": self.unsent[client_id], "client_id": client_id}
-        if self.socket:
+                self.unsent = {"message": line[:MAX_LENGTH], "client_id": str(uuid4())}
+            self.answered.clear()
             with suppress(websockets.ConnectionClosed):
-                await self.socket.send(json.dumps(frame))
+                await socket.send(json.dumps(self.unsent))
+            await self.answered.wait()
+            await asyncio.sleep(self.pause)
 
 
 def main():

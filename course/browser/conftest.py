@@ -2,10 +2,12 @@
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import (
@@ -20,7 +22,10 @@ from playwright.sync_api import (
 
 from course.browser.pages import expect_open, page_path
 from course.browser.sites import PASSWORD, Site
+from course.browser.wires import Wire
 from course.processes import interrupt_on_signals
+
+AnyWire = TypeVar("AnyWire", bound=Wire)
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
@@ -42,6 +47,7 @@ FLAGS = [
 ]
 INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
+AN_HOUR = 3_600_000  # milliseconds
 VIEWPORT = {"width": 800, "height": 600}  # the larger, the longer it takes to draw
 # What pages stored is gone; tells whether the browser was left dark, and whether the page would ask
 # before it is left.
@@ -90,9 +96,9 @@ def sites(
     parameters = [getattr(test, "callspec", None) for test in request.session.items]
     wanted = [found.params["site"] for found in parameters if found and "site" in found.params]
     folder = tmp_path_factory.mktemp("sites")
-    sites = [Site(step, folder / step.label) for step in dict.fromkeys(wanted)]
+    sites = [Site(edition, folder / edition.label) for edition in dict.fromkeys(wanted)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        started = {site.step.label: pool.submit(site.prepare) for site in sites}
+        started = {site.edition.label: pool.submit(site.prepare) for site in sites}
         try:
             yield started
         finally:
@@ -152,6 +158,14 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
 def complaints() -> list[str]:
     """Return what the browser complained about; a test that expects that clears the list."""
     return []
+
+
+@pytest.fixture
+def lost_connections(complaints: list[str]) -> Iterator[list[str]]:
+    """Let the browser complain about lost connections; return what it complained about."""
+    yield complaints
+    lost = re.compile(r"WebSocket connection to|WebSocket is closed before")
+    complaints[:] = [text for text in complaints if not lost.match(text)]
 
 
 @pytest.fixture(scope="session")
@@ -255,3 +269,37 @@ def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
         return page
 
     return join
+
+
+@pytest.fixture
+def wire(
+    site: Site, room: str, new_window: Callable, lost_connections: list[str]
+) -> Callable[[type[AnyWire]], AnyWire]:
+    """Return a function that opens a window of Ann in a room, and holds its wire."""
+
+    def wire(kind: type[AnyWire]) -> AnyWire:
+        made = kind(new_window("ann").context.new_page())  # one that is closed afterwards
+        made.page.goto(site.url + page_path(site, room))
+        assert made.accept(1) == "as=ann"
+        return made
+
+    return wire
+
+
+@pytest.fixture
+def stop_clock(new_context: Callable) -> Iterator[Callable[[Page], None]]:
+    """Return a function that stops a page's clock: time passes by `page.clock.run_for` alone.
+
+    What is waited for in such a page needs `expect`, which has a clock of its own.
+    """
+    stopped = []
+
+    def stop_clock(page: Page) -> None:
+        stopped.append(page)
+        page.clock.install(time=0)
+        page.clock.pause_at(AN_HOUR)
+
+    yield stop_clock
+    for page in stopped:
+        # Nothing sets the clock going again, and each page of the context would have it.
+        page.context.close()

@@ -19,7 +19,10 @@ url => new Promise(resolve => {
             opened = true;
             socket.send(JSON.stringify({message: "may I?"}));
         };
-        socket.onmessage = event => resolve(JSON.parse(event.data));
+        socket.onmessage = event => {
+            const frame = JSON.parse(event.data);
+            if (!("caught_up" in frame)) resolve(frame);
+        };
         socket.onclose = event => {
             if (opened && event.code === 1006 && tries > 1) open(tries - 1);
             else resolve(event.code);
@@ -177,6 +180,12 @@ def expect_state(page: Page, state: str, text: str) -> None:
 def expect_open(page: Page) -> None:
     """Wait until the page says that it is connected."""
     expect_state(page, "open", "Connected")
+
+
+def expect_reconnecting(page: Page, reason: str = "") -> None:
+    """Wait until the page says that it tries to connect again, and why it cannot."""
+    expect(status(page)).to_have_text(f"{reason}Reconnecting…")
+    expect(status(page)).to_have_attribute("data-state", "connecting")
 
 
 def expect_closed(page: Page, reason: str = "Closed") -> None:

@@ -1,16 +1,22 @@
 """The steps as running web sites, each in a copy of its own."""
 
+import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from course.manifest import midpoints, read_step
 from course.processes import clean_environment, start_job, stop, wait_until
 from course.run import free_port
-from course.steps import Step, all_steps, copy_files, step_files
+from course.steps import Step, all_steps
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"
@@ -21,25 +27,63 @@ options = DATABASES["default"].setdefault("OPTIONS", {})
 options["init_command"] = options.get("init_command", "") + "; PRAGMA synchronous=OFF"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 """
+# uvicorn serves no static files: nginx does, in production.
+APPLICATION = """
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from config.asgi import application as step_application
+application = ASGIStaticFilesHandler(step_application)
+"""
 # The first start makes the database too. A process for each would import the same twice.
 FIRST_START = """
+import runpy
 import sys
 import django
-from django.core.management import call_command, execute_from_command_line
+from django.core.management import call_command
 django.setup()
 call_command("migrate", verbosity=0)
-execute_from_command_line(sys.argv)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
+# As the operator's file deploy/chat@.service has them.
+UVICORN_OPTIONS = ["--log-level", "warning", "--no-access-log", "--ws-max-size", "65536"]
+UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "8"]
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What a site runs: a step, or its mid-point after a part, under Daphne or uvicorn.
+
+    Under Daphne, which is `runserver`, people may write as fast as tests do. Under uvicorn they
+    meet the step's limit soon.
+    """
+
+    step: Step
+    part: int = 0
+    server: str = "daphne"
+
+    @property
+    def label(self) -> str:
+        """The name of its tests and its folder."""
+        part = f"-part{self.part:02}" if self.part else ""
+        return self.step.label + part + (f"-{self.server}" if self.server != "daphne" else "")
+
+    def copy(self, folder: Path) -> None:
+        """Copy the files into a new folder."""
+        edition = midpoints(self.step)[self.part - 1] if self.part else read_step(self.step)
+        for path, source in edition.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / path)
 
 
 class Site:
-    """A step's development server on a free port of 127.0.0.1, in a process of its own.
+    """An edition's server on a free port of 127.0.0.1, in a process of its own.
 
-    It works in `folder`, on a copy of the step's files: the developer's database is never touched.
+    It works in `folder`, on a copy of the files: the developer's database is never touched.
     """
 
-    def __init__(self, step: Step, folder: Path) -> None:
-        self.step = step
+    def __init__(self, edition: Edition, folder: Path) -> None:
+        self.edition = edition
+        self.step = edition.step
         self.folder = folder
         self.log = folder.with_suffix(".log")
         self.host = f"127.0.0.1:{free_port()}"
@@ -49,15 +93,21 @@ class Site:
         self.environment = clean_environment() | {
             "DJANGO_SETTINGS_MODULE": "browser_settings",
             "PYTHONUNBUFFERED": "1",
-            # The tests write faster than people do.
-            "CHAT_MESSAGE_RATE": "1000",
-            "CHAT_MESSAGE_BURST": "1000",
         }
+        if edition.server == "uvicorn":
+            host, port = self.host.split(":")
+            self.program = ["uvicorn", "browser_asgi:application", "--host", host, "--port", port]
+            self.program += UVICORN_OPTIONS
+            self.environment |= {"CHAT_MESSAGE_RATE": "4", "CHAT_MESSAGE_BURST": "3"}
+        else:
+            self.program = ["manage", "runserver", "--noreload", self.host]
+            self.environment |= {"CHAT_MESSAGE_RATE": "1000", "CHAT_MESSAGE_BURST": "1000"}
 
     def prepare(self) -> "Site":
-        """Copy the step, make its database, start its server; return the site."""
-        copy_files(step_files(self.step.folder), self.step.folder, self.folder)
+        """Copy the files, make the database, start the server; return the site."""
+        self.edition.copy(self.folder)
         (self.folder / "browser_settings.py").write_text(SETTINGS)
+        (self.folder / "browser_asgi.py").write_text(APPLICATION)
         self.start("-c", FIRST_START)
         return self
 
@@ -78,13 +128,12 @@ class Site:
             return False
         return True
 
-    def start(self, *program: str) -> None:
+    def start(self, *how: str) -> None:
         """Start the server and wait until it answers; AssertionError with its log if it ends.
 
-        `program` takes the arguments of `manage.py`, which it is by default.
+        `how` are the arguments for Python that run a module: `-m` by default.
         """
-        program = program or ("manage.py",)
-        command = [sys.executable, *program, "runserver", "--noreload", self.host]
+        command = [sys.executable, *(how or ["-m"]), *self.program]
         process = self.process = start_job(command, self.log, self.folder, self.environment)
         wait_until(lambda: process.poll() is not None or self.answers(), SECONDS, pause=0.02)
         assert process.poll() is None, self.log.read_text()
@@ -93,6 +142,20 @@ class Site:
         """End the server without a warning, as a power failure does."""
         if self.process:
             stop(self.process, grace=0.0)
+
+    def stop(self) -> None:
+        """End the server as an operator does, and wait until it is gone."""
+        self.process.terminate()
+        self.process.wait(SECONDS)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the server do nothing for a while; its sockets stay open."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def says(self, line: str, times: int = 1) -> bool:
         """Tell whether the server comes to log `line` at least this many times."""
@@ -127,7 +190,19 @@ class Site:
         return self.step.number >= 4
 
 
+# The last step, whose page comes back by itself, and the parts that bring that.
+LAST = all_steps()[-1]
+DAPHNE, UVICORN = Edition(LAST), Edition(LAST, server="uvicorn")
+PART_5, PART_6 = Edition(LAST, part=5), Edition(LAST, part=6)
+
+
+def sites(*editions: Edition) -> pytest.MarkDecorator:
+    """Run a test on the site of each of these editions, in turn."""
+    return pytest.mark.parametrize(
+        "site", editions, indirect=True, ids=lambda edition: edition.label
+    )
+
+
 def steps(first: int = 1, last: int = 99) -> pytest.MarkDecorator:
     """Run a test on the site of each of these steps, in turn."""
-    chosen = [step for step in all_steps() if first <= step.number <= last]
-    return pytest.mark.parametrize("site", chosen, indirect=True, ids=lambda step: step.label)
+    return sites(*(Edition(step) for step in all_steps() if first <= step.number <= last))

@@ -1,4 +1,4 @@
-"""Clients that talk to a stack whatever happens to it, and keep a log of all that they hear."""
+"""Clients that talk to a stack during its faults, and keep a log of all that they hear."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import random
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,20 +19,20 @@ from playwright.sync_api import Page
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-PATIENCE = 10.0  # seconds without a word, after which a socket that owes one is taken for dead
+PATIENCE = 10.0  # seconds without a frame, after which a socket that owes one counts as dead
 WINDOW = 5  # messages that may wait for their acknowledgement at a time
 GAVE_UP = 0  # among close codes: the client itself ended a socket that did not answer
 
 
 def reconnect_wait(tries: int) -> float:
-    """Return the seconds to wait before another try, after so many in vain."""
+    """Return the seconds to wait before the next try, after so many tries in vain."""
     return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
 
 
 async def connect_narrowly(url: str) -> socket:
-    """Connect to a server so that neither side's system takes much for who does not read.
+    """Connect so that both systems buffer little for a client that does not read.
 
-    Else it is megabytes: within a machine, a segment has 64 KiB.
+    Usually they buffer megabytes: within one machine, a segment has 64 KiB.
     """
     from socket import TCP_MAXSEG  # not there on Windows
 
@@ -46,7 +47,7 @@ async def connect_narrowly(url: str) -> socket:
 
 @dataclass
 class Waiting:
-    """A message that is not acknowledged: when it was first said, and when to send it again.
+    """A message that is not acknowledged: when it was first said, and when it is sent again.
 
     `due` is 0 as long as it has not been sent.
     """
@@ -58,10 +59,13 @@ class Waiting:
 
 
 class Client:
-    """A client that keeps the contract of the sockets: asks for what it missed, sends again.
+    """A client as simple as the contract allows: it has no code for holes.
 
-    While `talking`, it says something every `pace` seconds. `log` has each message once, in the
-    order in which it came; `complaints` has whatever the server did that it must not do.
+    It remembers the last number, comes back with `?after=`, and sends again what was not
+    acknowledged. On each connection the numbers must come in order and without holes, and
+    `caught_up` must come once, with the last of them. While `talking`, the client says something
+    every `pace` seconds. `log` has each message once, in the order in which it came. `complaints`
+    has everything that broke the contract.
     """
 
     def __init__(self, name: str, url: str, headers: Mapping[str, str], pace: float = 0.2) -> None:
@@ -78,6 +82,8 @@ class Client:
         self.socket: ClientConnection | None = None
         self.connections = 0
         self.tries = 0
+        self.last = 0  # the number up to which it has everything
+        self.caught_up = False  # whether this socket has sent all that was missed
         self.heard = 0.0  # when the server said something
         self.log: list[dict[str, object]] = []
         self.times: list[float] = []
@@ -87,7 +93,7 @@ class Client:
         self.round_trips: list[tuple[float, float]] = []  # when said, and seconds
         self.codes: list[int] = []
         self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
-        self.again: set[str] = set()
+        self.again: Counter[str] = Counter()  # answers that may come once more, by client_id
         self.complaints: list[str] = []
 
     @property
@@ -106,7 +112,7 @@ class Client:
             try:
                 line = None if self.reads_ahead else await connect_narrowly(self.url)
                 async with connect(
-                    f"{self.url}?after={len(self.log)}",
+                    f"{self.url}?after={self.last}",
                     additional_headers=self.headers,
                     compression=None,
                     max_queue=16 if self.reads_ahead else 1,
@@ -122,12 +128,14 @@ class Client:
                 pass
             finally:
                 self.socket = None
+                self.caught_up = False
             await asyncio.sleep(reconnect_wait(self.tries))
             self.tries += 1
 
     async def talk(self, socket: ClientConnection) -> None:
         """Hear and speak through one socket until it is closed."""
         mark = len(self.codes)
+        self.heard = time.monotonic()
         for message in self.waiting.values():
             message.due, message.asked = min(message.due, time.monotonic()), False
         speaking = asyncio.create_task(self.speak(socket))
@@ -135,46 +143,56 @@ class Client:
             with suppress(ConnectionClosed):
                 while True:
                     await self.listening.wait()
-                    self.receive(socket, json.loads(await socket.recv()))
+                    self.receive(json.loads(await socket.recv()))
         finally:
             speaking.cancel()
         if len(self.codes) == mark:
             self.codes.append(socket.close_code or 1006)
 
     async def speak(self, socket: ClientConnection) -> None:
-        """Send what is due, again and again; give the socket up if there is no answer."""
+        """Send what is due, again and again. Give the socket up if it owes an answer too long."""
         with suppress(ConnectionClosed):
             while True:
-                if self.talking and len(self.waiting) < self.window:
-                    client_id = str(uuid4())
-                    text = f"{self.name} {len(self.written)}{self.padding}"
-                    self.written[client_id] = text
-                    self.waiting[client_id] = Waiting(text)
-                    self.said[client_id] = self.waiting[client_id].said
-                for client_id, message in [*self.waiting.items()]:
-                    now = time.monotonic()
-                    if now < message.due:
-                        continue
-                    if message.asked:
-                        if now < self.heard + PATIENCE:
-                            continue
-                        self.give_up(socket)
-                        return
-                    if message.due:
-                        self.again.add(client_id)
-                    message.asked, message.due = True, now + PATIENCE
-                    await socket.send(json.dumps({"message": message.text, "client_id": client_id}))
+                if self.is_owed() and time.monotonic() > self.heard + PATIENCE:
+                    # No close frame: the other end does not answer anyway.
+                    self.codes.append(GAVE_UP)
+                    socket.transport.abort()
+                    return
+                if self.caught_up:
+                    await self.send_all(socket)
                 await asyncio.sleep(self.pace)
 
-    def give_up(self, socket: ClientConnection) -> None:
-        """End a socket without a word: who is at the other end does not answer anyway."""
-        self.codes.append(GAVE_UP)
-        socket.transport.abort()
+    def is_owed(self) -> bool:
+        """Tell whether the server still has to catch us up, or to answer a message."""
+        now = time.monotonic()
+        late = (message.asked and now > message.due for message in self.waiting.values())
+        return not self.caught_up or any(late)
 
-    def receive(self, socket: ClientConnection, frame: dict[str, object]) -> None:
-        """Note what the server says, and check that it comes once and in order."""
-        self.tries, self.heard = 0, time.monotonic()
+    async def send_all(self, socket: ClientConnection) -> None:
+        """Send the messages that are due; while talking, first think of a new one."""
+        if self.talking and len(self.waiting) < self.window:
+            client_id = str(uuid4())
+            self.written[client_id] = f"{self.name} {len(self.written)}{self.padding}"
+            self.waiting[client_id] = Waiting(self.written[client_id])
+            self.said[client_id] = self.waiting[client_id].said
+        for client_id, message in [*self.waiting.items()]:
+            now = time.monotonic()
+            if message.asked or now < message.due:
+                continue
+            if message.due:
+                self.again[client_id] += 1
+            message.asked, message.due = True, now + PATIENCE
+            await socket.send(json.dumps({"message": message.text, "client_id": client_id}))
+
+    def receive(self, frame: dict[str, object]) -> None:
+        """Note what the server says, and hold it against the contract."""
+        self.heard = time.monotonic()
         client_id = str(frame.get("client_id"))
+        if "caught_up" in frame:
+            if self.caught_up or frame["caught_up"] != self.last:
+                self.complaints.append(f"{frame} came after {self.last}")
+            self.caught_up, self.tries = True, 0
+            return
         if "error" in frame:
             message = self.waiting.get(client_id)
             retry_after = frame.get("retry_after")
@@ -186,16 +204,18 @@ class Client:
             return
         if message := self.waiting.pop(client_id, None):
             self.round_trips.append((message.said, time.monotonic() - message.said))
-        last, seq = len(self.log), frame["seq"]
+        seq = frame["seq"]
         assert isinstance(seq, int)
-        if seq == last + 1:
+        if seq > self.last:
+            if seq != self.last + 1:
+                self.complaints.append(f"{seq} came after {self.last}")
+            self.last = seq
             self.log.append(frame)
             self.times.append(time.monotonic())
-        elif seq > last:
-            self.complaints.append(f"{seq} came after {last}")
-            self.give_up(socket)
-        elif client_id not in self.again:
-            self.complaints.append(f"{seq} came again after {last}")
+        elif self.again[client_id]:
+            self.again[client_id] -= 1
+        else:
+            self.complaints.append(f"{seq} came again after {self.last}")
 
 
 class Terminal:

@@ -17,10 +17,11 @@ from course.steps import ROOT, find_step, step_files
 
 KEPT = ROOT / ".course" / "prepared"
 UNUSED = 3600.0  # seconds after which nobody needs what was prepared for other files
-ADD_PEOPLE = """
+PUPILS = [f"pupil{number}" for number in range(1, 9)]  # a class, for tests that need a crowd
+ADD_PEOPLE = f"""
 from django.conf import settings
 from django.contrib.auth.models import User
-for name in ["ann", "ben", "cat"]:
+for name in ["ann", "ben", "cat", *{PUPILS}]:
     User.objects.create_user(name, password=settings.SECRET_KEY)
 """
 # Else it is a fifth of a second of work to check a password, by intention.

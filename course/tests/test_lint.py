@@ -18,6 +18,8 @@ DEFECTS = {
     f"{STEP}/unused.py": "import os\n",
     f"{STEP}/spaced.py": "urls = [ 1 ]\n",
     f"{STEP}/templates/chat/open.html": "<html><p></html>\n{% endblock %}\n",
+    "course/interim/step02_x/part01/chat/templates/chat/half.html": "<html><p></html>\n",
+    "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",
     f"{STEP}/static/chat/loose.js": "if (a == 1) { debugger; }\n",
     "course/untyped.py": "def double(number):\n    return 2 * number\n",
     ".github/workflows/jobless.yml": "on: push\njobs: {}\n",
@@ -99,6 +101,8 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
         "course/ok.py": "ANSWER = 42\n",
         ".github/workflows/ok.yml": WORKFLOW,
         "step01_echo/manage.py": "",
+        "course/interim/step02_x/part01/chat/static/chat/ok.js": JS,
+        "course/interim/step02_x/part01/chat/templates/chat/ok.html": "<p>Hello</p>\n",
     }
     for name in ("pyproject.toml", "course/oxlint.json"):
         good[name] = (ROOT / name).read_text("utf-8")
@@ -109,8 +113,8 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
         ("ruff", ["unused.py"]),
         ("ruff", ["spaced.py"]),
-        ("djlint", ["open.html"]),
-        ("oxlint", ["loose.js"]),
+        ("djlint", ["open.html", "half.html"]),
+        ("oxlint", ["wild.js", "loose.js"]),
         ("mypy", ["untyped.py"]),
         ("check-jsonschema", []),  # which is asked for nothing but its exit code
     ]

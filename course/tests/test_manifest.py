@@ -294,6 +294,11 @@ def test_a_change_of_the_lists_is_seen(root):
     (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
     found = manifest.problems(root)
     assert len(found) == 9
+    (root / "course" / "files.toml").write_text(truth + "[step04_x]\n", "utf-8")
+    said = "course/files.toml has lists for step04_x, which is no step after the first one."
+    assert manifest.problems(root) == [said]
+    (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
+    found = manifest.problems(root)
     assert all(sentence.startswith("step03_crowd/") for sentence in found)
 
 

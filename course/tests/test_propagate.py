@@ -1,31 +1,41 @@
-"""`make propagate`, on a copy of the first four steps in a repository of its own."""
+"""`make propagate`, on a small course in a repository of its own."""
 
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
-from course import propagate
+from course import cli, propagate
 from course.processes import clean_environment
-from course.propagate import places
-from course.steps import ROOT, all_steps, copy_files, step_files
 from course.terminal import UserError
-from course.tests.conftest import add_step
+from course.tests.conftest import add_step, clean, plant, run_course
 
-STEPS = all_steps()[:4]
-LABELS = ONE, TWO, THREE, FOUR = [step.label for step in STEPS]
-PICTURE = b"\x89PNG\r\n\0\n"
-CONSUMERS = "chat/consumers.py"
+STEPS = ONE, TWO, THREE, FOUR = ["step01_a", "step02_b", "step03_c", "step04_d"]
+PARTS = FIRST, SECOND = [f"course/interim/{THREE}/part{n}" for n in ("01", "02")]
+LATER = [TWO, *PARTS, THREE, FOUR]
+CHAT = "chat/chat.py"
 NAMED = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+SETTINGS = """
+[apply]
+    whitespace = error
+[color]
+    ui = always
+[diff]
+    noprefix = true
+    external = false
+[merge]
+    conflictStyle = zdiff3
+[rerere]
+    enabled = true
+"""
 
 
 def git(root, *arguments):
     """Run git in `root`; return what it printed."""
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", check=True
-    )
-    return done.stdout
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def commit(root):
@@ -34,19 +44,24 @@ def commit(root):
     git(root, *NAMED, "commit", "-qm", "Work")
 
 
+def text(tree):
+    """Return a file of 30 lines, of which line 20 says which tree it is from."""
+    lines = [f"line {n}\n" for n in range(1, 31)]
+    lines[19] = f"from {tree}\n"
+    return "".join(lines)
+
+
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory):
-    """A repository in which real steps, and a picture in each, are committed."""
-    root = tmp_path_factory.mktemp("committed")
-    (root / "course").mkdir()
-    entries = (ROOT / "course" / "steps.toml").read_text("utf-8").split("[[step]]")
-    manifest = "[[step]]".join(entries[: len(STEPS) + 1])
-    (root / "course" / "steps.toml").write_text(manifest, "utf-8")
-    for name in (".gitignore", ".gitattributes"):
-        shutil.copy(ROOT / name, root)
-    for step in STEPS:
-        copy_files(step_files(step.folder), step.folder, root / step.label)
-        (root / step.label / "chat" / "static" / "chat" / "a.png").write_bytes(PICTURE)
+    """Four steps and the interim files of two parts; line 20 of each chat.py differs."""
+    root = tmp_path_factory.mktemp("committed") / "my course"
+    for label in STEPS:
+        files = {CHAT: text(label), "chat/same.py": text("all"), "README.md": label}
+        (add_step(root, label, files) / "a.png").write_bytes(b"\x89PNG\0\n")
+    for folder in PARTS:
+        (root / folder / "chat").mkdir(parents=True)
+        (root / folder / CHAT).write_text(text(folder))
+    (root / ".gitignore").write_text(".course/\n*.ignored\n")
     git(root, "init", "-q")
     commit(root)
     return root
@@ -54,449 +69,370 @@ def committed(tmp_path_factory):
 
 @pytest.fixture
 def root(committed, tmp_path, monkeypatch):
-    """A copy of that repository, to work in."""
+    """A copy of that repository; the reader has settings for git, but no name."""
     for name in set(os.environ) - set(clean_environment()):
         monkeypatch.delenv(name)
-    return shutil.copytree(committed, tmp_path / "course", symlinks=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text(SETTINGS)
+    return shutil.copytree(committed, tmp_path / "my course")
 
 
-def edit(file, before, after):
+def edit(root, name, before, after):
     """Replace a text in a file, once."""
-    text = file.read_text("utf-8")
-    assert text.count(before) == 1
-    file.write_text(text.replace(before, after), "utf-8")
+    content = (root / name).read_text()
+    assert content.count(before) == 1
+    (root / name).write_text(content.replace(before, after))
 
 
 def state(root):
-    """Return the bytes and the mode of each file of the course, and git's index."""
-    files = {p: (p.read_bytes(), p.stat().st_mode) for p in root.rglob("step*/**/*") if p.is_file()}
-    return files, git(root, "ls-files", "--stage"), git(root, "status", "--porcelain")
+    """Return the bytes and the mode of each file in `root`, also of git's."""
+    return {p: (p.read_bytes(), p.stat().st_mode) for p in root.rglob("*") if p.is_file()}
 
 
-def lines_of(shown, label):
-    """Return the lines shown under a step, with single blanks."""
-    block = shown.split(f"\n{label}\n")[1].split("\n\n")[0]
-    return [" ".join(line.split()) for line in block.splitlines()]
+def changed(root):
+    """Return the files that git sees as changed or new."""
+    listing = git(root, "status", "--porcelain", "-z", "--untracked-files=all").split("\0")
+    return {entry[3:] for entry in listing if entry}
 
 
-def test_a_fix_reaches_every_later_step(root, capsys):
-    """A corrected line of step 1's protocol.py, the file being the same everywhere."""
-    edit(root / ONE / "chat" / "protocol.py", "MAX_LENGTH = 1000 ", "MAX_LENGTH = 2000 ")
+def holding(root, line, path=CHAT):
+    """Return the later trees whose file holds a line."""
+    files = {tree: root / tree / path for tree in LATER}
+    return [tree for tree in LATER if files[tree].exists() and line in files[tree].read_text()]
+
+
+def waiting(root, capsys):
+    """Return the files that `make drift` names, after checking its exit code."""
+    capsys.readouterr()
+    code = propagate.remind(root)
+    names = [line.split(" lacks ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert code == bool(names)
+    return names
+
+
+def test_a_fix_reaches_each_later_step_and_interim_file(root, capsys):
+    """Each keeps its own line 20, and nothing else is touched."""
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    assert propagate.propagate("1", root=root) == 0
+    for tree in LATER:
+        assert (root / tree / CHAT).read_text() == text(tree).replace("line 4\n", "fixed\n")
+    assert changed(root) == {f"{tree}/{CHAT}" for tree in (ONE, *LATER)}
+    shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if line[0] != " "] == LATER
+    assert shown.count(f"\n  changed   {CHAT}\n") == len(LATER)
+
+
+def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
+    """But nothing before it. A new interim file is no change of the later trees."""
+    edit(root, f"{FIRST}/{CHAT}", "line 4\n", "fixed\n")
+    (root / FIRST / "chat" / "same.py").write_text("new\n")
+    assert propagate.propagate("3", "1", root=root) == 0
+    assert holding(root, "fixed\n") == [FIRST, SECOND, THREE, FOUR]
+    assert holding(root, "new\n", "chat/same.py") == [FIRST]
+
+
+def test_every_kind_of_change_is_carried(root, capsys):
+    """Staged or not, with names that are hard to spell, and the executable bit."""
+    step = root / ONE
+    (step / "chat" / "日本 語[1].py").write_text("new\n")
+    (step / "a.png").write_bytes(b"\x89PNG\0\xff\n")
+    (step / "manage.py").chmod(0o755)
+    git(root, "rm", "-q", f"{ONE}/chat/same.py")
+    git(root, "mv", f"{ONE}/{CHAT}", f"{ONE}/talk.py")
+    edit(root, f"{ONE}/talk.py", "line 4\n", "fixed \n")
+    (step / "x.ignored").write_text("mine")
+    (step / "README.md").write_text("mine")
+    assert propagate.propagate(ONE, root=root) == 0
+    for tree in LATER:
+        files = {p.relative_to(root / tree).as_posix() for p in (root / tree).rglob("*.*")}
+        step_files = {"manage.py", "a.png", "README.md", "chat/日本 語[1].py"}
+        assert files == {"talk.py"} | (set() if tree in PARTS else step_files)
+        assert (root / tree / "talk.py").read_text() == text(tree).replace("line 4\n", "fixed \n")
+        if tree in STEPS:
+            assert (root / tree / "a.png").read_bytes() == b"\x89PNG\0\xff\n"
+            assert os.access(root / tree / "manage.py", os.X_OK)
+            assert (root / tree / "README.md").read_text() == tree
+    assert f"renamed   {CHAT} → talk.py\n" in capsys.readouterr().out
+
+
+def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
+    """One line for each step says so; the rest is carried, and nothing waits."""
+    (root / THREE / "chat" / "same.py").unlink()
+    (root / THREE / "a.png").unlink()
+    commit(root)
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    (root / ONE / "a.png").unlink()
     assert propagate.propagate("1", root=root) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("1 file changed in step01_echo since the last commit.\n")
-    fixed = (root / ONE / "chat" / "protocol.py").read_bytes()
-    for label in LABELS[1:]:
-        assert lines_of(shown, label) == ["copied chat/protocol.py"]
-        assert (root / label / "chat" / "protocol.py").read_bytes() == fixed
-    assert all(len(line) <= 80 for line in shown.splitlines())
-    assert shown.endswith("describes the steps as they are now.\n")
+    assert shown.count("left out") == 2
+    for path in ("a.png", "chat/same.py"):
+        assert f"  left out  {path}: {THREE} has no such file\n" in shown
+    assert holding(root, "fixed\n", "chat/same.py") == [TWO, FOUR]
 
 
-def test_a_line_beside_later_changes_is_merged(root, capsys):
-    """Each later step keeps what it changed in the same file, and nothing else changes."""
-    before = {label: (root / label / CONSUMERS).read_text("utf-8") for label in LABELS}
-    edit(root / TWO / CONSUMERS, "await self.accept()\n", "await self.accept()  # at last\n")
-    assert propagate.propagate("2", root=root) == 0
-    shown = capsys.readouterr().out
-    for label in LABELS[2:]:
-        assert lines_of(shown, label) == ["merged chat/consumers.py"]
-        text = (root / label / CONSUMERS).read_text("utf-8")
-        assert text.replace("  # at last", "") == before[label] != text
-    assert (root / ONE / CONSUMERS).read_text("utf-8") == before[ONE]
-
-
-def test_again_changes_nothing(root, capsys):
-    """What was carried already is seen to be there, also in a file with another name."""
-    (root / TWO / CONSUMERS).rename(root / TWO / "chat" / "talk.py")
-    edit(root / TWO / "chat" / "talk.py", "self.accept()\n", "self.accept()  # at last\n")
-    (root / TWO / "chat" / "rooms.py").rename(root / TWO / "chat" / "places.py")
-    (root / TWO / "pytest.ini").unlink()
-    (root / TWO / "chat" / "new.py").write_text("new = 1\n", "utf-8")
-    propagate.propagate("2", root=root)
-    before = state(root)
-    capsys.readouterr()
-    assert propagate.propagate("2", root=root) == 0
-    shown = capsys.readouterr().out
-    assert state(root) == before
-    for label in LABELS[2:]:
-        assert {line.split()[0] for line in lines_of(shown, label)} == {"same"}
-
-
-def test_a_line_is_changed_again_before_the_commit(root, capsys):
-    """And at last put back as it was: what was carried is the ground of what is carried next."""
-    before = {label: (root / label / CONSUMERS).read_bytes() for label in LABELS}
-    texts = ["self.accept()\n", "self.accept()  # one\n", "self.accept()  # two\n"]
-    for old, new in zip(texts, [*texts[1:], texts[0]], strict=True):
-        edit(root / TWO / CONSUMERS, old, new)
-        assert propagate.propagate("2", root=root) == 0
-        shown = capsys.readouterr().out
-        for label in LABELS[2:]:
-            assert lines_of(shown, label) == ["merged chat/consumers.py"]
-            assert (root / label / CONSUMERS).read_text("utf-8").count(new) == 1
-    assert shown.splitlines()[1] == "What was carried before is taken back."
-    assert {label: (root / label / CONSUMERS).read_bytes() for label in LABELS} == before
-    assert propagate.propagate("2", root=root) == 0
-    assert capsys.readouterr().out == f"Nothing changed in {TWO} since the last commit.\n"
-
-
-def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
-    """Or renamed, or deleted: each time, the later steps follow."""
-    folder = root / TWO / "chat"
-    (folder / "new.py").write_text("".join(f"new_{n} = {n}\n" for n in range(9)), "utf-8")
-    steps = [
-        lambda: None,
-        lambda: edit(folder / "new.py", "new_4 = 4", "new_4 = 5"),
-        lambda: (folder / "new.py").rename(folder / "newer.py"),
-        lambda: (folder / "newer.py").unlink(),
-    ]
-    words = []
-    for step in steps:
-        step()
-        assert propagate.propagate("2", root=root) == 0
-        words.append(lines_of(capsys.readouterr().out, FOUR))
-        for label in LABELS[2:]:
-            assert [
-                (file.name, file.read_text("utf-8"))
-                for file in (root / label / "chat").glob("new*")
-            ] == [(file.name, file.read_text("utf-8")) for file in folder.glob("new*")]
-    assert words == [
-        ["added chat/new.py"],
-        ["copied chat/new.py"],
-        ["renamed chat/{new.py → newer.py}"],
-        ["deleted chat/newer.py"],
-    ]
-
-
-def test_what_was_carried_is_forgotten_when_a_later_file_or_the_commit_changes(root, capsys):
-    """Then it is not known what the file holds, so the last commit is the ground again."""
-    edit(root / TWO / CONSUMERS, "self.accept()\n", "self.accept()  # one\n")
-    propagate.propagate("2", root=root)
-    git(root, "checkout", "-q", "--", THREE)
-    edit(root / TWO / CONSUMERS, "# one\n", "# two\n")
-    edit(root / FOUR / CONSUMERS, "# one\n", "# four\n")
-    capsys.readouterr()
-    assert propagate.propagate("2", root=root) == 1
-    shown = capsys.readouterr().out
-    assert lines_of(shown, THREE) == ["merged chat/consumers.py"]
-    assert lines_of(shown, FOUR)[0].startswith("conflict chat/consumers.py: line ")
-    edit(root / FOUR / CONSUMERS, "# four\n", "# two\n")
+def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root, capsys):
+    """File, line in that tree, and the part of the diff that does not apply."""
+    edit(root, f"{THREE}/{CHAT}", "line 9\n", "added\nadded\nlocal\n")
     commit(root)
-    edit(root / TWO / CONSUMERS, "# two\n", "# three\n")
-    assert propagate.propagate("2", root=root) == 0
-    for label in LABELS[2:]:
-        assert "self.accept()  # three\n" in (root / label / CONSUMERS).read_text("utf-8")
+    edit(root, f"{ONE}/{CHAT}", "line 2\nline 3\n", "line 2\nmore\nmore\nline 3\n")
+    edit(root, f"{ONE}/{CHAT}", "line 9\n", "fixed\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("1", root=root) == 1
+    shown = capsys.readouterr().out
+    conflict = "conflict  chat/chat.py\n    lines 9-11:\n      -line 9\n      +fixed\n"
+    title = f"{THREE}: left as it is, because of a conflict"
+    assert f"\n{title}\n  {conflict}  waits     chat/same.py\n{FOUR}\n" in shown
+    assert not any(name.startswith(THREE) for name in changed(root))
+    assert holding(root, "fixed\n") == [TWO, FIRST, SECOND, FOUR]
+    assert waiting(root, capsys) == [f"{THREE}/{CHAT}", f"{THREE}/chat/same.py"]
 
 
-def test_a_conflict_leaves_its_step_and_those_after_as_they_are(root, capsys):
-    """Exit code 1, the lines on both sides; the file beside it is not carried either."""
-    css = "chat/static/chat/chat.css"
-    edit(root / THREE / css, "body {", "body { /* 3 */")
-    before = state(root)[0]
-    edit(root / ONE / css, "body {", "body { /* 1 */")
-    edit(root / ONE / "pytest.ini", "[pytest]", "[pytest]\n# fixed")
-    assert propagate.propagate(ONE, root=root) == 1
-    shown = capsys.readouterr()
-    lines = (root / THREE / css).read_text("utf-8").splitlines()
-    number = next(n for n, line in enumerate(lines, 1) if "/* 3 */" in line)
-    assert lines_of(shown.out, THREE) == [
-        f"conflict {css}: line {number}",
-        f"where {ONE} has changed line {number}",
-    ]
-    assert f"Carried into: {TWO}. Left as they were: {THREE}, {FOUR}." in shown.out
-    assert f"\n{FOUR}\n" not in shown.out
-    assert shown.err == f"Stopped at a conflict in {THREE}.\n"
-    changed = {path for path, content in state(root)[0].items() if before[path] != content}
-    assert {path.relative_to(root).parts[0] for path in changed} == {ONE, TWO}
+def test_each_kind_of_conflict_is_one(root, capsys):
+    """A new file where another is, even an ignored one; a picture; a deleted file; a taken name."""
+    (root / TWO / "a.png").write_bytes(b"\x89PNG\0two")
+    edit(root, f"{THREE}/chat/same.py", "line 9\n", "local\n")
+    (root / TWO / "talk.py").write_text("two\n")
+    (root / FOUR / "new.py").write_text("four\n")
+    (root / TWO / "x.ignored").write_text("mine\n")
+    (root / THREE / "folder").write_text("three\n")
+    commit(root)
+    (root / ONE / "a.png").write_bytes(b"\x89PNG\0one")
+    (root / ONE / "chat/same.py").unlink()
+    (root / ONE / CHAT).rename(root / ONE / "talk.py")
+    (root / ONE / "new.py").write_text("one\n")
+    (root / ONE / "x.ignored").write_text("one\n")
+    (root / ONE / "folder").mkdir()
+    (root / ONE / "folder" / "new.py").write_text("one\n")
+    git(root, "add", "--force", f"{ONE}/x.ignored")
+    before = state(root)
+    assert propagate.propagate("1", root=root) == 1
+    shown = capsys.readouterr().out
+    for tree, said in {
+        TWO: "a.png\n    no text there, and different here",
+        THREE: "chat/same.py\n    deleted there, and different here",
+        FOUR: "new.py\n    line 1:\n      +one",
+    }.items():
+        assert f"conflict  {said}\n" in shown.split(f"\n{tree}\n")[-1] or shown.startswith(tree)
+    assert "conflict  chat/chat.py → talk.py\n    another talk.py is there\n" in shown
+    assert "conflict  x.ignored\n    another x.ignored is there\n" in shown
+    assert "conflict  folder/new.py\n    another folder/new.py is there\n" in shown
+    later = {path: was for path, was in before.items() if path.is_relative_to(root / TWO)}
+    assert later.items() <= state(root).items()
+
+
+@pytest.fixture
+def solved(root, capsys):
+    """A change that step 2 took, and that has a conflict everywhere else, solved in three ways."""
+    edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
+    commit(root)
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    assert propagate.propagate("1", root=root) == 1
+    assert waiting(root, capsys) == [f"{tree}/{CHAT}" for tree in (FIRST, SECOND, THREE, FOUR)]
+    edit(root, f"{FIRST}/{CHAT}", f"from {FIRST}\n", "first\n")
+    edit(root, f"{THREE}/{CHAT}", f"from {THREE}\n", "three\n")
+    edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "four\n")
+    assert propagate.declare_right(f"{SECOND}/chat\\chat.py", root) == 0
+    assert waiting(root, capsys) == []
+    return root
+
+
+@pytest.mark.parametrize("source", [ONE, TWO, FIRST, THREE])
+def test_what_was_solved_is_not_asked_again(solved, source):
+    """Not from the step where the change began, nor from one that took it or was changed by hand.
+
+    What is new in any of these goes on, also into the files that were solved.
+    """
+    part = ("3", "1") if source == FIRST else (source,)
+    before = changed(solved), holding(solved, "from")
+    assert propagate.propagate(*part, root=solved) == 0
+    assert before == (changed(solved), holding(solved, "from"))
+    edit(solved, f"{source}/{CHAT}", "line 4\n", "more\n")
+    assert propagate.propagate(*part, root=solved) == 0
+    later = LATER[LATER.index(source) :] if source in LATER else LATER
+    assert holding(solved, "more\n") == later
+    assert holding(solved, "four\n") == [FOUR]
 
 
 def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
-    """The command shown after a conflict finishes the work."""
-    old, new = 'logger.info("connect %s", ', 'logger.info("joined %s", '
-    edit(root / TWO / CONSUMERS, old, new)
-    assert propagate.propagate("2", root=root) == 1
-    shown = capsys.readouterr().out
-    solved = f"{THREE}/{CONSUMERS}"
-    assert shown.endswith(f"  make propagate FROM={TWO} BY_HAND={solved}\n")
-    edit(root / THREE / CONSUMERS, old, new)
-    by_hand = (root / THREE / CONSUMERS).read_bytes()
-    assert propagate.propagate("2", [solved.replace("/", os.sep)], root=root) == 0
-    shown = capsys.readouterr().out
-    assert lines_of(shown, THREE) == ["kept chat/consumers.py (done by hand)"]
-    assert (root / THREE / CONSUMERS).read_bytes() == by_hand
-    assert lines_of(shown, FOUR) == ["merged chat/consumers.py"]
-    assert new in (root / FOUR / CONSUMERS).read_text("utf-8")
-    # Once more, as a shell remembers it: nothing new. Another line is no conflict for the first.
-    assert propagate.propagate("2", [solved], root=root) == 0
-    assert lines_of(capsys.readouterr().out, FOUR) == ["same chat/consumers.py"]
-    edit(root / TWO / CONSUMERS, "self.accept()\n", "self.accept()  # at last\n")
-    assert propagate.propagate("2", root=root) == 0
-    for label in LABELS[1:]:
-        text = (root / label / CONSUMERS).read_text("utf-8")
-        assert new in text
-        assert "self.accept()  # at last\n" in text
-
-
-def test_the_command_after_a_conflict_can_be_typed_as_it_is_shown(root, capsys):
-    """Several files in quotes; make cannot take a name with a blank, so that goes without it."""
-    for name in ("one.py", "two.py"):
-        for number, label in enumerate(LABELS):
-            (root / label / "chat" / name).write_text(f"{name} = {number}\n", "utf-8")
+    """The second of two commands. It solves what waits, but not what is right as it is."""
+    for tree in (SECOND, THREE, FOUR):
+        edit(root, f"{tree}/{CHAT}", f"from {tree}\n", "from part 1\n")
+    edit(root, f"{FIRST}/{CHAT}", f"from {FIRST}\n", "from part 1\n")
+    edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     commit(root)
-    for name in ("one.py", "two.py"):
-        (root / ONE / "chat" / name).write_text("changed\n", "utf-8")
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    assert propagate.propagate("1", root=root) == 1
+    edit(root, f"{FIRST}/{CHAT}", "from part 1\n", "by hand\n")
+    propagate.declare_right(f"{THREE}/{CHAT}", root)
+    assert propagate.propagate("3", "1", root=root) == 0
+    assert holding(root, "by hand\n") == [FIRST, SECOND, FOUR]
+    assert waiting(root, capsys) == []
+
+
+def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys):
+    """The command is the same once more; until then the rest waits as well."""
+    edit(root, f"{THREE}/{CHAT}", "line 4\n", "local\n")
+    commit(root)
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
     propagate.propagate("1", root=root)
-    files = [f"{TWO}/chat/one.py", f"{TWO}/chat/two.py"]
-    shown = capsys.readouterr().out
-    assert shown.endswith(f'  make propagate FROM={ONE} BY_HAND="{" ".join(files)}"\n')
-    for label in (ONE, TWO):
-        (root / label / "chat" / "my file.py").write_text(f"{label}\n", "utf-8")
-    propagate.propagate("1", files, root=root)
-    shown = capsys.readouterr().out
-    options = [f"--by-hand {file}" for file in files] + [f"--by-hand '{TWO}/chat/my file.py'"]
-    assert shown.endswith(f"  python -m course propagate {ONE} {' '.join(options)}\n")
-
-
-@pytest.mark.parametrize("name", ["chat/consumers.py", f"{THREE}/chat/urls.py", "", f"{ONE}/x"])
-def test_a_file_done_by_hand_must_be_one_in_question(root, name):
-    """A slip of the keyboard is no permission to skip a file."""
-    edit(root / TWO / CONSUMERS, "await self.accept()\n", "await self.accept()  # at last\n")
-    before = state(root)
-    with pytest.raises(UserError, match="BY_HAND names a file of a later step"):
-        propagate.propagate("2", [name], root=root)
-    assert state(root) == before
-
-
-def test_a_file_that_a_later_step_removed_is_skipped(root, capsys):
-    """Step 1's page has no heir from step 2 on; the output names who removed it."""
-    edit(root / ONE / "chat" / "templates" / "chat" / "echo.html", "</h1>", "!</h1>")
-    before = state(root)
+    edit(root, f"{THREE}/{CHAT}", "local\n", "fixed here\n")
+    assert waiting(root, capsys) == [f"{THREE}/chat/same.py"]
     assert propagate.propagate("1", root=root) == 0
-    assert state(root) == before
-    shown = capsys.readouterr().out
-    for label in LABELS[1:]:
-        assert lines_of(shown, label) == [
-            f"skipped chat/templates/chat/echo.html ({TWO} removes it)"
-        ]
+    assert holding(root, "fixed\n", "chat/same.py") == [TWO, THREE, FOUR]
+    assert waiting(root, capsys) == []
 
 
-def test_a_file_missing_for_no_reason_is_a_conflict(root, capsys):
-    """Nothing is lost in silence: the manifest knows of no step that removes it."""
-    (root / THREE / "chat" / "apps.py").unlink()
-    edit(root / ONE / "chat" / "apps.py", "class Chat", "\n\nclass Chat")
-    assert propagate.propagate("1", root=root) == 1
-    assert lines_of(capsys.readouterr().out, THREE) == [
-        "conflict chat/apps.py: is missing, and course/steps.toml names no step that removes it"
-    ]
-
-
-def test_a_binary_file_is_copied_but_never_merged(root, capsys):
-    """Where a later step has another picture, that is a conflict."""
-    picture = "chat/static/chat/a.png"
-    (root / ONE / picture).write_bytes(PICTURE + b"\xff\0")
-    assert propagate.propagate("1", root=root) == 0
-    assert all((root / label / picture).read_bytes() == PICTURE + b"\xff\0" for label in LABELS)
-    (root / FOUR / picture).write_bytes(PICTURE + b"4")
-    assert propagate.propagate("1", root=root) == 1
-    shown = capsys.readouterr().out
-    assert f"conflict  {picture}: is no text and differs there" in shown
-    assert (root / FOUR / picture).read_bytes() == PICTURE + b"4"
-
-
-def test_a_new_file_is_added_and_an_ignored_one_is_not(root, capsys):
-    """With its executable bit; the manifest has to learn of it, which is said."""
-    (root / TWO / "chat" / "tools").mkdir()
-    new = root / TWO / "chat" / "tools" / "日本 語.py"
-    new.write_text("print()\n", "utf-8")
-    new.chmod(0o755)
-    (root / TWO / "db.sqlite3").write_text("data\n", "utf-8")
-    assert propagate.propagate("2", root=root) == 0
-    shown = capsys.readouterr().out
-    for label in LABELS[2:]:
-        copy = root / label / "chat" / "tools" / "日本 語.py"
-        assert copy.read_bytes() == new.read_bytes()
-        assert copy.stat().st_mode & 0o777 == new.stat().st_mode & 0o777
-        assert not (root / label / "db.sqlite3").exists()
-        assert lines_of(shown, label) == ["added chat/tools/日本 語.py"]
-    told = " ".join(shown.split())
-    assert f"{TWO}/chat/tools/日本 語.py is not in {ONE} and not declared" in told
-    assert "a new file stands in the adds of the step that brings it" in told
-
-
-@pytest.mark.parametrize("ignored", [False, True])
-def test_a_new_file_never_replaces_another(root, capsys, ignored):
-    """Not even one that git does not know."""
-    (root / TWO / "chat" / "new.py").write_text("two = 2\n", "utf-8")
-    (root / FOUR / "chat" / "new.py").write_text("four = 4\n", "utf-8")
-    if ignored:
-        (root / FOUR / ".gitignore").write_text("new.py\n", "utf-8")
-    assert propagate.propagate("2", root=root) == 1
-    assert (root / THREE / "chat" / "new.py").exists()
-    assert (root / FOUR / "chat" / "new.py").read_text("utf-8") == "four = 4\n"
-    assert lines_of(capsys.readouterr().out, FOUR)[0].startswith("conflict chat/new.py: ")
-
-
-def test_a_deleted_file_is_deleted_where_it_was_the_same(root, capsys):
-    """With the folder it leaves empty; a copy that differs is a conflict."""
-    for label in LABELS:
-        (root / label / "chat" / "old").mkdir()
-        (root / label / "chat" / "old" / "old.py").write_text("old = 1\n", "utf-8")
-    (root / FOUR / "chat" / "old" / "old.py").write_text("old = 4\n", "utf-8")
+def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
+    """Not by a commit, nor by another change of the same file; taken back, it is not missed."""
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    propagate.propagate("1", root=root)
+    missed = [f"{tree}/{CHAT}" for tree in LATER]
+    assert waiting(root, capsys) == missed
+    edit(root, f"{ONE}/{CHAT}", "one\n", f"from {ONE}\n")
+    assert waiting(root, capsys) == []
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     commit(root)
-    shutil.rmtree(root / ONE / "chat" / "old")
+    edit(root, f"{TWO}/{CHAT}", "line 4\n", "fixed\n")
+    assert propagate.propagate("2", root=root) == 1
+    assert holding(root, "fixed\n") == LATER
+    assert waiting(root, capsys) == missed[1:]
+    edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "one\n")
     assert propagate.propagate("1", root=root) == 1
-    shown = capsys.readouterr().out
-    assert lines_of(shown, TWO) == ["deleted chat/old/old.py"]
-    assert lines_of(shown, FOUR) == ["conflict chat/old/old.py: was deleted, but differs there"]
-    assert [(root / label / "chat" / "old").exists() for label in LABELS] == [False] * 3 + [True]
+    assert waiting(root, capsys) == missed[1:-1]
 
 
-@pytest.mark.parametrize("staged", [False, True])
-def test_a_renamed_file_is_renamed_with_what_later_steps_made_of_it(root, capsys, staged):
-    """Also where git was not told of it, and changed on the way."""
-    old, new = root / TWO / CONSUMERS, root / TWO / "chat" / "talk.py"
-    before = {label: (root / label / CONSUMERS).read_text("utf-8") for label in LABELS}
-    if staged:
-        git(root, "mv", old, new)
-    else:
-        old.rename(new)
-    edit(new, "await self.accept()\n", "await self.accept()  # at last\n")
-    assert propagate.propagate("2", root=root) == 0
-    shown = capsys.readouterr().out
-    for label in LABELS[2:]:
-        assert lines_of(shown, label) == ["renamed chat/{consumers.py → talk.py}, merged"]
-        assert not (root / label / CONSUMERS).exists()
-        text = (root / label / "chat" / "talk.py").read_text("utf-8")
-        assert text.replace("  # at last", "") == before[label] != text
+def test_the_same_line_is_changed_again_before_the_commit(root):
+    """At last it is as it was: what is carried next is what is new since the last time."""
+    for old, new in [("line 4", "one"), ("one", "two"), ("two", "line 4")]:
+        edit(root, f"{ONE}/{CHAT}", f"{old}\n", f"{new}\n")
+        assert propagate.propagate("1", root=root) == 0
+        assert holding(root, f"{new}\n") == LATER
+    assert changed(root) == set()
 
 
-def test_the_executable_bit_is_carried_beside_other_content(root, capsys):
-    """Each later step keeps its own text."""
-    before = {label: (root / label / CONSUMERS).read_bytes() for label in LABELS}
-    (root / TWO / CONSUMERS).chmod(0o755)
-    (root / TWO / "manage.py").chmod(0o644)
-    assert propagate.propagate("2", root=root) == 0
-    shown = capsys.readouterr().out
-    for label in LABELS[2:]:
-        assert "merged chat/consumers.py (now executable)" in lines_of(shown, label)
-        assert "copied manage.py (no longer executable)" in lines_of(shown, label)
-        assert os.access(root / label / CONSUMERS, os.X_OK)
-        assert (root / label / "manage.py").stat().st_mode & 0o111 == 0
-        assert (root / label / CONSUMERS).read_bytes() == before[label]
-
-
-def test_a_readme_is_left_out(root, capsys):
-    """Each step has its own, and that is said."""
-    (root / ONE / "README.md").write_text("new\n", "utf-8")
-    before = state(root)
+def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
+    """Or renamed, or deleted. What was carried and taken back in one step is carried again."""
+    new, newer = root / ONE / "new.py", root / ONE / "newer.py"
+    new.write_text(text("new"))
     assert propagate.propagate("1", root=root) == 0
+    edit(root, f"{ONE}/new.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("1", root=root) == 0
+    assert holding(root, "fixed\n", "new.py") == [TWO, THREE, FOUR]
+    (root / TWO / "new.py").write_text(text("new"))
+    assert waiting(root, capsys) == [f"{TWO}/new.py"]
+    assert propagate.propagate("1", root=root) == 0
+    new.rename(newer)
+    assert propagate.propagate("1", root=root) == 0
+    assert holding(root, "fixed\n", "newer.py") == [TWO, THREE, FOUR]
+    newer.unlink()
+    assert propagate.propagate("1", root=root) == 0
+    assert changed(root) == set()
+
+
+def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
+    """Not even an object of git. The same is said when it is done."""
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    (root / ONE / "new.py").write_text("new\n")
+    (root / ONE / "a.png").unlink()
+    before = state(root)
+    assert propagate.propagate("1", dry_run=True, root=root) == 1
     assert state(root) == before
-    assert capsys.readouterr().out == (
-        "Nothing changed in step01_echo since the last commit.\n"
-        "Its README.md is left out: that of each step is its own.\n"
-    )
-
-
-def test_a_dry_run_shows_the_same_and_changes_nothing(root, capsys):
-    """Not even an object in the repository."""
-    edit(root / TWO / CONSUMERS, "await self.accept()\n", "await self.accept()  # at last\n")
-    (root / TWO / "chat" / "new.py").write_text("new = 1\n", "utf-8")
-    (root / TWO / "pytest.ini").unlink()
-    before = state(root), sorted(root.rglob("*"))
-    assert propagate.propagate("2", dry_run=True, root=root) == 0
-    assert (state(root), sorted(root.rglob("*"))) == before
     dry = capsys.readouterr().out
-    assert dry.endswith("\n\nNothing was written: this was a dry run.\n")
-    propagate.propagate("2", root=root)
-    wet = capsys.readouterr().out
-    assert dry.partition("\nNothing")[0] == wet.partition("\nDone")[0]
+    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER)
+    assert propagate.propagate("1", root=root) == 1
+    done = capsys.readouterr().out
+    assert dry.endswith("Nothing was written: this was a dry run.\n")
+    assert done.startswith(dry.removesuffix("Nothing was written: this was a dry run.\n"))
 
 
 def test_the_readers_index_is_left_alone(root):
-    """What is staged stays staged, the rest stays unstaged, also in a file that is written."""
-    edit(root / ONE / "chat" / "protocol.py", "MAX_LENGTH = 1000 ", "MAX_LENGTH = 2000 ")
-    git(root, "add", f"{ONE}/chat/protocol.py")
-    edit(root / ONE / "chat" / "protocol.py", "MAX_LENGTH = 2000 ", "MAX_LENGTH = 3000 ")
-    (root / "notes.txt").write_text("mine\n", "utf-8")
-    git(root, "add", "notes.txt")
+    """What is staged stays staged; what lies on disk is carried."""
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
+    edit(root, f"{TWO}/{CHAT}", "line 9\n", "two\n")
+    git(root, "add", "--all")
+    edit(root, f"{ONE}/{CHAT}", "one\n", "fixed\n")
+    edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "mine\n")
     index = (root / ".git" / "index").read_bytes()
     assert propagate.propagate("1", root=root) == 0
     assert (root / ".git" / "index").read_bytes() == index
-    assert "MAX_LENGTH = 3000 " in (root / TWO / "chat" / "protocol.py").read_text("utf-8")
+    assert holding(root, "fixed\n") == LATER
+    assert "two\n" in (root / TWO / CHAT).read_text()
+    assert "mine\n" in (root / FOUR / CHAT).read_text()
 
 
-def test_a_failing_write_undoes_the_step(root, monkeypatch):
-    """A disk that fails halfway leaves the step as it was, and no litter."""
-    edit(root / THREE / CONSUMERS, "await self.accept()\n", "await self.accept()  # at last\n")
-    (root / THREE / "chat" / "new.py").write_text("new = 1\n", "utf-8")
-    (root / THREE / "pytest.ini").unlink()
-    before, remove = state(root), propagate.Path.unlink
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    """In a folder with a space, below the top of a repository, and from a hook of another one."""
+    root = plant(tmp_path / "my course" / "here")
+    for label in ("step01_echo", "step02_groups"):
+        (root / label / "a b.py").write_text(f"{label}\n")
+    git(root.parent, "init", "-q")
+    commit(root.parent)
+    (root / "step01_echo" / "a b.py").write_text("new\n")
+    (root / "step01_echo" / "manage.py").write_text("new\n")
+    shown = run_course("propagate", "1", root=root, GIT_DIR=str(tmp_path / "elsewhere"))
+    assert shown.returncode == 1
+    assert "make propagate RIGHT='step02_groups/a b.py'" in shown.stdout
+    make = ["make", f"PYTHON={sys.executable}", "propagate"]
+    for options in (["RIGHT=step02_groups/a b.py"], ["FROM=1"]):
+        subprocess.run([*make, *options], cwd=root, env=clean(), check=True)
+    assert (root / "step02_groups" / "manage.py").read_text() == "new\n"
+    refused = subprocess.run(
+        [*make, "FROM=1", "PART=4", "DRY_RUN=1"], cwd=root, capture_output=True
+    )
+    assert b"There is no folder course/interim/step01_echo/part04" in refused.stderr
 
-    def fail(path, *arguments, **options):
-        if path.name == "pytest.ini":
-            raise PermissionError(13, "Permission denied")
-        return remove(path, *arguments, **options)
 
-    monkeypatch.setattr(propagate.Path, "unlink", fail)
-    with pytest.raises(UserError, match=f"{FOUR} was left as it was.*Permission denied"):
-        propagate.propagate("3", root=root)
-    assert state(root) == before
-    assert list((root / ".course").iterdir()) == []
+@pytest.mark.parametrize("code", [0, 1])
+def test_drift_fails_while_a_file_waits(monkeypatch, code):
+    """Whatever else it finds."""
+    monkeypatch.setattr(cli.manifest, "drift", lambda *_: 0)
+    monkeypatch.setattr(propagate, "remind", lambda: code)
+    assert cli.dispatch(cli.build_parser().parse_args(["drift"])) == code
 
 
-def test_files_that_git_has_in_conflict_are_refused(root):
-    """What `git stash pop` leaves in a file is its markers; the sentence names the file."""
-    file = root / ONE / "pytest.ini"
-    edit(file, "[pytest]", "[pytest]\n# first")
+def test_a_merge_that_is_not_finished_is_refused(root):
+    """The file would have git's markers in it."""
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "first\n")
     git(root, *NAMED, "stash")
-    edit(file, "[pytest]", "[pytest]\n# second")
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "second\n")
     commit(root)
     with pytest.raises(subprocess.CalledProcessError):
         git(root, *NAMED, "stash", "pop")
-    assert "<<<<<<<" in file.read_text("utf-8")
     before = state(root)
-    with pytest.raises(UserError, match=f"not finished merging.*: git add {ONE}/pytest.ini$"):
+    with pytest.raises(UserError, match="Git has not finished merging"):
         propagate.propagate("1", root=root)
     assert state(root) == before
 
 
-def test_the_last_step_has_no_later_one(root):
-    """A sentence says so."""
-    with pytest.raises(UserError, match=f"{FOUR} is the last step"):
-        propagate.propagate("4", root=root)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["1"], f"{ONE} has no changes to carry since the last commit"),
+        (["9"], "There is no step 9; the steps are 1 "),
+        (["4"], f"{FOUR} is the last step"),
+        (["3", "7"], f"There is no folder course/interim/{THREE}/part07"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
+    """Nothing has changed, or there is no such step or part; README.md is each step's own."""
+    (root / ONE / "README.md").write_text("new\n")
+    with pytest.raises(UserError, match=said):
+        propagate.propagate(*arguments, root=root)
+    with pytest.raises(UserError, match=f"No change was carried to {TWO}/{CHAT}"):
+        propagate.declare_right(f"{TWO}/{CHAT}", root)
 
 
-def test_without_anything_to_compare_with_it_is_refused(tmp_path, monkeypatch):
-    """No git, no repository, no commit, or a step that is in none: each has its sentence."""
-    (tmp_path / "course").mkdir()
-    text = "".join(
-        f'[[step]]\nlabel = "{label}"\nconcept = "x"\n' for label in ("step01_a", "step02_b")
-    )
-    (tmp_path / "course" / "steps.toml").write_text(text, "utf-8")
-    add_step(tmp_path, "step01_a")
-    add_step(tmp_path, "step02_b")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(UserError, match="is in no repository"):
-        propagate.propagate("1", root=tmp_path)
-    git(tmp_path, "init", "-q")
-    with pytest.raises(UserError, match="there is none yet: commit the steps first"):
-        propagate.propagate("1", root=tmp_path)
-    (tmp_path / ".gitignore").write_text("step01_a\n", "utf-8")
-    commit(tmp_path)
-    with pytest.raises(UserError, match="step01_a was never committed"):
-        propagate.propagate("1", root=tmp_path)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="make propagate needs git"):
-        propagate.propagate("1", root=tmp_path)
-
-
-def test_places_are_line_numbers_of_the_text_as_it_is():
-    """Also where the other side has moved lines, or one side has none."""
-    mark = propagate.MARKER
-    start, middle, end = b"<" * mark + b" ours", b"=" * mark, b">" * mark + b" theirs"
-    marked = [b"new", b"a", start, b"b", b"c", middle, b"B", end, b"d", start, middle, b"e", end]
-    assert places(marked, b"a\nb\nc\nd", 0) == ["2-3", "after 4"]
-    assert places(marked, b"new\na\nB\nd\ne", 1) == ["3", "5"]
-    assert propagate.lines(["2-3", "after 4"]) == "lines 2-3, after 4"
-    assert propagate.lines(["3"]) == "line 3"
-    assert propagate.lines(["after 4"]) == "after line 4"
+def test_without_git_there_is_nothing_to_compare_with(root, monkeypatch):
+    """No checkout, no commit, no git: a sentence each."""
+    shutil.rmtree(root / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    with pytest.raises(UserError, match=r"finds no last commit in .*not a git repository"):
+        propagate.propagate("1", root=root)
+    git(root, "init", "-q")
+    with pytest.raises(UserError, match="finds no last commit in"):
+        propagate.propagate("1", root=root)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="needs git"):
+        propagate.propagate("1", root=root)

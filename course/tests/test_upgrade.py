@@ -101,6 +101,8 @@ def test_all_is_raised_or_nothing(
     (tmp_path / "course" / "requirements.txt").write_text("uvicorn~=0.30\n")
     (tmp_path / LOCK).write_text("channels==4.3.1\nuvicorn==0.30.1\n")
     step = add_step(tmp_path, "step01_echo", {"requirements.txt": "channels~=4.3\n"})
+    # An interim file is raised with the steps' own.
+    add_step(tmp_path, "course/interim/step02_x/part01", {"requirements.txt": "channels>=4,<5\n"})
     files = [*requirement_files(tmp_path), tmp_path / LOCK]
     before = [file.read_text() for file in files]
     asked: list[str] = []
@@ -120,9 +122,10 @@ def test_all_is_raised_or_nothing(
         assert [file.read_text() for file in files] == before
         return
     assert upgrade.upgrade(tmp_path) == 0
-    assert asked == ["uvicorn\nchannels\n", "uvicorn~=0.31\nchannels~=5.1\n"]
-    ours, steps, lock = (file.read_text() for file in files)
-    assert ours + steps == asked[1]
+    higher = "uvicorn~=0.31\nchannels~=5.1\nchannels>=4,<6\n"
+    assert asked == ["uvicorn\nchannels\nchannels\n", higher]
+    *ours, lock = (file.read_text() for file in files)
+    assert "".join(ours) == higher
     assert locked_versions(lock) == {"channels": "5.1.0", "uvicorn": "0.31.2"}
 
 

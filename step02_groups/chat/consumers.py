@@ -35,7 +35,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         logger.info("connect %s", self.scope["path"])
 
     async def receive(self, text_data=None, bytes_data=None):
-        """Send one message to the room's group. The sender is a member and gets it too.
+        """Send one message to the room's group. The sender is a member too.
 
         Channels passes one of the two parameters. Without ``bytes_data``, a binary
         frame raises TypeError.
@@ -44,7 +44,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             message = parse_frame(text_data)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps({"error": str(error)}))
+            await self.send_frame({"error": str(error)})
             return
         # The type names the method that each member runs: chat.message runs
         # chat_message. Never take the type from the client: it could then call any
@@ -59,4 +59,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def chat_message(self, event):
         """Send an event of the group to this client."""
-        await self.send(json.dumps(event["frame"]))
+        await self.send_frame(event["frame"])
+
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        await self.send(json.dumps(frame))

@@ -54,7 +54,7 @@ async def test_a_message_that_cannot_be_stored_gets_an_error(connect):
         await say(socket, "lost?")
         reply = await hear(socket)
         database.execute("DROP TRIGGER refuse")
-    assert reply == {"error": "The message was not stored. Send it again."}
+    assert reply["error"] == "The message was not stored. Send it again."
 
     await say(socket, "found")
     assert (await hear(socket))["message"] == "found"

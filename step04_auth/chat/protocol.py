@@ -35,10 +35,15 @@ def parse_frame(text_data):
         # ValueError: the text is not JSON, or has a number of thousands of digits.
         # RecursionError: thousands of brackets are nested.
         raise FrameError('This is not valid JSON. Try {"message": "hi"}.') from None
-    if not isinstance(frame, dict) or not isinstance(frame.get("message"), str):
-        raise FrameError('Send a JSON object with a text: {"message": "hi"}.')
+    if not isinstance(frame, dict):
+        raise FrameError('Send a JSON object: {"message": "hi"}.')
+    return check_message(frame.get("message"))
 
-    message = frame["message"]
+
+def check_message(message):
+    """Return the message if it keeps the rules. Raises ``FrameError``."""
+    if not isinstance(message, str):
+        raise FrameError('Send an object with a text: {"message": "hi"}.')
     if not message.strip():
         raise FrameError("The message is empty. Write something first.")
     if len(message) > MAX_LENGTH:

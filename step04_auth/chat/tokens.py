@@ -1,7 +1,6 @@
 """Tokens for sockets: signed, valid for thirty seconds and for one connection.
 
-A token in a URL may end up in a server's log. This token has expired before anybody
-reads it there.
+A token in a URL may end up in a log. It has expired before anybody reads it there.
 """
 
 import secrets

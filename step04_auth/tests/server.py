@@ -16,8 +16,8 @@ LOG_LINES = 30  # lines of the server's log that a failed test shows
 def free_port():
     """Return a TCP port of 127.0.0.1 that no program listens on.
 
-    Systems do not give ports of this range to outgoing connections, so the port is still
-    free a moment later.
+    Systems do not give ports of this range to outgoing connections, so the port is
+    still free a moment later.
     """
     while True:
         port = random.randrange(10_000, 20_000)

@@ -13,17 +13,12 @@ from .tokens import LIFETIME, make_token
 
 
 def error_response(status, sentence):
-    """Return a response with an error for the person at the client."""
+    """Return a response with an error for a person."""
     return JsonResponse({"error": sentence}, status=status)
 
 
-def token_response(user):
-    """Return a response with a token for the user."""
-    return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
-
-
 def read_fields(request):
-    """Return the fields of a JSON object or a form; ValueError if there is neither."""
+    """Return the fields of a JSON object or a form. Raises ValueError."""
     try:
         if request.content_type != "application/json":
             return request.POST
@@ -35,15 +30,14 @@ def read_fields(request):
     return fields
 
 
-# A script that sends a password has no cookie, so another site has nothing to abuse.
-# A browser has one: session_token answers for its session, and is protected.
+# A password needs no CSRF check, a session does: session_token is protected.
 @csrf_exempt
 @require_POST
 def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}``.
 
-    Takes ``username`` and ``password``, as JSON or as a form. Without either, the
-    session's user gets the token. Errors: 400 malformed, 401 wrong, 429 wait.
+    Takes ``username`` and ``password`` as JSON or as a form; without them, the token is
+    for the session's user. Errors: 400 malformed, 401 wrong, 429 wait.
     """
     try:
         fields = read_fields(request)
@@ -59,10 +53,10 @@ def token(request):
         return error_response(429, request.must_wait)
     if user is None:
         return error_response(401, "The username or the password is wrong.")
-    return token_response(user)
+    return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
 
 
 @csrf_protect
 def session_token(request):
     """Answer with a token for the session's user."""
-    return token_response(request.user)
+    return JsonResponse({"token": make_token(request.user), "expires_in": LIFETIME})

@@ -1,19 +1,20 @@
 """Fan-out once per process: one subscription for all sockets of a group.
 
-When every socket is a member of the group, the channel layer carries each message once
-for every socket: a task, two queues and a thread per recipient. Here the process is
-the member. Each message comes once, is encoded once, and goes into the outbox of each
-socket.
+When every socket is a member of the group, each message costs a task, two queues and a
+thread hop for every socket. Here the process is the member: each message comes once
+and is encoded once.
 """
 
 import asyncio
-import json
 import logging
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from channels.consumer import get_handler_name
 from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
+
+from .outbox import TOO_SLOW, encode
 
 logger = logging.getLogger(__name__)
 
@@ -23,24 +24,16 @@ LAYER_TIMEOUT = 2  # seconds for an answer of the channel layer, or until the ne
 subscriptions = WeakKeyDictionary()
 
 
-def encode(frame):
-    """Return the ASGI event that sends a frame, for any number of sockets."""
-    return {"type": "websocket.send", "text": json.dumps(frame)}
-
-
 class Subscription:
-    """The events of one group: received once, handed to the sockets of this process.
-
-    It exists from the first socket that enters until the last one leaves.
-    """
+    """The events of one group, for all sockets of this process that have entered."""
 
     def __init__(self, group):
-        """Subscribe to a group. Only ``enter`` calls this."""
         self.group = group
         self.visitors = 0  # sockets that have entered
         self.outboxes = set()  # of the sockets that get each new event
-        self.tried = asyncio.Event()
+        self.ready = asyncio.Event()
         self.ended = False
+        self.lock = asyncio.Lock()
         self.receiving = asyncio.create_task(self.receive())
 
     @classmethod
@@ -48,12 +41,12 @@ class Subscription:
         """Return the subscription to a group. Every ``enter`` needs a ``leave``."""
         here = subscriptions.setdefault(asyncio.get_running_loop(), {})
         while (found := here.get(group)) and found.ended:
-            await asyncio.wait([found.receiving])  # its last socket has just left
+            await asyncio.wait([found.receiving])
         if not found:
             found = here[group] = cls(group, *args)
         found.visitors += 1
         try:
-            await found.tried.wait()
+            await found.ready.wait()
         except BaseException:
             await found.leave()
             raise
@@ -71,18 +64,25 @@ class Subscription:
     async def receive(self):
         """Handle the group's events until cancelled.
 
-        Without the channel layer the process goes on: it hears nothing from the
-        others, and tries to subscribe again.
+        Without Redis the process goes on: it hears nothing from the others, and tries
+        to subscribe again. After another error, say of the database, the sockets are
+        closed with ``TOO_SLOW``: they come back.
         """
         try:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                except Exception as error:
+                except (RedisError, OSError) as error:
                     logger.warning("not subscribed to %s: %r", self.group, error)
-                self.tried.set()
+                await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)
+        except Exception:
+            logger.exception("the subscription to %s ends", self.group)
+            self.ended = True
+            for outbox in self.outboxes:
+                outbox.close(TOO_SLOW)
         finally:
+            self.ready.set()
             del subscriptions[asyncio.get_running_loop()][self.group]
 
     async def subscribe_and_receive(self):
@@ -96,24 +96,32 @@ class Subscription:
         try:
             async with asyncio.timeout(LAYER_TIMEOUT):
                 await layer.group_add(self.group, channel)
-            self.tried.set()
+            await self.start()
             while True:
-                event = await layer.receive(channel)
-                # As in a consumer, the type names the method.
-                getattr(self, get_handler_name(event))(event)
+                await self.handle(await layer.receive(channel))
         finally:
             with suppress(Exception):  # Redis may be away
                 async with asyncio.timeout(LAYER_TIMEOUT):
                     await layer.group_discard(self.group, channel)
 
-    def probe(self, event):
+    async def start(self):
+        """Let the sockets in."""
+        async with self.lock:
+            await self.subscribed()
+        self.ready.set()
+
+    async def probe(self, event):
         """Ignore the event that ``subscribe_and_receive`` sends."""
 
-    def chat_message(self, event):
-        """Hand out a frame that is not stored, such as an announcement."""
-        self.hand_out(event["frame"])
+    async def subscribed(self):
+        """Do what is necessary before the first event."""
 
-    def hand_out(self, frame):
+    async def handle(self, event):
+        """Call the method that the type names, as a consumer does: one at a time."""
+        async with self.lock:
+            await getattr(self, get_handler_name(event))(event)
+
+    async def hand_out(self, frame):
         """Put a frame into each outbox. Nothing here waits."""
         encoded = encode(frame)
         for outbox in self.outboxes:

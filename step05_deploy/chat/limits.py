@@ -23,10 +23,7 @@ checking = threading.BoundedSemaphore(4)
 
 
 class RateLimit:
-    """A token bucket: so many frames a second, and so many at once after a pause.
-
-    The numbers are the settings ``CHAT_MESSAGE_RATE`` and ``CHAT_MESSAGE_BURST``.
-    """
+    """A token bucket: some frames a second, and a burst at once after a pause."""
 
     def __init__(self):
         self.left = settings.CHAT_MESSAGE_BURST
@@ -34,11 +31,7 @@ class RateLimit:
         self.at = time.monotonic()
 
     def wait(self):
-        """Count a frame. Return 0 if it may pass, else the seconds until its turn.
-
-        Each refused frame gets a turn of its own, so a client that waits as long as it
-        was told passes.
-        """
+        """Count a frame. Return 0 if it may pass, else the seconds until its turn."""
         now = time.monotonic()
         earned = (now - self.at) * settings.CHAT_MESSAGE_RATE
         self.at = now
@@ -47,6 +40,7 @@ class RateLimit:
         if self.left >= 1:
             self.left -= 1
             return 0
+        # Each refused frame has a turn of its own: a client that waits so long passes.
         seconds = (1 - self.left + self.refused) / settings.CHAT_MESSAGE_RATE
         self.refused += 1
         return math.ceil(seconds * 100) / 100
@@ -70,17 +64,13 @@ class Person:
     @classmethod
     def of(cls, user):
         """Return the one object for a user."""
-        person = cls.people.get(user.pk)
-        if person is None:
-            person = cls.people[user.pk] = cls()
-        return person
+        return cls.people.setdefault(user.pk, cls())
 
 
 class PasswordBackend(ModelBackend):
     """Check a few passwords at a time. Refuse a name after too many wrong ones.
 
-    The sign-in form, the admin and the token view all come through here. When a person
-    has to wait, ``request.must_wait`` says why.
+    For the form, the admin and the token view. ``request.must_wait`` tells the reason.
     """
 
     def authenticate(self, request, username=None, password=None, **kwargs):
@@ -110,7 +100,7 @@ class SignInForm(AuthenticationForm):
     """Django's sign-in form, which also says why a person has to wait."""
 
     def get_invalid_login_error(self):
-        """Return the error for a sign-in that failed."""
+        """Return the error for the page."""
         if hasattr(self.request, "must_wait"):
             return ValidationError(self.request.must_wait)
         return super().get_invalid_login_error()

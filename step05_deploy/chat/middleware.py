@@ -15,11 +15,8 @@ from .tokens import redeem_token
 
 
 def read_query(scope):
-    """Return the fields of a socket's query string. Of a repeated field, the last.
-
-    The query string is bytes. Latin-1 can decode any byte, so a broken one raises
-    nothing. Django's QueryDict would: it refuses more than a thousand fields.
-    """
+    """Return the fields of a socket's query string. Of a repeated field, the last."""
+    # The query string is bytes. Latin-1 can decode any byte, so it raises no error.
     query = scope["query_string"].decode("latin-1")
     return dict(parse_qsl(query, keep_blank_values=True))
 
@@ -27,8 +24,7 @@ def read_query(scope):
 class TokenMiddleware(BaseMiddleware):
     """Put the user of ``?token=`` into the scope.
 
-    An invalid token gives AnonymousUser. The cookie is never a fallback. A socket
-    without a token goes to another application.
+    An invalid token gives AnonymousUser. The cookie is never a fallback.
     """
 
     def __init__(self, inner, without_token):

@@ -9,24 +9,17 @@ MAX_CLIENT_ID = 64  # characters in a client's own name for a message
 class FrameError(ValueError):
     """A client's frame breaks the rules. The message is shown to that client.
 
-    ``client_id`` tells the client which of its frames it was. ``retry_after`` tells it
-    to send the same frame again after so many seconds.
+    The facts are for the client: ``client_id``, the name of the message, and
+    ``retry_after``, the seconds after which the client should send it again.
     """
 
-    def __init__(self, sentence, client_id=None, retry_after=None):
-        """Take the sentence for the person, and the facts for the client."""
+    def __init__(self, sentence, **facts):
         super().__init__(sentence)
-        self.client_id = client_id
-        self.retry_after = retry_after
+        self.facts = {key: fact for key, fact in facts.items() if fact is not None}
 
     def as_frame(self):
         """Return the error frame."""
-        frame = {"error": str(self)}
-        if self.client_id is not None:
-            frame["client_id"] = self.client_id
-            if self.retry_after is not None:
-                frame["retry_after"] = self.retry_after
-        return frame
+        return {"error": str(self), **self.facts}
 
 
 def is_text(value):
@@ -56,23 +49,29 @@ def parse_frame(text_data):
         # RecursionError: thousands of brackets are nested.
         raise FrameError('This is not valid JSON. Try {"message": "hi"}.') from None
     if not isinstance(frame, dict):
-        frame = {}
+        raise FrameError('Send a JSON object: {"message": "hi"}.')
     client_id = frame.get("client_id")
     if client_id is not None and not (
         is_text(client_id) and 1 <= len(client_id) <= MAX_CLIENT_ID
     ):
         raise FrameError(f"A client_id is a text of 1 to {MAX_CLIENT_ID} characters.")
-    message = frame.get("message")
+    try:
+        return check_message(frame.get("message")), client_id
+    except FrameError as error:
+        if client_id is not None:
+            error.facts["client_id"] = client_id
+        raise
+
+
+def check_message(message):
+    """Return the message if it keeps the rules. Raises ``FrameError``."""
     if not isinstance(message, str):
-        error = 'Send a JSON object with a text: {"message": "hi"}.'
-        raise FrameError(error, client_id)
+        raise FrameError('Send an object with a text: {"message": "hi"}.')
     if not message.strip():
-        raise FrameError("The message is empty. Write something first.", client_id)
+        raise FrameError("The message is empty. Write something first.")
     if len(message) > MAX_LENGTH:
         length = f"{len(message):,} characters"
-        error = f"The message has {length}. The limit is {MAX_LENGTH:,}."
-        raise FrameError(error, client_id)
+        raise FrameError(f"The message has {length}. The limit is {MAX_LENGTH:,}.")
     if not is_text(message):
-        error = "The message has a character that cannot be stored."
-        raise FrameError(error, client_id)
-    return message, client_id
+        raise FrameError("The message has a character that cannot be stored.")
+    return message

@@ -162,7 +162,7 @@ if not DEBUG:
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # The used tokens and the wrong passwords. By default the cache drops entries when it
-# has more than 300, and a used token would work again.
+# has more than 300.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

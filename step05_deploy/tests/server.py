@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,8 +18,8 @@ LOG_LINES = 30  # lines of the server's log that a failed test shows
 def free_port():
     """Return a TCP port of 127.0.0.1 that no program listens on.
 
-    Systems do not give ports of this range to outgoing connections, so the port is still
-    free a moment later.
+    Systems do not give ports of this range to outgoing connections, so the port is
+    still free a moment later.
     """
     while True:
         port = random.randrange(10_000, 20_000)
@@ -88,29 +90,33 @@ class Worker(Server):
 
     def command(self):
         """Return the arguments for Python that start the server."""
-        port = str(self.port)
-        return [
-            "-m",
-            "daphne",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            port,
-            "config.asgi:application",
-        ]
+        address = ["-b", "127.0.0.1", "-p", str(self.port)]
+        return ["-m", "daphne", *address, "config.asgi:application"]
+
+
+def unit_command(program, port):
+    """Return the arguments with which deploy/chat@.service starts uvicorn or Daphne.
+
+    The command for Daphne stands there as a comment.
+    """
+    unit = STEP / "deploy" / "chat@.service"
+    assert unit.exists(), "deploy/chat@.service is missing"
+    text = unit.read_text("utf-8").replace("\\\n", " ")
+    command = re.search(rf"^(# )?ExecStart=\S+ (-m {program} .*)", text, re.MULTILINE)
+    return shlex.split(command[2].replace("%i", str(port)))
 
 
 class UvicornWorker(Worker):
-    """The step under uvicorn, with the options of deploy/chat@.service."""
+    """The step under uvicorn, as the process manager starts it."""
 
     def command(self):
         """Return the arguments for Python that start the server."""
-        options = [
-            "--port",
-            str(self.port),
-            "--log-level",
-            "warning",
-            "--no-access-log",
-        ]
-        options += ["--ws-max-size", "65536", "--timeout-graceful-shutdown", "8"]
-        return ["-m", "uvicorn", *options, "config.asgi:application"]
+        return unit_command("uvicorn", self.port)
+
+
+class DaphneWorker(Worker):
+    """The step under Daphne, as the process manager could start it."""
+
+    def command(self):
+        """Return the arguments for Python that start the server."""
+        return unit_command("daphne", self.port)

@@ -1,30 +1,75 @@
-"""Each message has a number in its room, and a client can ask for what it has missed."""
+"""Each message has a number in its room. On each connection, the numbers have no holes."""
 
 import asyncio
 import sqlite3
-from contextlib import closing
-from importlib import import_module
-from importlib.util import find_spec
+import time
+from contextlib import closing, contextmanager
 
 import pytest
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management import call_command
-from django.db import IntegrityError, connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from websockets.exceptions import ConnectionClosed
 
-from .helpers import hear, history_of, say, socket_path
+from chat.models import Message
+from chat.rooms import group_name
+
+from .helpers import SECONDS, close_code, hear, hear_any, hear_inside, say, socket_path
+
+COME_BACK = 4013  # close code: connect again, and ask for what you missed
+LOBBY = socket_path("lobby")
 
 
-async def talk(socket, count):
-    """Send so many messages into an empty room, and hear them back with their numbers."""
-    for number in range(1, count + 1):
-        await say(socket, f"message {number}")
-    for number in range(1, count + 1):
-        assert (await hear(socket)).get("seq") == number
+@database_sync_to_async
+@transaction.atomic
+def store(user, *texts):
+    """Store messages as another process does, whose events are all lost on the way."""
+    for text in texts:
+        Message.objects.create(room="lobby", user=user, text=text)
+
+
+@contextmanager
+def database():
+    """Open the tests' database a second time, to break it."""
+    name = settings.DATABASES["default"]["NAME"]
+    with closing(sqlite3.connect(name, isolation_level=None)) as database:
+        yield database
+
+
+@contextmanager
+def missing(table):
+    """Take a table away for a while."""
+    with database() as sql:
+        sql.execute(f"ALTER TABLE {table} RENAME TO away")
+        try:
+            yield
+        finally:
+            sql.execute(f"ALTER TABLE away RENAME TO {table}")
+
+
+async def arrival(socket):
+    """Return the numbers of the messages that came on joining, and what follows them.
+
+    That is ``caught_up``, and each frame after it until the message that we send now.
+    """
+    await say(socket, "now")
+    frames = []
+    while (frame := await hear_any(socket)).get("message") != "now":
+        frames.append(frame)
+    first = next(
+        (n for n, each in enumerate(frames) if "seq" not in each), len(frames)
+    )
+    return [frame["seq"] for frame in frames[:first]], frames[first:]
+
+
+# Numbers.
 
 
 async def test_numbers_have_no_holes(connect):
-    """A room counts its messages: 1, 2, 3 …, however many people write at once."""
+    """A room counts its messages: 1, 2, 3 …, also when many people write at once."""
     sockets = [await connect() for _ in range(5)]
     for number in range(8):
         await asyncio.gather(*[say(socket, f"message {number}") for socket in sockets])
@@ -41,134 +86,37 @@ async def test_each_room_counts_for_itself(connect):
         assert (await hear(socket)).get("seq") == 1
 
 
-async def test_a_message_that_is_not_stored_takes_no_number(connect):
-    """The number is given in the transaction: if that fails, the next message gets it."""
+async def test_processes_count_together(connect, ann):
+    """The database gives the numbers, so two processes never give the same one."""
     socket = await connect()
-    name = settings.DATABASES["default"]["NAME"]
-    with closing(sqlite3.connect(name, isolation_level=None)) as database:
-        database.execute(
-            "CREATE TRIGGER refuse BEFORE INSERT ON chat_message"
-            " BEGIN SELECT RAISE(ABORT, 'no'); END"
+    for number in range(20):
+        await asyncio.gather(say(socket, f"here {number}"), store(ann, "elsewhere"))
+    while (await hear(socket))["message"] != "here 19":
+        pass
+    numbers, _ = await arrival(await connect(f"{LOBBY}?after=0"))
+    assert numbers == list(range(1, 41))
+
+
+async def test_a_message_that_is_not_stored_takes_no_number(connect):
+    """The number belongs to the transaction: if that fails, the next message gets it."""
+    socket = await connect()
+    with database() as sql:
+        sql.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON chat_message "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
-        await say(socket, "lost?", client_id="a")
-        answer = await hear(socket)
-        database.execute("DROP TRIGGER refuse")
-    assert answer.get("client_id") == "a"
-    assert answer["retry_after"] > 0
-
-    await say(socket, "lost?", client_id="a")
-    found = await hear(socket)
-    assert (found["message"], found["seq"], found["client_id"]) == ("lost?", 1, "a")
-
-
-async def test_the_same_client_id_is_stored_once_and_answered_twice(connect):
-    """Who did not get the answer sends again, and gets it; the room hears the message once."""
-    sender, listener = await connect(), await connect()
-    await say(sender, "hello?", client_id="a")
-    first = await hear(sender)
-    assert first.get("client_id") == "a"
-    await say(sender, "hello?", client_id="a")
-    assert await hear(sender) == first
-    await say(sender, "next")
-    assert (await hear(sender))["seq"] == 2
-    assert [(await hear(listener))["message"] for _ in range(2)] == ["hello?", "next"]
-
-
-async def test_the_same_client_id_in_one_burst_is_stored_once(connect):
-    """Sent again before the first answer, it may even go into the same transaction."""
-    socket, other = await connect(), await connect()
-    await asyncio.gather(
-        *[say(each, "hi", client_id="a") for each in [socket, other] * 3]
-    )
-    heard = [await hear(socket) for _ in range(3)]
-    assert {frame.get("seq") for frame in heard} == {1}
-
-
-def test_one_message_that_cannot_be_stored_harms_no_other(ann, django_user_model):
-    """Those that wait are stored together; if one of them cannot be, the others still are."""
-    assert find_spec("chat.store"), "messages are stored one by one"
-    store = import_module("chat.store")
-    gone = django_user_model.objects.create_user("gone")
-    drafts = [store.Draft(user, user.username, None) for user in [ann, gone, ann]]
-    django_user_model.objects.filter(pk=gone.pk).delete()
-    first, refused, last = store.store("lobby", drafts)
-    assert isinstance(refused, IntegrityError)
-    assert [(frame["seq"], is_new) for frame, is_new in [first, last]] == [
-        (1, True),
-        (2, True),
-    ]
-
-
-async def test_the_same_client_id_of_somebody_else_is_another_message(
-    connect, bens_session
-):
-    """Clients make up their ids; nobody's message is lost because of somebody else's."""
-    anns, bens = await connect(), await connect(session=bens_session)
-    await say(anns, "from Ann", client_id="a")
-    await hear(anns)
-    await say(bens, "from Ben", client_id="a")
-    bens_message = await hear(anns)
-    assert (bens_message["message"], bens_message.get("client_id")) == (
-        "from Ben",
-        "a",
-    )
-
-
-@pytest.mark.parametrize("client_id", ["", "x" * 65, 1, [], "\0"], ids=repr)
-async def test_a_client_id_is_a_short_text(socket, client_id):
-    """Anything else gets an error, and is not stored."""
-    await say(socket, "hi", client_id=client_id)
-    assert list(await hear(socket)) == ["error"]
-    await say(socket, "hi", client_id="x" * 64)
-    assert (await hear(socket)).get("client_id") == "x" * 64
-
-
-async def test_an_error_names_the_message(socket):
-    """A client that has sent several knows which one was refused, and that it is final."""
-    await say(socket, "x" * 1001, client_id="too long")
-    answer = await hear(socket)
-    assert answer.get("client_id") == "too long"
-    assert "retry_after" not in answer
-
-
-async def test_a_client_gets_everything_after_what_it_knows(connect):
-    """With ?after=, all that was missed comes, however much, in order, and then what is new."""
-    talker = await connect()
-    await talk(talker, 130)
-    listener = await connect(socket_path("lobby") + "?after=10")
-    await say(talker, "new")
-    heard = [await hear(listener) for _ in range(121)]
-    assert [frame.get("seq") for frame in heard] == list(range(11, 132))
-    assert heard[-1]["message"] == "new"
-
-
-@pytest.mark.parametrize(
-    ("after", "missed"), [("0", 60), ("59", 1), ("60", 0), ("61", 0), ("9" * 40, 0)]
-)
-async def test_what_after_means(connect, after, missed):
-    """Zero is the beginning; who knows everything, or claims to, gets nothing old."""
-    await talk(await connect(), 60)
-    assert (
-        len(await history_of(await connect(socket_path("lobby") + f"?after={after}")))
-        == missed
-    )
-
-
-@pytest.mark.parametrize("after", ["", "-1", "1.5", "x", "½"])
-async def test_anything_else_is_a_first_visit(connect, after):
-    """An ``after`` that is no number gets the last 50, as if it was not there."""
-    await talk(await connect(), 60)
-    history = await history_of(await connect(socket_path("lobby") + f"?after={after}"))
-    assert [frame["seq"] for frame in history] == list(range(11, 61))
+        await say(socket, "lost")
+        assert "error" in await hear(socket)
+        sql.execute("DROP TRIGGER refuse")
+    await say(socket, "found")
+    assert (await hear(socket)).get("seq") == 1
 
 
 def test_older_messages_get_numbers(transactional_db):
-    """Messages from before the counter are numbered by room, in their order."""
+    """The migration numbers the messages of each room in the order of storing."""
     before = [("chat", "0002_message_user")]
     after = [("chat", "0003_seq")]
-    assert after[0] in MigrationExecutor(connection).loader.graph.nodes, (
-        "nobody counts"
-    )
+    assert after[0] in MigrationExecutor(connection).loader.graph.nodes
     try:
         call_command("migrate", "chat", "0002", verbosity=0)
         old = MigrationExecutor(connection).loader.project_state(before).apps
@@ -177,7 +125,246 @@ def test_older_messages_get_numbers(transactional_db):
     finally:
         call_command("migrate", "chat", verbosity=0)
     new = MigrationExecutor(connection).loader.project_state(after).apps
-    for message in new.get_model("chat", "Message").objects.all():
-        assert str(message.seq) == message.text
+    messages = new.get_model("chat", "Message").objects.all()
+    assert sorted((each.room, each.seq, each.text) for each in messages) == [
+        ("a", 1, "1"),
+        ("a", 2, "2"),
+        ("a", 3, "3"),
+        ("b", 1, "1"),
+        ("b", 2, "2"),
+    ]
     rooms = new.get_model("chat", "Room").objects
     assert dict(rooms.values_list("name", "seq")) == {"a": 3, "b": 2}
+
+
+# Joining: what was missed, then caught_up, then live messages.
+
+
+async def test_an_empty_room_is_caught_up_at_once(connect):
+    """In a room without messages, ``{"caught_up": 0}`` is the first frame."""
+    assert await arrival(await connect()) == ([], [{"caught_up": 0}])
+
+
+async def test_the_history_ends_with_caught_up(connect, ann):
+    """The frame comes once, after the last 50 messages, with the number of the last."""
+    await store(ann, *"x" * 60)
+    numbers, then = await arrival(await connect())
+    assert then == [{"caught_up": 60}]
+    assert numbers == list(range(11, 61))
+
+
+@pytest.mark.parametrize(
+    ("after", "missed"), [("0", 60), ("59", 1), ("60", 0), ("61", 0), ("9" * 40, 0)]
+)
+async def test_a_client_gets_all_messages_after_a_number(connect, ann, after, missed):
+    """With ``?after=`` all later messages come; 0 is the beginning."""
+    await store(ann, *"x" * 60)
+    numbers, then = await arrival(await connect(f"{LOBBY}?after={after}"))
+    assert then == [{"caught_up": 60}]
+    assert numbers == list(range(61 - missed, 61))
+
+
+async def test_any_number_of_messages_can_be_missed(connect, ann):
+    """The server reads the missed messages page by page, and sends them in order."""
+    await store(ann, *"x" * 1100)
+    socket = await connect(f"{LOBBY}?after=10")
+    numbers, then = await arrival(socket)
+    assert then == [{"caught_up": 1100}]
+    assert numbers == list(range(11, 1101))
+
+
+@pytest.mark.parametrize("after", ["", "-1", "1.5", "x", "½"])
+async def test_anything_else_is_a_first_visit(connect, ann, after):
+    """An ``after`` that is no number gets the last 50 messages."""
+    await store(ann, *"x" * 60)
+    numbers, then = await arrival(await connect(f"{LOBBY}?after={after}"))
+    assert then == [{"caught_up": 60}]
+    assert numbers == list(range(11, 61))
+
+
+@pytest.mark.parametrize("query", ["", "?after=0"])
+async def test_nothing_is_missing_or_double_after_a_join(connect, query):
+    """While others talk, the numbers go on over ``caught_up`` without a hole."""
+    talkers = [await connect() for _ in range(3)]
+    await say(talkers[0], "first")
+    assert (await hear(talkers[0])).get("seq") == 1
+    joined = asyncio.Event()
+
+    async def talk(talker):
+        while not joined.is_set():
+            await say(talker, "on and on")
+            await hear(talker)
+
+    async def listen():
+        listener = await connect(LOBBY + query)
+        frames = [await hear_any(listener) for _ in range(60)]
+        while not any("caught_up" in frame for frame in frames):
+            frames.append(await hear_any(listener))
+        return frames
+
+    talking = asyncio.gather(*[talk(talker) for talker in talkers])
+    visits = []
+    try:
+        for _ in range(3):
+            visits += await asyncio.gather(*[listen() for _ in range(5)])
+    finally:
+        joined.set()
+    await talking
+    for frames in visits:
+        heard = [frame.get("seq") for frame in frames]
+        (place,) = [n for n, frame in enumerate(frames) if "caught_up" in frame]
+        first = heard[0] if place else frames[0]["caught_up"] + 1
+        expected = list(range(first, first + len(frames) - 1))
+        assert heard == [*expected[:place], None, *expected[place:]]
+        assert frames[place]["caught_up"] == first + place - 1
+
+
+# Messages that were deleted.
+
+
+@pytest.mark.parametrize("query", ["", "?after=0"])
+async def test_deleted_messages_are_no_holes(connect, ann, query):
+    """The messages that exist come; ``caught_up`` has the number of the room's last."""
+    await store(ann, *"x" * 60)
+    deleted = [3, 30, *range(56, 61)]
+    await Message.objects.filter(id__in=await ids_of(deleted)).adelete()
+    socket = await connect(LOBBY + query)
+    numbers, then = await arrival(socket)
+    assert then == [{"caught_up": 60}]
+    exist = [number for number in range(1, 61) if number not in deleted]
+    assert numbers == (exist if query else exist[-50:])
+    await say(socket, "on")
+    assert (await hear(socket))["seq"] == 62
+
+
+async def test_a_live_message_that_was_deleted_stops_nobody(connect, ann):
+    """When the next message comes, its number is the next that exists."""
+    socket = await connect()
+    await say(socket, "one")
+    assert (await hear(socket)).get("seq") == 1
+    await store(ann, "two", "three")
+    await Message.objects.filter(text="two").adelete()
+    await say(socket, "four")
+    assert [(await hear(socket))["seq"] for _ in range(2)] == [3, 4]
+
+
+@database_sync_to_async
+def ids_of(numbers):
+    """Return the ids of the messages with these places in the order of storing."""
+    ids = list(Message.objects.order_by("id").values_list("id", flat=True))
+    return [ids[number - 1] for number in numbers]
+
+
+# Events that the channel layer loses, repeats or delivers late.
+
+
+async def test_a_lost_event_is_read_from_the_database(connect, ann):
+    """The next event shows that one is missing. The server reads it, and keeps the order."""
+    sockets = [await connect() for _ in range(2)]
+    await store(ann, "lost one", "lost two")
+    await say(sockets[0], "three")
+    for socket in sockets:
+        for number, text in enumerate(["lost one", "lost two", "three"], start=1):
+            frame = await hear(socket)
+            assert (frame.get("seq"), frame["message"]) == (number, text)
+
+
+async def test_more_than_a_page_of_lost_events_is_read(connect, ann):
+    """However many events were lost, all messages come, in order."""
+    socket = await connect()
+    await say(socket, "first")
+    assert (await hear(socket)).get("seq") == 1
+    await store(ann, *"x" * 1100)
+    await say(socket, "last")
+    heard = [(await hear(socket))["seq"] for _ in range(1101)]
+    assert heard == list(range(2, 1103))
+
+
+@pytest.fixture
+def layer(monkeypatch):
+    """Return the channel layer, which keeps the lobby's events in ``layer.kept``.
+
+    ``layer.deliver(events)`` delivers such events.
+    """
+    layer = get_channel_layer()
+    group_send = layer.group_send
+    layer.kept = None
+
+    async def keep(group, event):
+        if group == group_name("lobby") and layer.kept is not None:
+            layer.kept.append(event)
+        else:
+            await group_send(group, event)
+
+    async def deliver(events):
+        for event in events:
+            await group_send(group_name("lobby"), event)
+
+    monkeypatch.setattr(layer, "group_send", keep)
+    layer.deliver = deliver
+    return layer
+
+
+@pytest.mark.parametrize(
+    "order", [[2, 1, 0], [0, 0, 1, 1, 2], [1, 2, 0, 1], [2]], ids=str
+)
+async def test_events_in_any_order_come_in_order(join, layer, order):
+    """Late, repeated and lost events: each message comes once, in the order of storing."""
+    speaker, listener = await join(), await join()
+    layer.kept = []
+    for number in range(3):
+        await speaker.send_json_to({"message": f"message {number}"})
+        async with asyncio.timeout(SECONDS):
+            while len(layer.kept) <= number:
+                await asyncio.sleep(0.01)
+    kept, layer.kept = layer.kept, None
+    await layer.deliver(kept[number] for number in order)
+    await speaker.send_json_to({"message": "last"})
+    for socket in [speaker, listener]:
+        for number in range(1, 5):
+            assert (await hear_inside(socket)).get("seq") == number
+        assert await socket.receive_nothing()
+        await socket.disconnect()
+
+
+# A database that does not answer.
+
+
+@pytest.mark.parametrize("table", ["chat_room", "chat_message"])
+async def test_a_client_that_cannot_get_the_history_is_told_to_come_back(
+    connect, ann, table
+):
+    """When the database fails, the socket closes with 4013. Later the client misses nothing."""
+    await store(ann, "one", "two", "three")
+    with missing(table):
+        assert await close_code(await connect(f"{LOBBY}?after=1")) == COME_BACK
+    assert await arrival(await connect(f"{LOBBY}?after=1")) == (
+        [2, 3],
+        [{"caught_up": 3}],
+    )
+
+
+async def test_a_hole_that_cannot_be_read_stays_no_hole(server, connect, ann):
+    """The client is told to come back with 4013, or gets the messages later; in order."""
+    socket = await connect()
+    await say(socket, "one")
+    assert (await hear(socket)).get("seq") == 1
+    await store(ann, "lost")
+    # Storing needs no users; reading does, for their names.
+    with missing("auth_user"):
+        failures = server.log.read_text().count("no such table")
+        await say(socket, "three")
+        deadline = time.monotonic() + SECONDS
+        while server.log.read_text().count("no such table") == failures:
+            assert time.monotonic() < deadline, (
+                "the server did not read the lost message"
+            )
+            await asyncio.sleep(0.02)
+    await say(await connect(), "four")
+    try:
+        heard = [(await hear(socket))["seq"] for _ in range(3)]
+    except ConnectionClosed:
+        assert socket.close_code == COME_BACK
+        socket = await connect(f"{LOBBY}?after=1")
+        heard = [(await hear(socket))["seq"] for _ in range(3)]
+    assert heard == [2, 3, 4]

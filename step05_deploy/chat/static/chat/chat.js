@@ -4,11 +4,11 @@ import { Conversation } from "./conversation.js";
 
 const connectionStatus = document.querySelector("#connection-status");
 const chatLog = document.querySelector("#chat-log");
+const unsentLog = document.querySelector("#unsent-log");
 const messageInput = document.querySelector("#chat-message-input");
 const roomName = JSON.parse(document.querySelector("#room-name").textContent);
 const username = JSON.parse(document.querySelector("#username").textContent);
 const MAX_LINES = 1000; // in the log
-const sending = new Map(); // lines that are not acknowledged, by client_id
 
 function showStatus(state, text) {
   connectionStatus.dataset.state = state;
@@ -23,13 +23,9 @@ function makeLine(className, ...parts) {
   return line;
 }
 
-// Add a line above those that are being sent: they stay at the end.
-function addLine(line) {
-  const [oldest = null] = sending.values();
-  chatLog.insertBefore(line, oldest);
-  while (chatLog.childElementCount > MAX_LINES + sending.size) {
-    chatLog.firstElementChild.remove();
-  }
+function showLine(className, ...parts) {
+  chatLog.append(makeLine(className, ...parts));
+  while (chatLog.childElementCount > MAX_LINES) chatLog.firstElementChild.remove();
   scrollDown();
 }
 
@@ -62,43 +58,24 @@ function textOf(frame) {
   return text;
 }
 
-function messageLine(className, frame, ...more) {
-  const parts = [timeOf(frame), " ", nameOf(frame), " ", textOf(frame), ...more];
-  return makeLine(className, ...parts);
-}
-
 function showMessage(frame) {
-  const line = sending.get(frame.client_id);
-  if (line) {
-    sending.delete(frame.client_id);
-    line.replaceWith(messageLine("message", frame));
-  } else if ("seq" in frame) {
-    addLine(messageLine("message", frame));
+  if ("seq" in frame) {
+    showLine("message", timeOf(frame), " ", nameOf(frame), " ", textOf(frame));
   } else {
-    addLine(makeLine("announcement", textOf(frame)));
+    showLine("announcement", textOf(frame));
   }
 }
 
+// Show the messages that are not acknowledged, below the others.
+function showUnsent(messages) {
+  unsentLog.replaceChildren(
+    ...messages.map((message) => makeLine("sending", textOf(message), " sending…")),
+  );
+  scrollDown();
+}
+
 function showError(text) {
-  addLine(makeLine("error", text));
-}
-
-function showSending({ message, client_id }) {
-  const frame = { username, message, sent_at: new Date().toISOString() };
-  const state = document.createElement("small");
-  state.textContent = " sending…";
-  const line = messageLine("sending", frame, state);
-  chatLog.append(line);
-  sending.set(client_id, line);
-  scrollDown();
-}
-
-function showNotSent({ client_id }, reason) {
-  const line = sending.get(client_id);
-  sending.delete(client_id);
-  line.className = "error";
-  line.querySelector("small").textContent = ` Not sent: ${reason}`;
-  scrollDown();
+  showLine("error", text);
 }
 
 // A browser lets an https: page open wss: sockets only, so the scheme follows the
@@ -111,9 +88,8 @@ const query = `?as=${encodeURIComponent(username)}`;
 const conversation = new Conversation(`${scheme}//${location.host}${path}${query}`, {
   showStatus,
   showMessage,
+  showUnsent,
   showError,
-  showSending,
-  showNotSent,
 });
 
 // Enter also confirms Japanese or Chinese input. A key listener would send half a
@@ -132,5 +108,5 @@ addEventListener("online", () => conversation.networkChanged());
 // A message that is not acknowledged may exist in this page only. So the browser asks
 // before the page is left.
 addEventListener("beforeunload", (event) => {
-  if (sending.size > 0) event.preventDefault();
+  if (conversation.unsent.length > 0) event.preventDefault();
 });

@@ -62,13 +62,11 @@ export class Conversation {
     if (code === SIGNED_OUT) {
       this.signedOut = true;
       this.giveUp();
-      for (const sent of this.unsent.splice(0)) {
-        this.page.showNotSent(sent, "You are signed out.");
-      }
+      while (this.unsent.length > 0) this.refuseOldest("You are signed out.");
       this.page.showStatus("closed", "Signed out. Reload the page to sign in.");
     } else {
       if (code === TOO_LARGE && this.unsent.length > 0) {
-        this.page.showNotSent(this.takeOldest(), "It is too large.");
+        this.refuseOldest("It is too large.");
       }
       this.reconnect();
     }
@@ -100,7 +98,7 @@ export class Conversation {
     // Not crypto.randomUUID: it exists on https: pages and on localhost only.
     const client_id = crypto.getRandomValues(new Uint32Array(4)).join("-");
     this.unsent.push({ message, client_id });
-    this.page.showSending(this.unsent.at(-1));
+    this.page.showUnsent(this.unsent);
     if (this.caughtUp && this.unsent.length === 1) this.sendOldest();
   }
 
@@ -114,7 +112,14 @@ export class Conversation {
 
   takeOldest() {
     clearTimeout(this.timer);
-    return this.unsent.shift();
+    const oldest = this.unsent.shift();
+    this.page.showUnsent(this.unsent);
+    return oldest;
+  }
+
+  refuseOldest(reason) {
+    const { message } = this.takeOldest();
+    this.page.showError(`Not sent: ${reason} Your message: ${message}`);
   }
 
   receive(frame) {
@@ -142,7 +147,7 @@ export class Conversation {
     } else if ("retry_after" in frame) {
       this.later(frame.retry_after, () => this.sendOldest());
     } else {
-      this.page.showNotSent(this.takeOldest(), frame.error);
+      this.refuseOldest(frame.error);
       this.sendOldest();
     }
   }

@@ -52,7 +52,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         history = await self.read_history()
         self.sent_ids = {frame["id"] for frame in history}
         for frame in history:
-            await self.send(json.dumps(frame))
+            await self.send_frame(frame)
 
     async def refuse(self):
         """Close with a code that the browser sees.
@@ -75,14 +75,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
             message = parse_frame(text_data)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps({"error": str(error)}))
+            await self.send_frame({"error": str(error)})
             return
         try:
             frame = await self.store(message)
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
             error = "The message was not stored. Send it again."
-            await self.send(json.dumps({"error": error}))
+            await self.send_frame({"error": error})
             return
         # The type names the method that each member runs: chat.message runs
         # chat_message. Never take the type from the client: it could then call any
@@ -98,7 +98,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def chat_message(self, event):
         """Send an event of the group to this client, unless the history had it."""
         if event["frame"].get("id") not in self.sent_ids:
-            await self.send(json.dumps(event["frame"]))
+            await self.send_frame(event["frame"])
+
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        await self.send(json.dumps(frame))
 
     # The ORM waits for the database. Async code must not wait: it would hold up all
     # connections of the process. So these methods run in a thread, and we await the

@@ -12,15 +12,14 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 
-from .models import Message
 from .protocol import FrameError, parse_frame
 from .rooms import group_name
 from .signals import user_group
+from .storage import read_history, store
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
 
-HISTORY = 50  # messages that a client gets when it joins a room
 SIGNED_OUT = 4001  # close code; applications may use 4000 to 4999
 
 
@@ -29,7 +28,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     Takes ``{"message": "hi"}`` and sends ``{"message": "hi", "id": 7, "sent_at": "…",
     "username": "ann"}`` to each client in the room, the sender too. A client that
-    joins first gets the last ``HISTORY`` messages as the same frames, oldest first. A
+    joins first gets the last 50 messages as the same frames, oldest first. A
     frame that breaks the rules gets ``{"error": "…"}``, and the connection stays open.
     A client that is not signed in, or signs out while connected, is closed with
     ``SIGNED_OUT``.
@@ -64,10 +63,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
         logger.info("connect %s", self.scope["path"])
         # Join first, then read: a message in between arrives twice, and chat_message
         # drops the copy. The other order would lose it.
-        history = await self.read_history()
+        history = await read_history(self.room_name)
         self.sent_ids = {frame["id"] for frame in history}
         for frame in history:
-            await self.send(json.dumps(frame))
+            await self.send_frame(frame)
 
     async def refuse(self):
         """Close with a code that the browser sees.
@@ -90,14 +89,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
             message = parse_frame(text_data)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps({"error": str(error)}))
+            await self.send_frame({"error": str(error)})
             return
         try:
-            frame = await self.store(message)
+            frame = await store(self.room_name, self.user, message)
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
             error = "The message was not stored. Send it again."
-            await self.send(json.dumps({"error": error}))
+            await self.send_frame({"error": error})
             return
         # The type names the method that each member runs: chat.message runs
         # chat_message. Never take the type from the client: it could then call any
@@ -119,17 +118,21 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def chat_message(self, event):
         """Send an event of the group to this client, unless the history had it."""
         if event["frame"].get("id") not in self.sent_ids:
-            await self.send(json.dumps(event["frame"]))
+            await self.send_frame(event["frame"])
+
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        await self.send(json.dumps(frame))
 
     async def user_signed_out(self, event):
         """Close this socket: signals.py sends this event to the user's group."""
-        await self.disconnect(SIGNED_OUT)
-        await self.close(SIGNED_OUT)
+        await self.leave(SIGNED_OUT)
         raise StopConsumer
 
-    # The ORM waits for the database. Async code must not wait: it would hold up all
-    # connections of the process. So these methods run in a thread, and we await the
-    # thread.
+    async def leave(self, code):
+        """Leave the groups, and close the socket."""
+        await self.disconnect(code)
+        await self.close(code)
 
     @in_a_thread
     def is_signed_in(self):
@@ -145,19 +148,3 @@ class ChatConsumer(AsyncWebsocketConsumer):
         request = HttpRequest()
         request.session = session_engine.SessionStore(session.session_key)
         return get_user(request) == self.user
-
-    @in_a_thread
-    def read_history(self):
-        """Return the room's last messages as frames, oldest first."""
-        # select_related: read the users too, in the same query, for as_frame.
-        messages = Message.objects.select_related("user").filter(room=self.room_name)
-        newest = messages.order_by("-id")[:HISTORY]
-        return [message.as_frame() for message in reversed(newest)]
-
-    @in_a_thread
-    def store(self, text):
-        """Store one message of this room, and return it as a frame."""
-        message = Message.objects.create(
-            room=self.room_name, user=self.user, text=text
-        )
-        return message.as_frame()

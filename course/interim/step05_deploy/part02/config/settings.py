@@ -142,8 +142,7 @@ STATIC_URL = "static/"
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# The used tokens. By default the cache drops entries when it has more than 300, and a
-# used token would work again.
+# The used tokens. By default the cache drops entries when it has more than 300.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

@@ -13,30 +13,30 @@ from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from .middleware import read_query
-from .models import Message
 from .protocol import FrameError, parse_frame
+from .reader import RoomReader
 from .rooms import group_name
 from .signals import user_group
-from .storage import PAGE, read_after, read_history, read_seq
+from .storage import read_history, read_seq, store
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
 
 SIGNED_OUT = 4001  # close codes; applications may use 4000 to 4999
-TOO_SLOW = 4013  # the client should connect again, and ask for what it missed
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
     """Store each message of one user, and pass it on to everyone in the room.
 
-    Takes ``{"message": "hi"}`` and sends ``{"message": "hi", "id": 7, "seq": 3,
-    "sent_at": "…", "username": "ann"}`` to each client in the room, the sender too. A
-    client that joins first gets the last 50 messages as the same frames,
-    oldest first; with ``?after=<seq>`` all messages after that number. Then comes
-    ``{"caught_up": 3}``: all messages up to that number were sent. On each connection
-    the numbers come in order, without holes (deleted messages aside). A frame that
-    breaks the rules gets ``{"error": "…"}``, and the connection stays open. A client
-    that is not signed in, or signs out while connected, is closed with ``SIGNED_OUT``.
+    Takes ``{"message": "hi"}`` and sends ``{"message": "hi", "id": 7, "sent_at": "…",
+    "username": "ann", "seq": 3}`` to each client in the room, the sender too. A client
+    that joins first gets the last 50 messages as the same frames, oldest first. A
+    frame that breaks the rules gets ``{"error": "…"}``, and the connection stays open.
+    A client that is not signed in, or signs out while connected, is closed with
+    ``SIGNED_OUT``.
+
+    With ``?after=<seq>`` a client gets all messages after that number. After that, or
+    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
 
     The consumer is asynchronous, because the channel layer's methods are. One thread
     serves all connections: while one consumer awaits, the others go on. Each consumer
@@ -66,14 +66,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_add(self.room_group, self.channel_name)
         await self.accept()
         logger.info("connect %s", self.scope["path"])
-        # Join first, then read: a message in between arrives twice, and chat_message
+        # Join first, then read: a message in between arrives twice, and the reader
         # drops the copy. The other order would lose it.
-        try:
-            await self.catch_up(read_query(self.scope).get("after", ""))
-        except DatabaseError:
-            logger.exception("no history %s", self.scope["path"])
-            await self.leave(TOO_SLOW)
-            raise StopConsumer from None
+        self.reader = RoomReader(self.room_name, self.send_frame)
+        await self.catch_up(read_query(self.scope).get("after", ""))
 
     async def refuse(self):
         """Close with a code that the browser sees.
@@ -88,22 +84,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         newest = await read_seq(self.room_name)
         if after.isdecimal():
-            self.last_seq = min(int(after[:18]), newest)
-            await self.send_missing(newest)
+            self.reader.seq = min(int(after[:18]), newest)
+            while self.reader.seq < newest:
+                await self.reader.read_page(newest)
         else:
             for frame in await read_history(self.room_name, newest):
-                await self.send(json.dumps(frame))
-            self.last_seq = newest
-        await self.send(json.dumps({"caught_up": newest}))
-
-    async def send_missing(self, newest):
-        """Send the messages after ``last_seq``, up to a number, page by page."""
-        while self.last_seq < newest:
-            frames = await read_after(self.room_name, self.last_seq, newest)
-            for frame in frames:
-                await self.send(json.dumps(frame))
-            # Less than a page is the end. The numbers that are missing were deleted.
-            self.last_seq = frames[-1]["seq"] if len(frames) == PAGE else newest
+                await self.send_frame(frame)
+            self.reader.seq = newest
+        await self.send_frame({"caught_up": newest})
 
     async def receive(self, text_data=None, bytes_data=None):
         """Store one message, then send it to the room's group.
@@ -117,14 +105,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
             message = parse_frame(text_data)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps({"error": str(error)}))
+            await self.send_frame({"error": str(error)})
             return
         try:
-            frame = await self.store(message)
+            frame = await store(self.room_name, self.user, message)
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
             error = "The message was not stored. Send it again."
-            await self.send(json.dumps({"error": error}))
+            await self.send_frame({"error": error})
             return
         # The type names the method that each member runs: chat.message runs
         # chat_message. Never take the type from the client: it could then call any
@@ -144,23 +132,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
         logger.info("disconnect %s %s", self.scope["path"], code)
 
     async def chat_message(self, event):
-        """Send an event of the group: each number once, in order and without holes.
+        """Send an event of the group: each number once, in order and without holes."""
+        await self.reader.take(event["frame"])
 
-        Events may be late or lost. The database has every message.
-        """
-        frame = event["frame"]
-        # A frame without a number is an announcement, which is not stored.
-        seq = frame.get("seq")
-        if seq is None or seq == self.last_seq + 1:
-            await self.send(json.dumps(frame))
-            self.last_seq = seq or self.last_seq
-        elif seq > self.last_seq:
-            try:
-                await self.send_missing(seq)
-            except DatabaseError:
-                logger.exception("not read %s", self.scope["path"])
-                await self.leave(TOO_SLOW)
-                raise StopConsumer from None
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        await self.send(json.dumps(frame))
 
     async def user_signed_out(self, event):
         """Close this socket: signals.py sends this event to the user's group."""
@@ -171,10 +148,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Leave the groups, and close the socket."""
         await self.disconnect(code)
         await self.close(code)
-
-    # The ORM waits for the database. Async code must not wait: it would hold up all
-    # connections of the process. So these methods run in a thread, and we await the
-    # thread.
 
     @in_a_thread
     def is_signed_in(self):
@@ -190,11 +163,3 @@ class ChatConsumer(AsyncWebsocketConsumer):
         request = HttpRequest()
         request.session = session_engine.SessionStore(session.session_key)
         return get_user(request) == self.user
-
-    @in_a_thread
-    def store(self, text):
-        """Store one message of this room, and return it as a frame."""
-        message = Message.objects.create(
-            room=self.room_name, user=self.user, text=text
-        )
-        return message.as_frame()

@@ -1,10 +1,10 @@
-"""Reading the messages of a room, in a thread."""
+"""Storing and reading messages, in threads: see threads.py."""
 
 from .models import Message, Room
 from .threads import in_a_thread
 
 HISTORY = 50  # messages that a client gets when it joins a room
-PAGE = 500  # messages read from the database at a time
+PAGE = 500  # messages read at a time
 
 
 def messages_of(room):
@@ -31,3 +31,9 @@ def read_after(room, seq, newest):
     """Return at most ``PAGE`` frames after ``seq``, up to ``newest``, oldest first."""
     messages = messages_of(room).filter(seq__gt=seq, seq__lte=newest).order_by("seq")
     return [message.as_frame() for message in messages[:PAGE]]
+
+
+@in_a_thread
+def store(room, user, text):
+    """Store one message, and return it as a frame."""
+    return Message.objects.create(room=room, user=user, text=text).as_frame()

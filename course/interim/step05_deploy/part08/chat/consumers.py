@@ -1,6 +1,5 @@
 """The consumer: it is to a connection what a view is to a request."""
 
-import json
 import logging
 
 from channels.exceptions import StopConsumer
@@ -11,11 +10,12 @@ from redis.exceptions import RedisError
 
 from .limits import MAX_SOCKETS, Person
 from .middleware import read_query, read_session
-from .outbox import TOO_SLOW, Outbox
+from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
+from .reader import RoomReader
 from .rooms import group_name
 from .signals import user_group
-from .storage import PAGE, read_after, read_history, read_seq, store
+from .storage import read_history, read_seq, store
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """Store each message of one user, and pass it on to everyone in the room.
 
     Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id":
-    7, "seq": 3, "sent_at": "…", "username": "ann", "client_id": "…"}`` to each client
+    7, "sent_at": "…", "username": "ann", "seq": 3, "client_id": "…"}`` to each client
     in the room, the sender too. A client that joins first gets the last 50 messages as
-    the same frames, oldest first; with ``?after=<seq>`` all messages after that
-    number. Then comes ``{"caught_up": 3}``: all messages up to that number were sent.
-    On each connection the numbers come in order, without holes (deleted messages
-    aside). A frame that breaks the rules gets ``{"error": "…"}``, and the connection
-    stays open. A client that is not signed in, or signs out while connected, is closed
-    with ``SIGNED_OUT``.
+    the same frames, oldest first. A frame that breaks the rules gets ``{"error":
+    "…"}``, and the connection stays open. A client that is not signed in, or signs out
+    while connected, is closed with ``SIGNED_OUT``.
+
+    With ``?after=<seq>`` a client gets all messages after that number. After that, or
+    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
 
     The consumer is asynchronous, because the channel layer's methods are. One thread
     serves all connections: while one consumer awaits, the others go on. Each consumer
@@ -49,6 +49,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.outbox = Outbox(send)
         try:
             await super().__call__(scope, receive, self.outbox.send)
+        except DatabaseError:
+            logger.exception("cannot read %s", scope["path"])
+            self.outbox.close(TOO_SLOW)  # the client comes back, and asks again
         finally:
             await self.outbox.flush()
 
@@ -67,7 +70,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if len(self.person.consumers) > MAX_SOCKETS:
             await self.accept()
             error = f"You have {MAX_SOCKETS} connections open. Close some of them."
-            await self.send(json.dumps({"error": error}))
+            await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
         # Join the user's group first, then ask the database. A sign-out after that is
@@ -86,14 +89,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_add(self.room_group, self.channel_name)
         await self.accept()
         logger.info("connect %s", self.scope["path"])
-        # Join first, then read: a message in between arrives twice, and chat_message
+        # Join first, then read: a message in between arrives twice, and the reader
         # drops the copy. The other order would lose it.
-        try:
-            await self.catch_up(query.get("after", ""))
-        except DatabaseError:
-            logger.exception("no history %s", self.scope["path"])
-            await self.leave(TOO_SLOW)
-            raise StopConsumer from None
+        self.reader = RoomReader(self.room_name, self.send_frame)
+        await self.catch_up(query.get("after", ""))
 
     async def refuse(self):
         """Close with a code that the browser sees.
@@ -108,24 +107,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         newest = await read_seq(self.room_name)
         if after.isdecimal():
-            self.last_seq = min(int(after[:18]), newest)
-            await self.send_missing(newest)
+            self.reader.seq = min(int(after[:18]), newest)
+            while self.reader.seq < newest and not self.outbox.closed:
+                await self.reader.read_page(newest)
+                await self.outbox.flush()  # one page in memory, however many there are
         else:
             for frame in await read_history(self.room_name, newest):
-                await self.send(json.dumps(frame))
-            self.last_seq = newest
-        await self.send(json.dumps({"caught_up": newest}))
-
-    async def send_missing(self, newest):
-        """Send the messages after ``last_seq``, up to a number, page by page."""
-        while self.last_seq < newest and not self.outbox.closed:
-            frames = await read_after(self.room_name, self.last_seq, newest)
-            for frame in frames:
-                await self.send(json.dumps(frame))
-            # Keep one page in memory, however much was missed.
-            await self.outbox.flush()
-            # Less than a page is the end. The numbers that are missing were deleted.
-            self.last_seq = frames[-1]["seq"] if len(frames) == PAGE else newest
+                await self.send_frame(frame)
+            self.reader.seq = newest
+        await self.send_frame({"caught_up": newest})
 
     async def receive(self, text_data=None, bytes_data=None):
         """Store one message, then send it to the room's group.
@@ -144,13 +134,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message, client_id = parse_frame(text_data)
             limit = self.person.messages
-            if wait := limit.wait():
-                error = "Too many messages at once. Wait a moment."
-                raise FrameError(error, client_id, wait)
+            if seconds := limit.wait():
+                facts = {"client_id": client_id, "retry_after": seconds}
+                raise FrameError("Too many messages at once. Wait a moment.", **facts)
             frame, is_new = await store(self.room_name, self.user, message, client_id)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps(error.as_frame()))
+            await self.send_frame(error.as_frame())
             if limit is self.person.mistakes:
                 limit.wait()
             if limit.is_flooded:
@@ -159,10 +149,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
-            text = "The message was not stored. Send it again."
-            error = FrameError(text, client_id, RETRY)
-            await self.send(json.dumps(error.as_frame()))
+            facts = {"client_id": client_id, "retry_after": RETRY}
+            error = FrameError("The message was not stored. Send it again.", **facts)
+            await self.send_frame(error.as_frame())
             return
+        if not is_new and frame["seq"] <= self.reader.seq:
+            # The client sent it again, because it did not get the answer.
+            await self.send_frame(frame)
         # The type names the method that each member runs: chat.message runs
         # chat_message. Never take the type from the client: it could then call any
         # method of the consumer.
@@ -173,9 +166,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
             # The message is stored. The sender sees it now, the others in the history.
             logger.warning("not sent to %s: %r", self.scope["path"], error)
             await self.chat_message(event)
-        # The client sent the message again, because it did not get the answer.
-        if not is_new and frame["seq"] <= self.last_seq:
-            await self.send(json.dumps(frame))
 
     async def disconnect(self, code):
         """Leave the groups. Code 1001: the tab was closed or left the page."""
@@ -184,23 +174,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
         logger.info("disconnect %s %s", self.scope["path"], code)
 
     async def chat_message(self, event):
-        """Send an event of the group: each number once, in order and without holes.
+        """Send an event of the group: each number once, in order and without holes."""
+        await self.reader.take(event["frame"])
 
-        Events may be late or lost. The database has every message.
-        """
-        frame = event["frame"]
-        # A frame without a number is an announcement, which is not stored.
-        seq = frame.get("seq")
-        if seq is None or seq == self.last_seq + 1:
-            await self.send(json.dumps(frame))
-            self.last_seq = seq or self.last_seq
-        elif seq > self.last_seq:
-            try:
-                await self.send_missing(seq)
-            except DatabaseError:
-                logger.exception("not read %s", self.scope["path"])
-                await self.leave(TOO_SLOW)
-                raise StopConsumer from None
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        self.outbox.put(encode(frame))
 
     async def user_signed_out(self, event):
         """Close this socket: signals.py sends this event to the user's group."""
@@ -211,10 +190,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Leave the groups, and close the socket."""
         await self.disconnect(code)
         await self.close(code)
-
-    # The ORM waits for the database. Async code must not wait: it would hold up all
-    # connections of the process. So these methods run in a thread, and we await the
-    # thread.
 
     @in_a_thread
     def is_signed_in(self):

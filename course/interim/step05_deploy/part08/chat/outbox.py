@@ -1,6 +1,7 @@
 """The outbox of a socket: a short queue, so that a slow client delays nobody."""
 
 import asyncio
+import json
 import logging
 from collections import deque
 
@@ -8,6 +9,11 @@ logger = logging.getLogger(__name__)
 
 LIMIT = 1000  # frames that may wait for one client
 TOO_SLOW = 4013  # close code: connect again, and ask for what you missed
+
+
+def encode(frame):
+    """Return the ASGI event that sends a frame, for any number of sockets."""
+    return {"type": "websocket.send", "text": json.dumps(frame)}
 
 
 class Outbox:

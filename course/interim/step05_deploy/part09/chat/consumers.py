@@ -1,21 +1,22 @@
 """The consumer: it is to a connection what a view is to a request."""
 
-import json
 import logging
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
+from redis.exceptions import RedisError
 
-from .fanout import encode
 from .limits import MAX_SOCKETS, Person
 from .live import LiveRoom
 from .middleware import read_query, read_session
-from .outbox import TOO_SLOW, Outbox
+from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
+from .reader import RoomReader
+from .rooms import group_name
 from .signals import user_group
-from .storage import PAGE, read_after, read_history, store
+from .storage import read_history, store
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
@@ -29,14 +30,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """Store each message of one user, and pass it on to everyone in the room.
 
     Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id":
-    7, "seq": 3, "sent_at": "…", "username": "ann", "client_id": "…"}`` to each client
+    7, "sent_at": "…", "username": "ann", "seq": 3, "client_id": "…"}`` to each client
     in the room, the sender too. A client that joins first gets the last 50 messages as
-    the same frames, oldest first; with ``?after=<seq>`` all messages after that
-    number. Then comes ``{"caught_up": 3}``: all messages up to that number were sent.
-    On each connection the numbers come in order, without holes (deleted messages
-    aside). A frame that breaks the rules gets ``{"error": "…"}``, and the connection
-    stays open. A client that is not signed in, or signs out while connected, is closed
-    with ``SIGNED_OUT``.
+    the same frames, oldest first. A frame that breaks the rules gets ``{"error":
+    "…"}``, and the connection stays open. A client that is not signed in, or signs out
+    while connected, is closed with ``SIGNED_OUT``.
+
+    With ``?after=<seq>`` a client gets all messages after that number. After that, or
+    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
 
     The consumer is no member of the room's group. It joins the ``LiveRoom`` of this
     process, which puts each message into its outbox.
@@ -47,6 +48,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.outbox, self.room = Outbox(send), None
         try:
             await super().__call__(scope, receive, self.outbox.send)
+        except DatabaseError:
+            logger.exception("cannot read %s", scope["path"])
+            self.outbox.close(TOO_SLOW)  # the client comes back, and asks again
         finally:
             if self.room:
                 await self.room.leave(self.outbox)
@@ -67,7 +71,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if len(self.person.consumers) > MAX_SOCKETS:
             await self.accept()
             error = f"You have {MAX_SOCKETS} connections open. Close some of them."
-            await self.send(json.dumps({"error": error}))
+            await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
         # Join the user's group first, then ask the database. A sign-out after that is
@@ -78,20 +82,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.channel_layer.group_discard(self.user_group, self.channel_name)
             await self.refuse()
             raise StopConsumer
-        try:
-            room_name = self.scope["url_route"]["kwargs"]["room_name"]
-            self.room = await LiveRoom.join(room_name)
-            await self.accept()
-            logger.info("connect %s", self.scope["path"])
-            await self.catch_up(query.get("after", ""))
-        except DatabaseError:
-            logger.exception("no history %s", self.scope["path"])
-            if self.room is None:
-                await (
-                    self.accept()
-                )  # a browser sees the code of an accepted socket only
-            await self.leave(TOO_SLOW)
-            raise StopConsumer from None
+        name = self.scope["url_route"]["kwargs"]["room_name"]
+        self.room = await LiveRoom.enter(group_name(name), name)
+        await self.accept()
+        logger.info("connect %s", self.scope["path"])
+        await self.catch_up(query.get("after", ""))
 
     async def refuse(self):
         """Close with a code that the browser sees.
@@ -104,28 +99,27 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def catch_up(self, after):
         """Send the messages after a number, or the history; then ``caught_up``."""
-        newest = self.room.seq
+        if self.room.ended:
+            return self.outbox.close(TOO_SLOW)
+        room = self.room.reader  # its number grows while we read
+        reader = RoomReader(self.room.name, self.send_frame)
+        reader.seq = newest = room.seq
         if after.isdecimal():
-            seq = min(int(after[:18]), newest)
+            reader.seq = min(int(after[:18]), newest)
         else:
             for frame in await read_history(self.room.name, newest):
-                self.outbox.put(encode(frame))
-            seq = newest
-        while seq < self.room.seq and not self.outbox.closed:
-            newest = self.room.seq  # read this page up to here: the number grows
-            frames = await read_after(self.room.name, seq, newest)
-            for frame in frames:
-                self.outbox.put(encode(frame))
-            # Keep one page in memory, however much was missed.
-            await self.outbox.flush()
-            # Less than a page is the end. The numbers that are missing were deleted.
-            seq = frames[-1]["seq"] if len(frames) == PAGE else newest
-        # No ``await`` since the comparison: the next message of the room is our next.
-        self.outbox.put(encode({"caught_up": seq}))
+                await self.send_frame(frame)
+        while reader.seq < room.seq and not self.outbox.closed:
+            await reader.read_page(room.seq)
+            await self.outbox.flush()  # one page in memory, however many there are
+        # Nothing has waited since the comparison: the room's next message is our next.
+        await self.send_frame({"caught_up": reader.seq})
         self.room.outboxes.add(self.outbox)
+        if self.room.ended:
+            self.outbox.close(TOO_SLOW)
 
     async def receive(self, text_data=None, bytes_data=None):
-        """Store one message, then publish it in the room.
+        """Store one message, then send it to the room's group.
 
         The other order could show a message that the database then fails to store.
 
@@ -141,13 +135,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message, client_id = parse_frame(text_data)
             limit = self.person.messages
-            if wait := limit.wait():
-                error = "Too many messages at once. Wait a moment."
-                raise FrameError(error, client_id, wait)
+            if seconds := limit.wait():
+                facts = {"client_id": client_id, "retry_after": seconds}
+                raise FrameError("Too many messages at once. Wait a moment.", **facts)
             frame, is_new = await store(self.room.name, self.user, message, client_id)
         except FrameError as error:
             # An exception that leaves a consumer ends the connection, so we catch it.
-            await self.send(json.dumps(error.as_frame()))
+            await self.send_frame(error.as_frame())
             if limit is self.person.mistakes:
                 limit.wait()
             if limit.is_flooded:
@@ -156,21 +150,32 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return
         except DatabaseError:
             logger.exception("not stored %s", self.scope["path"])
-            text = "The message was not stored. Send it again."
-            error = FrameError(text, client_id, RETRY)
-            await self.send(json.dumps(error.as_frame()))
+            facts = {"client_id": client_id, "retry_after": RETRY}
+            error = FrameError("The message was not stored. Send it again.", **facts)
+            await self.send_frame(error.as_frame())
             return
-        if not is_new and frame["seq"] <= self.room.seq:
-            # The client sent the message again, because it did not get the answer.
-            self.outbox.put(encode(frame))
-        # Also a message that is not new: the process that stored it may have died
-        # before it told anyone.
-        self.room.publish(frame)
+        if not is_new and frame["seq"] <= self.room.reader.seq:
+            # The client sent it again, because it did not get the answer.
+            await self.send_frame(frame)
+        # The type names the method that each member runs: chat.message runs
+        # chat_message. Never take the type from the client: it could then call any
+        # method of the consumer.
+        event = {"type": "chat.message", "frame": frame}
+        try:
+            await self.channel_layer.group_send(self.room.group, event)
+        except RedisError as error:
+            # The message is stored. This process hears it now, the others later.
+            logger.warning("not sent to %s: %r", self.scope["path"], error)
+            await self.room.handle(event)
 
     async def disconnect(self, code):
         """Leave the user's group. 1001: the tab was closed or left the page."""
         await self.channel_layer.group_discard(self.user_group, self.channel_name)
         logger.info("disconnect %s %s", self.scope["path"], code)
+
+    async def send_frame(self, frame):
+        """Send one frame to this client, as JSON."""
+        self.outbox.put(encode(frame))
 
     async def user_signed_out(self, event):
         """Close this socket: signals.py sends this event to the user's group."""
@@ -181,10 +186,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Leave the user's group, and close the socket."""
         await self.disconnect(code)
         await self.close(code)
-
-    # The ORM waits for the database. Async code must not wait: it would hold up all
-    # connections of the process. So these methods run in a thread, and we await the
-    # thread.
 
     @in_a_thread
     def is_signed_in(self):

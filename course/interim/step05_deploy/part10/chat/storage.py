@@ -1,10 +1,10 @@
-"""Storing and reading the messages of a room, in a thread."""
+"""Storing and reading messages, in threads: see threads.py."""
 
 from .models import Message, Room
 from .threads import in_a_thread
 
 HISTORY = 50  # messages that a client gets when it joins a room
-PAGE = 500  # messages read from the database at a time
+PAGE = 500  # messages read at a time
 
 
 def messages_of(room):

@@ -1,0 +1,94 @@
+"""Fan-out once per process: one subscription for all sockets of a group.
+
+When every socket is a member of the group, each message costs a task, two queues and a
+thread hop for every socket. Here the process is the member: each message comes once
+and is encoded once.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from weakref import WeakKeyDictionary
+
+from channels.consumer import get_handler_name
+from channels.layers import get_channel_layer
+
+from .outbox import TOO_SLOW, encode
+
+logger = logging.getLogger(__name__)
+
+# The subscriptions by group. A server has one event loop; each test has its own.
+subscriptions = WeakKeyDictionary()
+
+
+class Subscription:
+    """The events of one group, for all sockets of this process that have entered."""
+
+    def __init__(self, group):
+        self.group = group
+        self.visitors = 0  # sockets that have entered
+        self.outboxes = set()  # of the sockets that get each new event
+        self.ready = asyncio.Event()
+        self.ended = False
+        self.lock = asyncio.Lock()
+        self.receiving = asyncio.create_task(self.receive())
+
+    @classmethod
+    async def enter(cls, group, *args):
+        """Return the subscription to a group. Every ``enter`` needs a ``leave``."""
+        here = subscriptions.setdefault(asyncio.get_running_loop(), {})
+        while (found := here.get(group)) and found.ended:
+            await asyncio.wait([found.receiving])
+        if not found:
+            found = here[group] = cls(group, *args)
+        found.visitors += 1
+        try:
+            await found.ready.wait()
+        except BaseException:
+            await found.leave()
+            raise
+        return found
+
+    async def leave(self, outbox=None):
+        """Undo one ``enter``. The last one ends the subscription."""
+        self.outboxes.discard(outbox)
+        self.visitors -= 1
+        if self.visitors == 0:
+            self.ended = True
+            self.receiving.cancel()
+            await asyncio.wait([self.receiving])
+
+    async def receive(self):
+        """Handle events until cancelled. After an error, send the clients away."""
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        try:
+            await layer.group_add(self.group, channel)
+            await self.subscribed()
+            self.ready.set()
+            while True:
+                await self.handle(await layer.receive(channel))
+        except Exception:
+            logger.exception("the subscription to %s ends", self.group)
+            self.ended = True
+            for outbox in self.outboxes:
+                outbox.close(TOO_SLOW)
+        finally:
+            self.ready.set()
+            del subscriptions[asyncio.get_running_loop()][self.group]
+            with suppress(Exception):
+                await layer.group_discard(self.group, channel)
+
+    async def subscribed(self):
+        """Do what is necessary before the first event."""
+
+    async def handle(self, event):
+        """Call the method that the type names, as a consumer does: one at a time."""
+        async with self.lock:
+            await getattr(self, get_handler_name(event))(event)
+
+    async def hand_out(self, frame):
+        """Put a frame into each outbox. Nothing here waits."""
+        encoded = encode(frame)
+        for outbox in self.outboxes:
+            outbox.put(encoded)
