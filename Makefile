@@ -22,7 +22,8 @@ diff:
 
 stack:
 	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \
-	    $(if $(SERVER),--server=$(SERVER)) $(if $(SHARDS),--shards=$(SHARDS))
+	    $(if $(SERVER),--server=$(SERVER)) $(if $(SHARDS),--shards=$(SHARDS)) \
+	    $(if $(PART),--part=$(PART))
 
 bench:
 	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS))

@@ -64,7 +64,7 @@ def overview() -> str:
     lines += [
         "",
         "A step is told in parts, and after each part there is a project that runs.",
-        "PART=2 chooses one for run, test, diff and redgreen. With diff,",
+        "PART=2 chooses one for run, test, diff, stack and redgreen. With diff,",
         "ONLY=chat/consumers.py shows one file.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
@@ -97,7 +97,7 @@ def build_parser() -> Parser:
     )
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
-    for name in ("run", "test", "diff", "redgreen"):
+    for name in ("run", "test", "diff", "stack", "redgreen"):
         made[name].add_argument("--part", help="one part of the step: its number")
     made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
     made["drift"].add_argument(
@@ -156,7 +156,9 @@ def dispatch(options: argparse.Namespace) -> int:
         case "guarantees":
             return matrix.guarantees(options.check)
         case "stack":
-            return stack.run(options.port, options.workers, options.server, options.shards)
+            return stack.run(
+                options.port, options.workers, options.server, options.shards, options.part
+            )
         case "bench":
             return driver.bench(options.runs)
         case "scaling":

@@ -61,9 +61,9 @@ def is_needed(file: str, needs: Iterable[str]) -> bool:
     """Tell whether a job that needs these files and folders depends on `file`.
 
     Every job depends on the versions of all packages, pytest's options, and the tools: the files in
-    `course`.
+    `course` and `course/stack`.
     """
-    if file in (LOCK, "pyproject.toml") or file.rpartition("/")[0] == "course":
+    if file in (LOCK, "pyproject.toml") or file.rpartition("/")[0] in ("course", "course/stack"):
         return True
     return any(need in ("", file) or file.startswith(f"{need}/") for need in needs)
 

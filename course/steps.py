@@ -57,8 +57,9 @@ def find_step(wanted: str, root: Path = ROOT) -> Step:
 def list_folder(folder: Path) -> list[Path]:
     """Return the names of the step in `folder`, files and symbolic links, sorted and relative.
 
-    These are the ones git tracks and the new ones it does not ignore; without git, everything
-    but environments, databases and caches. A link may lead to no file.
+    These are the ones git tracks and the new ones it does not ignore. Without git, or in a folder
+    that git ignores, they are all but environments, databases and caches. A link may lead to no
+    file.
     """
     if shutil.which("git"):
         listing = subprocess.run(
@@ -66,7 +67,7 @@ def list_folder(folder: Path) -> list[Path]:
             cwd=folder,
             capture_output=True,
         )
-        if listing.returncode == 0:
+        if listing.returncode == 0 and listing.stdout:
             names = {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
             return sorted(Path(name) for name in names if os.path.lexists(folder / name))
     return sorted(

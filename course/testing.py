@@ -42,7 +42,7 @@ PYTEST_JOBS = {
     "tools": [f"course/tests/test_{name}.py" for name in TOOLS],
     "course": ["course/tests"],
     "browser": ["course/browser"],
-    "stack": [f"course/production/test_{name}.py" for name in ("stack", "deploy")],
+    "stack": [f"course/production/test_{name}.py" for name in ("stack", "command", "deploy")],
     "abuse": ["course/production/test_abuse.py"],
     "workers": [f"course/production/test_{name}.py" for name in ("clients", "workers")],
     "services": ["course/production/test_services.py"],

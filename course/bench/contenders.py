@@ -1,15 +1,14 @@
 """What is measured side by side: four servers, each in turn, on one database and one Redis."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from course.run import HOST
-from course.stack import STEP, WORKERS, Part, Stack, inner_port
-from course.steps import ROOT, copy_files, find_step, step_files
+from course.stack import WORKERS, Part, Stack, inner_port
+from course.steps import ROOT, copy_files, step_files
 
 ACCOUNTS = 500
 
@@ -57,14 +56,9 @@ class Yard(Stack):
 
     def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
         """Copy the step, and list the two parts that all servers need."""
-        if os.getuid() == 0:
-            self.folder.chmod(0o711)
-        step = find_step(STEP).folder
-        copy_files(step_files(step), step, self.site)
+        copy_files(step_files(self.code), self.code, self.site)
         doing("Making a database")
-        self.add_postgres(programs["postgres"])
-        for name in self.redis_names:
-            self.add_redis(name, programs["redis"])
+        self.add_services(programs)
 
     def fill(self) -> None:
         """Make the tables, accounts that are signed in, and a history."""
@@ -92,13 +86,11 @@ class Yard(Stack):
 
     def serve(self, contender: Contender) -> Part:
         """Start a contender in a fresh process, alone; UserError if it does not start."""
-        port = inner_port()
-        command = [str(self.python), *(word.format(port=port) for word in contender.command)]
         variables = {"DJANGO_SETTINGS_MODULE": contender.settings}
         # `down` ends whatever is called a worker.
         name = f"worker-{contender.name}"
-        self.add(name, command, port, env=self.environment | variables)
-        part = self.parts[name]
+        env = self.environment | variables
+        part = self.add_worker(name, list(contender.command), inner_port(), env)
         part.start()
         return part
 

@@ -16,7 +16,8 @@ from course import environment
 from course.bench import figures
 from course.bench.contenders import CONTENDERS, Yard
 from course.bench.measures import Plan, measure_crowd, run_once
-from course.stack import find_programs, parse_count
+from course.stack import find_programs
+from course.stack.command import parse_count
 from course.steps import ROOT
 from course.terminal import LiveLine, UserError, say
 

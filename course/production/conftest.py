@@ -1,10 +1,12 @@
-"""What the tests of faults share: stacks, a browser, and a crowd in a room of its own."""
+"""Fixtures that the tests of faults share: stacks, a browser, a crowd in a room of its own."""
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 import pytest
 import requests
@@ -105,6 +107,17 @@ def vanished(site: Site, background: Background) -> Iterator[Vanished]:
     (pipe,) = proxy.vanish()
     yield Vanished(pipe, group, time.monotonic())
     leave()
+
+
+@pytest.fixture
+def place_for_stacks(monkeypatch) -> Iterator[Path]:
+    """Let stacks make their folders in one that no other test uses."""
+    with tempfile.TemporaryDirectory() as folder:
+        # As open as the usual one: whoever runs PostgreSQL for root has to get through.
+        Path(folder).chmod(0o711)
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -244,9 +244,6 @@ def test_workers_are_started_the_same_way_everywhere():
     inside = {"0.0.0.0": HOST, "*": HOST, "8000": "PORT", "python": None}
     words = [inside.get(word, word) for word in ast.literal_eval(container)]
     assert [word for word in words if word] == wanted
-    (daphne,) = re.findall(r"^# ExecStart=\S+ (.*)$", UNIT, re.MULTILINE)
-    daphne = [word.replace("%i", "{port}") for word in shlex.split(daphne)]
-    assert daphne == WORKERS["daphne"]
 
 
 def test_the_ports_of_the_units_are_those_of_nginx():

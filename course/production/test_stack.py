@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,10 +23,9 @@ import requests
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from course import stack as stack_module
 from course.processes import descendants, wait_until
 from course.production.prepared import prepared, sign_in
-from course.run import answers, free_port
+from course.run import free_port
 from course.stack import (
     HOST,
     SERVERS,
@@ -36,28 +34,18 @@ from course.stack import (
     find_programs,
     fit_nginx,
     is_alive,
+    programs,
     within_reach,
 )
 from course.steps import ROOT
 from course.terminal import UserError
-from course.tests.conftest import clean, sentence
-from course.tests.conftest import terminal as terminal
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
 
 NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
-STACK_COMMAND = [sys.executable, "-m", "course", "stack"]
-# The same, but what it begins with is prepared.
-QUICK_COMMAND = """
-import functools, pathlib, sys
-from course import cli, stack
-prepared = pathlib.Path(sys.argv[1])
-stack.Stack = functools.partial(stack.Stack, prepared=prepared)
-sys.exit(cli.main(["stack", *sys.argv[2:]]))
-"""
 
 
-# What depends on the server is asked of both; the rest of the one that is the default.
+# Tests of both kinds of server, and tests of the default one alone.
 BOTH = pytest.mark.parametrize("stack", SERVERS, indirect=True)
 ONE = pytest.mark.parametrize("stack", SERVERS[:1], indirect=True)
 
@@ -87,14 +75,14 @@ def is_ready(stack: Stack) -> bool:
 
 
 @cache
-def visitor(stack: Stack) -> requests.Session:
-    """Return Ann's browser, signed in."""
-    return sign_in(stack, "ann")
+def visitor(stack: Stack, name: str) -> requests.Session:
+    """Return a person's browser, signed in."""
+    return sign_in(stack, name)
 
 
-def token(stack: Stack) -> str:
-    """Return a new token of Ann's."""
-    cookies = visitor(stack).cookies
+def token(stack: Stack, name: str = "ann") -> str:
+    """Return a new token of a person's."""
+    cookies = visitor(stack, name).cookies
     answer = requests.post(
         f"{stack.url}/api/token/",
         cookies=cookies,
@@ -105,9 +93,15 @@ def token(stack: Stack) -> str:
     return answer.json()["token"]
 
 
-def enter(stack: Stack, room: str, at: str | None = None):
-    """Return a socket of Ann's, through nginx or at a worker's host."""
-    return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack)}")
+def enter(stack: Stack, room: str, at: str | None = None, name: str = "ann"):
+    """Return a person's socket, through nginx or at a worker's host."""
+    return connect(f"ws://{at or stack.host}/ws/chat/{room}/?token={token(stack, name)}")
+
+
+def wait_for(socket, text: str) -> None:
+    """Read until a message comes, past the history and the frame `caught_up`."""
+    while json.loads(socket.recv(timeout=10)).get("message") != text:
+        pass
 
 
 def ask(port: int, path: str, source: str = HOST, **headers: str) -> tuple[int, dict]:
@@ -173,7 +167,7 @@ def test_rooms_spread_over_all_redis_servers(stack):
         ]
         for room, (speaker, listener) in zip(rooms, pairs, strict=True):
             speaker.send(json.dumps({"message": f"hello {room}"}))
-            assert json.loads(listener.recv(timeout=5))["message"] == f"hello {room}"
+            wait_for(listener, f"hello {room}")
     assert min(carried) >= 2
 
 
@@ -249,7 +243,7 @@ def test_a_command_ends_when_it_is_done(stack):
 @BOTH
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nobody_sees_that_a_worker_is_gone(stack, number):
-    """What was for it goes to the other, and it is used again once it is back."""
+    """The other worker answers for it, and it is used again once it is back."""
     stack.stop("worker1", number)
     for _ in range(6):
         assert requests.get(f"{stack.url}/healthz", timeout=5).status_code == 200
@@ -269,7 +263,7 @@ def test_nobody_sees_that_a_worker_is_gone(stack, number):
 
 @ONE
 def test_a_frozen_worker_delays_a_page_once(stack):
-    """Who meets it waits for ten seconds; then the other answers, also for a token."""
+    """A request to it waits for ten seconds; then the other answers, also for a token."""
     time.sleep(1.1)
     stack.signal("worker1", signal.SIGSTOP)
     try:
@@ -309,13 +303,16 @@ def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
 @ONE
 def test_a_class_comes_back_at_once(stack):
     """The limits let two hundred sockets of one address in at the same moment."""
+    people = ["ann", "ben", "cat"]
+    for name in people:
+        visitor(stack, name)
     with ThreadPoolExecutor(50) as pool, ExitStack() as sockets:
-        comers = pool.map(lambda _: enter(stack, "lobby"), range(200))
+        # One person may have fifty sockets at a worker.
+        comers = pool.map(lambda name: enter(stack, "lobby", name=name), people * 66)
         entered = [sockets.enter_context(socket) for socket in comers]
         entered[0].send('{"message": "all here?"}')
         for socket in entered:
-            while json.loads(socket.recv(timeout=10))["message"] != "all here?":
-                pass
+            wait_for(socket, "all here?")
 
 
 @ONE
@@ -346,19 +343,7 @@ def test_nginx_reloads_while_people_talk(stack):
         stack.signal("nginx", signal.SIGHUP)
         with enter(stack, "lobby") as after:
             after.send('{"message": "still there?"}')
-            while json.loads(before.recv(timeout=5))["message"] != "still there?":
-                pass
-
-
-@pytest.fixture
-def place_for_stacks(monkeypatch) -> Iterator[Path]:
-    """Let stacks make their folders in one where no other test does."""
-    with tempfile.TemporaryDirectory() as folder:
-        # As open as the usual one: whoever runs PostgreSQL for root has to get through.
-        Path(folder).chmod(0o711)
-        monkeypatch.setenv("TMPDIR", folder)
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        yield Path(folder)
+            wait_for(before, "still there?")
 
 
 def test_a_part_that_does_not_start_takes_the_rest_with_it(place_for_stacks):
@@ -384,81 +369,6 @@ def test_two_stacks_side_by_side(stack):
     assert requests.get(f"{stack.url}/readyz", timeout=5).ok
 
 
-@pytest.fixture
-def started_stack(terminal):
-    """Run the command in a terminal until it is ready; return it and its processes."""
-    started = []
-
-    def start(port: int, *options: str, command: list[str] = STACK_COMMAND):
-        shown = terminal([*command, f"--port={port}", *options], ROOT)
-        started.append(shown)
-        shown.read(until="(Ctrl-C stops it)")
-        return shown, descendants(shown.pid)
-
-    yield start
-    for shown in started:
-        # A test that failed leaves it running: a kill would leave its parts.
-        if shown.code is None:
-            os.kill(shown.pid, signal.SIGINT)
-            shown.wait()
-
-
-def test_ctrl_c_leaves_nothing(started_stack, place_for_stacks):
-    """A line for each process, the address, and after Ctrl-C neither process nor file."""
-    port = free_port()
-    shown, family = started_stack(port)
-    seen = re.sub(r"\x1b\[\d*[mK]|\r", "", shown.seen)
-    rows = dict(re.findall(r"^.*  (\w+) +(\d+)   127\.0\.0\.1:\d+$", seen, re.MULTILINE))
-    assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
-    assert {int(pid) for pid in rows.values()} <= family
-    assert f"open http://127.0.0.1:{port}/" in seen
-    # The names of static files are known, and there are tables.
-    assert requests.get(f"http://{HOST}:{port}/accounts/login/", timeout=5).status_code == 200
-    assert ask(port, "/api/token/")[0] == 401
-    shown.type("\x03")
-    assert shown.wait() == 0
-    assert "Stopped." in shown.seen
-    assert "Traceback" not in shown.seen
-    assert not any(map(is_alive, family))
-    assert not answers(port)
-    assert [*place_for_stacks.iterdir()] == []
-
-
-@pytest.mark.parametrize("name", ["worker1", "postgres", "nginx"])
-def test_the_end_of_a_part_is_the_end_of_all(started_stack, name):
-    """It says which, and how it ended, and nothing is left."""
-    command = [sys.executable, "-c", QUICK_COMMAND, str(prepared())]
-    shown, family = started_stack(free_port(), "--workers=1", command=command)
-    (pid,) = re.findall(rf"  {name} +(\d+) ", shown.seen)
-    os.kill(int(pid), signal.SIGKILL)
-    assert shown.wait() == 2
-    assert f"{name} ended (SIGKILL). The end of its log:" in shown.seen
-    assert "So all the others were stopped too." in shown.seen
-    assert wait_until(lambda: not any(map(is_alive, family)), 5)
-
-
-def refused(*options: str) -> str:
-    """Return the sentence with which the command refuses these options."""
-    command = [*STACK_COMMAND, *options]
-    return sentence(
-        subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, text=True, timeout=30)
-    )
-
-
-def test_what_cannot_be_is_one_sentence():
-    """A port in use, a number that is none, a server that is not known."""
-    with ExitStack() as sockets:
-        taken = sockets.enter_context(socket.create_server((HOST, 0))).getsockname()[1]
-        assert re.fullmatch(
-            rf"Port {taken} is already in use: choose another, for example: make stack PORT=\d+",
-            refused(f"--port={taken}"),
-        )
-    assert refused("--port=http").startswith("PORT must be a number")
-    assert refused("--workers=0") == "WORKERS must be a number from 1 to 32, not '0'."
-    assert refused("--shards=x") == "SHARDS must be a number from 1 to 8, not 'x'."
-    assert refused("--server=gunicorn") == "SERVER must be uvicorn or daphne, not 'gunicorn'."
-
-
 def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
     """Then those of the wheels; PostgreSQL only in a version that Django works with."""
     machine = tmp_path / "bin"
@@ -479,7 +389,7 @@ def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     """With the command that installs it."""
-    monkeypatch.setattr(stack_module, "on_path", lambda *names: [])
+    monkeypatch.setattr(programs, "on_path", lambda *names: [])
     with pytest.raises(UserError, match=r"There is no redis here.*sudo apt install redis-server"):
         find_programs(tmp_path / "bin" / "python")
 
@@ -509,7 +419,7 @@ def test_the_stacks_nginx_is_the_operators(tmp_path):
 if os.name != "nt" and os.getuid() == 0:
 
     def test_root_runs_postgresql_also_from_a_folder_of_its_own(tmp_path):
-        """Whoever runs it for root gets a copy of a program that only root can get to."""
+        """The user who runs it for root gets a copy of a program that only root can reach."""
         program = tmp_path / "closed" / "bin" / "postgres"
         program.parent.mkdir(parents=True)
         program.write_text("#!/bin/sh\necho here")

@@ -4,14 +4,19 @@ import signal
 import time
 
 import psycopg
+from websockets.sync.client import connect
 
 from course.processes import wait_until
 from course.production.clients import GAVE_UP
-from course.production.conftest import Vanished
+from course.production.conftest import Site, Vanished
 from course.production.crowd import BOTH, ONE, Crowd, rooms_with_people
 from course.production.daphne import lacks
 from course.stack import Stack
 
+LONG_HISTORY = """
+INSERT INTO chat_message (room, seq, text, sent_at)
+SELECT 'long', seq, repeat('x', 1000), now() FROM generate_series(1, 20000) AS seq
+"""
 FORGOTTEN = 45.0  # seconds: a ping every twenty, and twenty to answer it
 
 
@@ -62,6 +67,25 @@ def test_a_worker_stops_though_the_database_waits(stack: Stack, crowd: Crowd) ->
         database.rollback()
         stack.start("worker1")
     assert seconds < 10
+
+
+@ONE
+def test_a_worker_stops_though_a_client_does_not_read(stack: Stack, site: Site) -> None:
+    """Twenty megabytes of history wait for that client, and its close frame behind them."""
+    with psycopg.connect(stack.database_url) as database:
+        database.execute(LONG_HISTORY)
+        database.execute("INSERT INTO chat_room VALUES ('long', 20000)")
+    url = f"{stack.worker_urls[0].replace('http', 'ws', 1)}/ws/chat/long/?after=0"
+    headers = {"Cookie": site.cookie, "Origin": stack.url}
+    # With max_queue=1 a client stops reading while one message waits for recv().
+    with connect(url, additional_headers=headers, max_queue=1, close_timeout=0):
+        time.sleep(2)
+        worker = stack.parts["worker1"]
+        began = time.monotonic()
+        worker.signal(signal.SIGTERM)
+        assert wait_until(lambda: not worker.running, 10)
+        assert time.monotonic() - began > 7
+    stack.restart("worker1")
 
 
 @ONE

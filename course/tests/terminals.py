@@ -20,10 +20,13 @@ class Terminal:
             os.chdir(cwd)
             os.execvpe(command[0], command, env)
 
-    def read(self, until: str | None = None, seconds: float = 30.0) -> None:
-        """Read until a text appears, or with None until the command has closed the terminal."""
+    def read(self, until: str | None = None, seconds: float = 30.0, after: int = 0) -> None:
+        """Read until a text appears, or with None until the command has closed the terminal.
+
+        `after` is how much of `seen` does not count.
+        """
         end = time.monotonic() + seconds
-        while until is None or until not in self.seen:
+        while until is None or until not in self.seen[after:]:
             left = end - time.monotonic()
             assert left > 0, f"waited in vain for {until!r}, saw:\n{self.seen}"
             if select.select([self.screen], [], [], left)[0]:

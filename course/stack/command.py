@@ -1,0 +1,120 @@
+"""The command `make stack`: run everything until Ctrl-C, and start again what dies."""
+
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from course import environment, parts
+from course.run import parse_port, require_free
+from course.stack.part import Part
+from course.stack.stack import STEP, Stack
+from course.stack.workers import SERVERS
+from course.steps import ROOT, find_step
+from course.terminal import LiveLine, UserError, colour, say
+
+LOOK = 0.2  # seconds between two looks at the parts
+PAUSE = 1.0  # seconds between the end of a part and its next start, as in deploy/chat@.service
+DEATHS, WITHIN = 5, 60.0  # deaths of one part, in so many seconds, that end everything
+
+
+def show(part: Part, more: str = "") -> None:
+    """Print the line of a part."""
+    say(f"  {part.name:<10} {part.pid:>8}   {part.address}{more}")
+
+
+class Keeper:
+    """Starts a part again that has died, as systemd would: same port, same data."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.deaths: dict[str, list[float]] = defaultdict(list)  # times, by the part's name
+        self.due: dict[str, float] = {}  # when each dead part starts again
+
+    def look(self) -> None:
+        """Say which parts have died, and start those whose pause is over.
+
+        Raises UserError, with the part's last words, when a part has died too often.
+        """
+        now = time.monotonic()
+        for part in self.stack.dead():
+            show(part, f"   died: {part.death}")
+            recent = [at for at in self.deaths[part.name] if at > now - WITHIN]
+            self.deaths[part.name] = [*recent, now]
+            if len(recent) + 1 == DEATHS:
+                raise UserError(
+                    f"{part.obituary()}\n{part.name} died {DEATHS} times in a minute, "
+                    "so all the others were stopped too."
+                )
+            part.stop()  # the children that it left
+            self.due[part.name] = now + PAUSE
+        for name in [name for name, at in self.due.items() if at <= now]:
+            del self.due[name]
+            part = self.stack.parts[name]
+            part.launch()
+            show(part, "   started again")
+
+
+def parse_count(name: str, text: str, most: int) -> int:
+    """Return the number in `text`, or raise UserError."""
+    if text.isdecimal() and 1 <= int(text) <= most:
+        return int(text)
+    raise UserError(f"{name} must be a number from 1 to {most}, not {text!r}.")
+
+
+def find_code(part: str | None, root: Path) -> Path:
+    """Return the folder of step 5, or of its mid-point after a part; UserError without deploy/."""
+    step = find_step(STEP, root)
+    if part is None:
+        return step.folder
+    midpoint = parts.find_midpoint(step, part, root)
+    if "deploy/nginx.conf" not in midpoint.files:
+        raise UserError(f"Part {part} has no deploy/ yet. Choose a later part for make stack.")
+    return parts.open_midpoint(midpoint, root).folder
+
+
+def run(
+    port_text: str,
+    workers_text: str,
+    server: str,
+    shards_text: str,
+    part: str | None = None,
+    root: Path = ROOT,
+) -> int:
+    """Run the stack until Ctrl-C; return the exit code. With `part`, on the code of a mid-point."""
+    port = parse_port(port_text)
+    workers = parse_count("WORKERS", workers_text, 32)
+    shards = parse_count("SHARDS", shards_text, 8)
+    if server not in SERVERS:
+        raise UserError(f"SERVER must be {' or '.join(SERVERS)}, not {server!r}.")
+    require_free(port, "make stack")
+    code = find_code(part, root)
+    python = environment.ensure_everything(root)
+    line = LiveLine()
+    began = time.monotonic()
+
+    def started(part: Part) -> None:
+        line.clear()
+        show(part)
+
+    stack = Stack(port, workers, server, shards, python=python, code=code)
+    say(f"Step 5 in production shape: {server}, thrown away at the end\n")
+    say(f"  {'process':<10} {'pid':>8}   address")
+    try:
+        stack.up(started, lambda text: line.show(f"{text} …"))
+        line.clear()
+        address = colour(f"{stack.url}/", "bold")
+        took = time.monotonic() - began
+        say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
+        keeper = Keeper(stack)
+        while True:
+            keeper.look()
+            time.sleep(LOOK)
+    except KeyboardInterrupt:
+        line.clear()
+        say("\nStopping …")
+        stack.down()
+        say("Stopped.")
+        return 0
+    finally:
+        line.clear()
+        stack.down()

