@@ -124,12 +124,14 @@ def test_a_second_answer_is_not_shown(join: Join, wire: Callable):
     expect_lines(ann, "ann once", "ben and on")
     network.deliver()
     network.wait_for_answers(3, "once")  # one on the socket that the page has left
+    say(ben, "and on and on")
+    expect_lines(ann, "ann once", "ben and on", "ben and on and on")
     network.is_slow = False
     network.close()
-    assert network.accept(3) == "as=ann&after=2"
+    assert network.accept(3) == "as=ann&after=3"
     say(ann, "after")
     for page in (ann, ben):
-        expect_lines(page, "ann once", "ben and on", "ann after")
+        expect_lines(page, "ann once", "ben and on", "ben and on and on", "ann after")
 
 
 @sites(UVICORN)

@@ -70,11 +70,8 @@ async def test_a_message_reaches_the_room_although_its_process_died(connect, ann
     assert (await hear(sender)).get("client_id") == "a"
     await Message.objects.acreate(room="lobby", user=ann, text="two", client_id="b")
     await say(sender, "two", client_id="b")
-    await say(sender, "three", client_id="c")
-    while (frame := await hear(sender))["seq"] == 2:
-        assert frame["message"] == "two"
-    assert frame["seq"] == 3
-    assert [(await hear(listener))["seq"] for _ in range(3)] == [1, 2, 3]
+    assert (await hear(sender))["message"] == "two"
+    assert [(await hear(listener))["message"] for _ in range(2)] == ["one", "two"]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
 
     await asyncio.gather(*[again(answer) for answer in refused])
     for answer in refused:
-        assert (await hear(socket)).get("client_id") == answer["client_id"]
+        message = await hear(socket)
+        assert message["client_id"] == answer["client_id"]
+        assert "seq" in message
 
 
 async def test_all_sockets_of_a_person_share_one_limit(connect, worker, bens_session):

@@ -162,7 +162,9 @@ async def test_the_history_ends_with_caught_up(connect, ann):
 
 
 @pytest.mark.parametrize(
-    ("after", "missed"), [("0", 60), ("59", 1), ("60", 0), ("61", 0), ("9" * 40, 0)]
+    ("after", "missed"),
+    [("0", 60), ("59", 1), ("60", 0), ("61", 0), ("9" * 40, 0), ("9" * 5000, 0)],
+    ids=["0", "59", "60", "61", "40 digits", "5000 digits"],
 )
 async def test_a_client_gets_all_messages_after_a_number(connect, ann, after, missed):
     """With ``?after=`` all later messages come; 0 is the beginning."""
