@@ -253,8 +253,7 @@ class Carrier:
         if own in notes:
             taken = notes[own].base if notes[own].lacking == now else notes[own].carried
         for old, note in self.notes.get(own, {}).items():
-            is_settled = old in notes and notes[old].lacking != now
-            if is_settled and notes[old].carried == note.carried and self.has(own, old):
+            if old in notes and notes[old].lacking != now and self.has(own, old):
                 if note.merged:
                     merged, conflicts = self.merge(note.head, taken, note.carried)
                     taken = taken if conflicts else merged
@@ -268,8 +267,8 @@ class Carrier:
         now = {name: self.work.get(name, "") for name in names}
         base, by_hand = self.base(target, old)
         if by_hand and RIGHT in (note.lacking for note in self.notes[names[0]].values()):
-            return Result("kept", "", now)
-        patch = self.diff(since, "-p", "--binary", "--full-index", "--", old, new)
+            return Result("kept", ": declared right, so nothing is carried", now)
+        patch = self.diff(since, "-p", "--full-index", "--", old, new)
         shutil.copyfile(self.scratch / "work", self.scratch / "index")
         place = f"--directory={self.prefix}{target}"
         command = ("apply", "--cached", "--3way", "--whitespace=nowarn", place)

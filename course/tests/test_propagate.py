@@ -20,6 +20,8 @@ NAMED = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
 SETTINGS = """
 [apply]
     whitespace = error
+[core]
+    safecrlf = true
 [color]
     ui = always
 [diff]
@@ -111,15 +113,19 @@ def waiting(root, capsys):
 
 
 def test_a_fix_reaches_each_later_step_and_interim_file(root, capsys):
-    """Each keeps its own line 20, and nothing else is touched."""
-    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    """Each keeps its own line 20, and nothing else is touched. A second run has nothing to do."""
+    edit(root, f"{ONE}/{CHAT}", "line 18\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 0
     for tree in LATER:
-        assert (root / tree / CHAT).read_text() == text(tree).replace("line 4\n", "fixed\n")
+        assert (root / tree / CHAT).read_text() == text(tree).replace("line 18\n", "fixed\n")
     assert changed(root) == {f"{tree}/{CHAT}" for tree in (ONE, *LATER)}
     shown = capsys.readouterr().out
     assert [line for line in shown.splitlines() if line[0] != " "] == LATER
     assert shown.count(f"\n  changed   {CHAT}\n") == len(LATER)
+    before = state(root)
+    assert propagate.propagate("1", root=root) == 0
+    assert capsys.readouterr().out == f"Each later step has the changes of {ONE}.\n"
+    assert state(root) == before
 
 
 def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
@@ -135,6 +141,7 @@ def test_every_kind_of_change_is_carried(root, capsys):
     """Staged or not, with names that are hard to spell, and the executable bit."""
     step = root / ONE
     (step / "chat" / "日本 語[1].py").write_text("new\n")
+    (step / ":new.py").write_bytes(b"new\r\n")
     (step / "a.png").write_bytes(b"\x89PNG\0\xff\n")
     (step / "manage.py").chmod(0o755)
     git(root, "rm", "-q", f"{ONE}/chat/same.py")
@@ -145,9 +152,10 @@ def test_every_kind_of_change_is_carried(root, capsys):
     assert propagate.propagate(ONE, root=root) == 0
     for tree in LATER:
         files = {p.relative_to(root / tree).as_posix() for p in (root / tree).rglob("*.*")}
-        step_files = {"manage.py", "a.png", "README.md", "chat/日本 語[1].py"}
+        step_files = {"manage.py", "a.png", "README.md", ":new.py", "chat/日本 語[1].py"}
         assert files == {"talk.py"} | (set() if tree in PARTS else step_files)
         assert (root / tree / "talk.py").read_text() == text(tree).replace("line 4\n", "fixed \n")
+        assert (root / tree / "chat").exists() == (tree in STEPS)
         if tree in STEPS:
             assert (root / tree / "a.png").read_bytes() == b"\x89PNG\0\xff\n"
             assert os.access(root / tree / "manage.py", os.X_OK)
@@ -195,16 +203,16 @@ def test_each_kind_of_conflict_is_one(root, capsys):
     (root / TWO / "talk.py").write_text("two\n")
     (root / FOUR / "new.py").write_text("four\n")
     (root / TWO / "x.ignored").write_text("mine\n")
-    (root / THREE / "folder").write_text("three\n")
+    (root / TWO / "y.ignored").write_text("mine\n")
     commit(root)
     (root / ONE / "a.png").write_bytes(b"\x89PNG\0one")
     (root / ONE / "chat/same.py").unlink()
     (root / ONE / CHAT).rename(root / ONE / "talk.py")
     (root / ONE / "new.py").write_text("one\n")
     (root / ONE / "x.ignored").write_text("one\n")
-    (root / ONE / "folder").mkdir()
-    (root / ONE / "folder" / "new.py").write_text("one\n")
-    git(root, "add", "--force", f"{ONE}/x.ignored")
+    (root / ONE / "y.ignored").mkdir()
+    (root / ONE / "y.ignored" / "new.py").write_text("one\n")
+    git(root, "add", "--force", f"{ONE}/x.ignored", f"{ONE}/y.ignored/new.py")
     before = state(root)
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
@@ -216,7 +224,7 @@ def test_each_kind_of_conflict_is_one(root, capsys):
         assert f"conflict  {said}\n" in shown.split(f"\n{tree}\n")[-1] or shown.startswith(tree)
     assert "conflict  chat/chat.py → talk.py\n    another talk.py is there\n" in shown
     assert "conflict  x.ignored\n    another x.ignored is there\n" in shown
-    assert "conflict  folder/new.py\n    another folder/new.py is there\n" in shown
+    assert "conflict  y.ignored/new.py\n    another y.ignored/new.py is there\n" in shown
     later = {path: was for path, was in before.items() if path.is_relative_to(root / TWO)}
     assert later.items() <= state(root).items()
 
@@ -244,14 +252,37 @@ def test_what_was_solved_is_not_asked_again(solved, source):
     What is new in any of these goes on, also into the files that were solved.
     """
     part = ("3", "1") if source == FIRST else (source,)
-    before = changed(solved), holding(solved, "from")
-    assert propagate.propagate(*part, root=solved) == 0
-    assert before == (changed(solved), holding(solved, "from"))
-    edit(solved, f"{source}/{CHAT}", "line 4\n", "more\n")
-    assert propagate.propagate(*part, root=solved) == 0
     later = LATER[LATER.index(source) :] if source in LATER else LATER
-    assert holding(solved, "more\n") == later
-    assert holding(solved, "four\n") == [FOUR]
+    solutions = {tree: (solved / tree / CHAT).read_text().splitlines()[19] for tree in LATER}
+    for old, new in (("line 4\n", "more\n"), ("line 9\n", "again\n")):
+        edit(solved, f"{source}/{CHAT}", old, new)
+        assert propagate.propagate(*part, root=solved) == 0
+        # Nothing tells the change that the part is right without from a new one in the same run.
+        left = [SECOND] if (source, new) == (FIRST, "more\n") else []
+        assert holding(solved, new) == [tree for tree in later if tree not in left]
+        for tree in LATER:
+            assert (solved / tree / CHAT).read_text().splitlines()[19] == solutions[tree]
+
+
+def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):
+    """So a change of its own is asked about, where a later file has another line."""
+    edit(solved, f"{SECOND}/{CHAT}", f"from {SECOND}\n", "second\n")
+    assert propagate.propagate("3", "2", root=solved) == 1
+    assert waiting(solved, capsys) == [f"{THREE}/{CHAT}", f"{FOUR}/{CHAT}"]
+
+
+def test_a_step_that_took_a_change_goes_on_from_it(root):
+    """Later steps follow where it changes that line again, but not where it lost the change."""
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
+    propagate.propagate("1", root=root)
+    git(root, "checkout", "-q", "--", TWO)
+    with pytest.raises(UserError, match="no changes to carry"):
+        propagate.propagate("2", root=root)
+    assert holding(root, "one\n") == LATER[1:]
+    propagate.propagate("1", root=root)
+    edit(root, f"{TWO}/{CHAT}", "one\n", "two\n")
+    assert propagate.propagate("2", root=root) == 0
+    assert holding(root, "two\n") == LATER
 
 
 def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
@@ -270,8 +301,9 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
     assert waiting(root, capsys) == []
 
 
-def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys):
-    """The command is the same once more; until then the rest waits as well."""
+@pytest.mark.parametrize("source", ["1", "2"])
+def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
+    """From the same step, or from another one that has it; until then the rest waits as well."""
     edit(root, f"{THREE}/{CHAT}", "line 4\n", "local\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
@@ -279,13 +311,15 @@ def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys):
     propagate.propagate("1", root=root)
     edit(root, f"{THREE}/{CHAT}", "local\n", "fixed here\n")
     assert waiting(root, capsys) == [f"{THREE}/chat/same.py"]
-    assert propagate.propagate("1", root=root) == 0
+    assert propagate.propagate(source, root=root) == 0
     assert holding(root, "fixed\n", "chat/same.py") == [TWO, THREE, FOUR]
     assert waiting(root, capsys) == []
 
 
 def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
     """Not by a commit, nor by another change of the same file; taken back, it is not missed."""
+    (root / ONE / CHAT).chmod(0o755)
+    commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     propagate.propagate("1", root=root)
     missed = [f"{tree}/{CHAT}" for tree in LATER]
@@ -333,6 +367,7 @@ def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
 
 def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
     """Not even an object of git. The same is said when it is done."""
+    edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     (root / ONE / "new.py").write_text("new\n")
     (root / ONE / "a.png").unlink()
@@ -340,7 +375,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
     assert propagate.propagate("1", dry_run=True, root=root) == 1
     assert state(root) == before
     dry = capsys.readouterr().out
-    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER)
+    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER) - 1
     assert propagate.propagate("1", root=root) == 1
     done = capsys.readouterr().out
     assert dry.endswith("Nothing was written: this was a dry run.\n")
