@@ -64,6 +64,7 @@ def committed(tmp_path_factory):
         (root / folder / "chat").mkdir(parents=True)
         (root / folder / CHAT).write_text(text(folder))
     (root / ".gitignore").write_text(".course/\n*.ignored\n")
+    (root / ".gitattributes").write_text("* text=auto eol=lf\n")
     git(root, "init", "-q")
     commit(root)
     return root
@@ -350,6 +351,7 @@ def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
     """Or renamed, or deleted. What was carried and taken back in one step is carried again."""
     new, newer = root / ONE / "new.py", root / ONE / "newer.py"
     new.write_text(text("new"))
+    (root / TWO / "new.py").write_text(text("new"))
     assert propagate.propagate("1", root=root) == 0
     edit(root, f"{ONE}/new.py", "line 4\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 0
