@@ -47,7 +47,7 @@ def commit(root):
 
 
 def text(tree):
-    """Return a file of 30 lines, of which line 20 says which tree it is from."""
+    """Return the 30 lines of a file; line 20 names its tree."""
     lines = [f"line {n}\n" for n in range(1, 31)]
     lines[19] = f"from {tree}\n"
     return "".join(lines)
@@ -55,7 +55,7 @@ def text(tree):
 
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory):
-    """Four steps and the interim files of two parts; line 20 of each chat.py differs."""
+    """A repository of four steps and two parts; line 20 of each chat.py differs."""
     root = tmp_path_factory.mktemp("committed") / "my course"
     for label in STEPS:
         files = {CHAT: text(label), "chat/same.py": text("all"), "README.md": label}
@@ -88,7 +88,7 @@ def edit(root, name, before, after):
 
 
 def state(root):
-    """Return the bytes and the mode of each file in `root`, also of git's."""
+    """Return the bytes and the mode of each file in `root`, git's own files included."""
     return {p: (p.read_bytes(), p.stat().st_mode) for p in root.rglob("*") if p.is_file()}
 
 
@@ -114,7 +114,7 @@ def waiting(root, capsys):
 
 
 def test_a_fix_reaches_each_later_step_and_interim_file(root, capsys):
-    """Each keeps its own line 20, and nothing else is touched. A second run has nothing to do."""
+    """Each file keeps its own line 20. A second run has nothing to do."""
     edit(root, f"{ONE}/{CHAT}", "line 18\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 0
     for tree in LATER:
@@ -130,7 +130,7 @@ def test_a_fix_reaches_each_later_step_and_interim_file(root, capsys):
 
 
 def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
-    """But nothing before it. A new interim file is no change of the later trees."""
+    """The trees before that part stay as they are. A new interim file is not carried."""
     edit(root, f"{FIRST}/{CHAT}", "line 4\n", "fixed\n")
     (root / FIRST / "chat" / "same.py").write_text("new\n")
     assert propagate.propagate("3", "1", root=root) == 0
@@ -139,7 +139,7 @@ def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
 
 
 def test_every_kind_of_change_is_carried(root, capsys):
-    """Staged or not, with names that are hard to spell, and the executable bit."""
+    """Additions, deletions, renames, pictures and the executable bit, staged or not."""
     step = root / ONE
     (step / "chat" / "日本 語[1].py").write_text("new\n")
     (step / ":new.py").write_bytes(b"new\r\n")
@@ -165,7 +165,7 @@ def test_every_kind_of_change_is_carried(root, capsys):
 
 
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
-    """One line for each step says so; the rest is carried, and nothing waits."""
+    """One line says so; the other files are carried, and no file waits."""
     (root / THREE / "chat" / "same.py").unlink()
     (root / THREE / "a.png").unlink()
     commit(root)
@@ -181,7 +181,7 @@ def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
 
 
 def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root, capsys):
-    """File, line in that tree, and the part of the diff that does not apply."""
+    """The output names the file, its lines, and the part of the diff that does not apply."""
     edit(root, f"{THREE}/{CHAT}", "line 9\n", "added\nadded\nlocal\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 2\nline 3\n", "line 2\nmore\nmore\nline 3\n")
@@ -198,7 +198,7 @@ def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root
 
 
 def test_each_kind_of_conflict_is_one(root, capsys):
-    """A new file where another is, even an ignored one; a picture; a deleted file; a taken name."""
+    """Another picture, a deleted file that differs, and a name that another file has."""
     (root / TWO / "a.png").write_bytes(b"\x89PNG\0two")
     edit(root, f"{THREE}/chat/same.py", "line 9\n", "local\n")
     (root / TWO / "talk.py").write_text("two\n")
@@ -232,7 +232,7 @@ def test_each_kind_of_conflict_is_one(root, capsys):
 
 @pytest.fixture
 def solved(root, capsys):
-    """A change that step 2 took, and that has a conflict everywhere else, solved in three ways."""
+    """A change that step 2 takes; its conflicts in the other trees are solved."""
     edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
@@ -248,9 +248,9 @@ def solved(root, capsys):
 
 @pytest.mark.parametrize("source", [ONE, TWO, FIRST, THREE])
 def test_what_was_solved_is_not_asked_again(solved, source):
-    """Not from the step where the change began, nor from one that took it or was changed by hand.
+    """FROM may be the step of the change, a step that took it, or a step that was solved by hand.
 
-    What is new in any of these goes on, also into the files that were solved.
+    A new change of that step reaches the later files, the solved ones included.
     """
     part = ("3", "1") if source == FIRST else (source,)
     later = LATER[LATER.index(source) :] if source in LATER else LATER
@@ -258,7 +258,7 @@ def test_what_was_solved_is_not_asked_again(solved, source):
     for old, new in (("line 4\n", "more\n"), ("line 9\n", "again\n")):
         edit(solved, f"{source}/{CHAT}", old, new)
         assert propagate.propagate(*part, root=solved) == 0
-        # Nothing tells the change that the part is right without from a new one in the same run.
+        # The file that was declared right is kept in the first run.
         left = [SECOND] if (source, new) == (FIRST, "more\n") else []
         assert holding(solved, new) == [tree for tree in later if tree not in left]
         for tree in LATER:
@@ -266,14 +266,14 @@ def test_what_was_solved_is_not_asked_again(solved, source):
 
 
 def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):
-    """So a change of its own is asked about, where a later file has another line."""
+    """If that file changes the same line later, a later file has a conflict."""
     edit(solved, f"{SECOND}/{CHAT}", f"from {SECOND}\n", "second\n")
     assert propagate.propagate("3", "2", root=solved) == 1
     assert waiting(solved, capsys) == [f"{THREE}/{CHAT}", f"{FOUR}/{CHAT}"]
 
 
 def test_a_step_that_took_a_change_goes_on_from_it(root):
-    """Later steps follow where it changes that line again, but not where it lost the change."""
+    """Later steps take its next change of that line. They keep the change if that step loses it."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
     propagate.propagate("1", root=root)
     git(root, "checkout", "-q", "--", TWO)
@@ -287,7 +287,7 @@ def test_a_step_that_took_a_change_goes_on_from_it(root):
 
 
 def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
-    """The second of two commands. It solves what waits, but not what is right as it is."""
+    """The second of two commands changes the waiting files, but no file that is declared right."""
     for tree in (SECOND, THREE, FOUR):
         edit(root, f"{tree}/{CHAT}", f"from {tree}\n", "from part 1\n")
     edit(root, f"{FIRST}/{CHAT}", f"from {FIRST}\n", "from part 1\n")
@@ -304,13 +304,14 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
 
 @pytest.mark.parametrize("source", ["1", "2"])
 def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
-    """From the same step, or from another one that has it; until then the rest waits as well."""
+    """Its other files wait as well, until the change comes from any step that has it."""
     edit(root, f"{THREE}/{CHAT}", "line 4\n", "local\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
     edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
     propagate.propagate("1", root=root)
     edit(root, f"{THREE}/{CHAT}", "local\n", "fixed here\n")
+    edit(root, f"{THREE}/chat/same.py", "line 9\n", "more\n")
     assert waiting(root, capsys) == [f"{THREE}/chat/same.py"]
     assert propagate.propagate(source, root=root) == 0
     assert holding(root, "fixed\n", "chat/same.py") == [TWO, THREE, FOUR]
@@ -318,7 +319,7 @@ def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
 
 
 def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
-    """Not by a commit, nor by another change of the same file; taken back, it is not missed."""
+    """A commit keeps the file waiting, and so does another change. Taken back, it is not missed."""
     (root / ONE / CHAT).chmod(0o755)
     commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
@@ -339,7 +340,7 @@ def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
 
 
 def test_the_same_line_is_changed_again_before_the_commit(root):
-    """At last it is as it was: what is carried next is what is new since the last time."""
+    """Each run carries only the difference since the last run."""
     for old, new in [("line 4", "one"), ("one", "two"), ("two", "line 4")]:
         edit(root, f"{ONE}/{CHAT}", f"{old}\n", f"{new}\n")
         assert propagate.propagate("1", root=root) == 0
@@ -348,7 +349,7 @@ def test_the_same_line_is_changed_again_before_the_commit(root):
 
 
 def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
-    """Or renamed, or deleted. What was carried and taken back in one step is carried again."""
+    """The file is then renamed and deleted. A later step that loses a change gets it again."""
     new, newer = root / ONE / "new.py", root / ONE / "newer.py"
     new.write_text(text("new"))
     (root / TWO / "new.py").write_text(text("new"))
@@ -368,7 +369,7 @@ def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
 
 
 def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
-    """Not even an object of git. The same is said when it is done."""
+    """It leaves git as it was, too. The real run prints the same lines."""
     edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     (root / ONE / "new.py").write_text("new\n")
@@ -385,7 +386,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
 
 
 def test_the_readers_index_is_left_alone(root):
-    """What is staged stays staged; what lies on disk is carried."""
+    """Staged changes stay staged; the content on disk is carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
     edit(root, f"{TWO}/{CHAT}", "line 9\n", "two\n")
     git(root, "add", "--all")
@@ -400,7 +401,7 @@ def test_the_readers_index_is_left_alone(root):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    """In a folder with a space, below the top of a repository, and from a hook of another one."""
+    """The path has a space, the course lies below the repository's top, and GIT_DIR is set."""
     root = plant(tmp_path / "my course" / "here")
     for label in ("step01_echo", "step02_groups"):
         (root / label / "a b.py").write_text(f"{label}\n")
@@ -423,14 +424,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_drift_fails_while_a_file_waits(monkeypatch, code):
-    """Whatever else it finds."""
+    """The manifest has nothing to say here."""
     monkeypatch.setattr(cli.manifest, "drift", lambda *_: 0)
     monkeypatch.setattr(propagate, "remind", lambda: code)
     assert cli.dispatch(cli.build_parser().parse_args(["drift"])) == code
 
 
 def test_a_merge_that_is_not_finished_is_refused(root):
-    """The file would have git's markers in it."""
+    """Otherwise the markers of git would be carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "first\n")
     git(root, *NAMED, "stash")
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "second\n")
@@ -453,7 +454,7 @@ def test_a_merge_that_is_not_finished_is_refused(root):
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
-    """Nothing has changed, or there is no such step or part; README.md is each step's own."""
+    """No changes, no such step, no later step, no such part. A README.md is not carried."""
     (root / ONE / "README.md").write_text("new\n")
     with pytest.raises(UserError, match=said):
         propagate.propagate(*arguments, root=root)
@@ -462,7 +463,7 @@ def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
 
 
 def test_without_git_there_is_nothing_to_compare_with(root, monkeypatch):
-    """No checkout, no commit, no git: a sentence each."""
+    """Without a checkout, a commit or git, one sentence says so."""
     shutil.rmtree(root / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     with pytest.raises(UserError, match=r"finds no last commit in .*not a git repository"):
