@@ -339,7 +339,7 @@ class Carrier:
             self.write({name: files[name] for _, _, files in results for name in files})
         for name, own, note, others in found:
             notes = self.notes.setdefault(name, {})
-            for other in others if not has_conflict else ():
+            for other in others:
                 # The source may have brought another change that the file was waiting for.
                 lacking = None if self.has(own, other) else version(self.root / name)
                 if lacking is None or notes[other].lacking != WAITS:

@@ -318,6 +318,21 @@ def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
     assert waiting(root, capsys) == []
 
 
+def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
+    """Its tree has a conflict in another file, so an edit of this file solves nothing."""
+    for tree in (THREE, FOUR):
+        edit(root, f"{tree}/{CHAT}", "line 4\n", "local\n")
+    commit(root)
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    propagate.propagate("1", root=root)
+    edit(root, f"{THREE}/chat/same.py", "line 9\n", "more\n")
+    propagate.propagate("3", root=root)
+    assert holding(root, "more\n", "chat/same.py") == [THREE, FOUR]
+    edit(root, f"{FOUR}/chat/same.py", "line 14\n", "again\n")
+    assert f"{FOUR}/chat/same.py" in waiting(root, capsys)
+
+
 def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
     """A commit keeps the file waiting, and so does another change. Taken back, it is not missed."""
     (root / ONE / CHAT).chmod(0o755)
