@@ -26,7 +26,7 @@ stack:
 	    $(if $(PART),--part=$(PART))
 
 bench:
-	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS))
+	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS)) $(if $(filter-out 0,$(PARTS)),--parts)
 
 redgreen:
 	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART))

@@ -34,7 +34,7 @@ COMMANDS = {
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
-    "bench": ("bench [RUNS=3]", "measure step 5 beside other ways to do it"),
+    "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 beside other ways to do it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on what was before"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
@@ -92,6 +92,9 @@ def build_parser() -> Parser:
     )
     made["stack"].add_argument("--shards", default="1", help="Redis servers (default: 1)")
     made["bench"].add_argument("--runs", default="3", help="how often (default: 3)")
+    made["bench"].add_argument(
+        "--parts", action="store_true", help="measure what each part buys (make: PARTS=1)"
+    )
     made["test-all"].add_argument(
         "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
     )
@@ -160,7 +163,7 @@ def dispatch(options: argparse.Namespace) -> int:
                 options.port, options.workers, options.server, options.shards, options.part
             )
         case "bench":
-            return driver.bench(options.runs)
+            return (driver.bench_parts if options.parts else driver.bench)(options.runs)
         case "scaling":
             return scaling.scaling(options.take, options.check)
         case "drift":

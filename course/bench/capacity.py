@@ -1,7 +1,7 @@
 """How much a number of people needs: a small model made of what `make bench` has measured.
 
-It counts processor time. What it does not know is left out and said so in docs/scaling.md: the
-network between machines, disks, and people who do not come evenly.
+It counts processor time. docs/scaling.md names all that it leaves out: the network between
+machines, disks, and people who do not come evenly.
 """
 
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ NETWORK = 10_000.0  # Mbit/s
 
 @dataclass(frozen=True)
 class Figures:
-    """What one worker, PostgreSQL and Redis have been measured to take. Times are of a processor.
+    """The measured costs of one worker, PostgreSQL and Redis. Times are of a processor.
 
     All in microseconds but for `memory` and `base` (KiB), `crowd` (sockets) and `room` (1/s).
     """
@@ -87,7 +87,7 @@ class Workers:
 
     @property
     def reason(self) -> str:
-        """What decides."""
+        """The part that decides."""
         names = {"talk": "messages", "connections": "connections", "return_": "reconnecting"}
         return next(
             names[each.name] for each in fields(self) if getattr(self, each.name) == self.count
@@ -96,7 +96,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Need:
-    """What a number of people needs. Everything is per second, unless it says otherwise."""
+    """The needs of a number of people. Everything is per second, unless it says otherwise."""
 
     messages: float
     deliveries: float

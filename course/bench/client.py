@@ -101,8 +101,8 @@ class Client:
 class Load:
     """Clients of one server.
 
-    `job` has host, port, cookies (session keys), and patience: the seconds without a byte from the
-    server, after which it is not waited for.
+    `job` has host, port, cookies (session keys), greets (whether a join ends with the frame
+    `caught_up`), and patience: the seconds of silence after which the server is given up.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -235,14 +235,16 @@ class Load:
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """What changes when the server does something."""
+        """Numbers that change when the server does something."""
         return self.received, self.opened, self.ended
 
     def join(self, rooms: list[str], history: int) -> float:
         """Open a socket for each name in `rooms`, `AT_ONCE` at a time; return the seconds taken.
 
-        A socket has joined when it got `history` messages. SystemExit if not all can.
+        A socket has joined when it got `history` messages, and the greeting of a server that
+        greets. SystemExit if not all can.
         """
+        frames = history + self.job["greets"]
         began = time.monotonic()
         joining: list[Client] = []
         waiting = iter(rooms)
@@ -256,7 +258,7 @@ class Load:
             still = [
                 c
                 for c in joining
-                if not c.opened or (c.size < history * SMALLEST) or (history and c.texts < history)
+                if not c.opened or (c.size < history * SMALLEST) or (frames and c.texts < frames)
             ]
             left -= len(joining) - len(still)
             joining = still

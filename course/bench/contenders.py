@@ -1,8 +1,8 @@
-"""What is measured side by side: four servers, each in turn, on one database and one Redis."""
+"""The servers that are measured side by side, each in turn, with one database and one Redis."""
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,53 +11,66 @@ from course.stack import WORKERS, Part, Stack, inner_port
 from course.steps import ROOT, copy_files, step_files
 
 ACCOUNTS = 500
+SERVERS = {"daphne": "Daphne", "uvicorn": "uvicorn"}  # as people write them
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: how the table calls it, its command, and what it can do."""
+    """A server: two words for the table, its command, its code, and what it can do."""
 
     name: str
-    title: str
+    title: tuple[str, str]
     command: tuple[str, ...]
     settings: str = "config.settings"
+    code: Path | None = None  # a folder of step 5; None is step 5 itself
     stores: bool = True
+    greets: bool = True  # a client that has joined gets the frame `caught_up`
     # Whether everybody in a room gets its messages in the same order, that of their numbers. In
     # the pattern of the tutorials, two messages overtake each other between storing and sending.
     room_order: bool = True
 
 
-TUTORIAL = [
-    "course.bench.inside.tutorial_asgi:application" if word == "config.asgi:application" else word
-    for word in WORKERS["daphne"]
-]
+def tutorial(name: str, server: str, settings: str) -> Contender:
+    """Return the pattern of the tutorials on a server; the settings decide the channel layer."""
+    words = (
+        word.replace("config.asgi", "course.bench.inside.tutorial") for word in WORKERS[server]
+    )
+    title = ("tutorial", SERVERS[server])
+    return Contender(name, title, tuple(words), settings, greets=False, room_order=False)
+
+
+def step(name: str, title: str, server: str, code: Path | None = None) -> Contender:
+    """Return step 5, or a mid-point of it, on a server."""
+    return Contender(name, (title, SERVERS[server]), tuple(WORKERS[server]), code=code)
+
+
+LIMIT = ("-m", "course.bench.raw", "{port}")
 CONTENDERS = (
-    Contender("raw", "websockets", ("-m", "course.bench.raw", "{port}"), stores=False),
-    Contender(
-        "tutorial",
-        "tutorial",
-        tuple(TUTORIAL),
-        settings="course.bench.inside.tutorial_settings",
-        room_order=False,
-    ),
-    Contender("daphne", "Daphne", tuple(WORKERS["daphne"])),
-    Contender("uvicorn", "uvicorn", tuple(WORKERS["uvicorn"])),
+    Contender("raw", ("limit", "websockets"), LIMIT, stores=False, greets=False),
+    tutorial("tutorial", "daphne", "course.bench.inside.core_layer"),
+    tutorial("pubsub", "uvicorn", "config.settings"),
+    step("daphne", "step 5", "daphne"),
+    step("uvicorn", "step 5", "uvicorn"),
 )
+
+
+def part_contenders(folders: Iterable[tuple[str, Path]]) -> tuple[Contender, ...]:
+    """Return a contender for each mid-point: its name, such as "5.7", and its folder."""
+    return tuple(step(name, f"part {name}", "uvicorn", folder) for name, folder in folders)
 
 
 class Yard(Stack):
     """The database and the Redis of a stack, for one server at a time."""
 
-    def __init__(self, python: Path) -> None:
+    def __init__(self, python: Path, code: Path | None = None) -> None:
         # Nobody is slowed down for being a machine.
         unlimited = {"CHAT_MESSAGE_RATE": "1000000", "CHAT_MESSAGE_BURST": "1000000"}
-        super().__init__(workers=1, variables=unlimited, python=python)
+        super().__init__(workers=1, variables=unlimited, python=python, code=code)
         self.cookies: list[str] = []
 
     def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
-        """Copy the step, and list the two parts that all servers need."""
+        """Copy the code, and list the two parts that all servers need."""
         copy_files(step_files(self.code), self.code, self.site)
-        doing("Making a database")
         self.add_services(programs)
 
     def fill(self) -> None:
@@ -86,10 +99,9 @@ class Yard(Stack):
 
     def serve(self, contender: Contender) -> Part:
         """Start a contender in a fresh process, alone; UserError if it does not start."""
-        variables = {"DJANGO_SETTINGS_MODULE": contender.settings}
+        env = self.environment | {"DJANGO_SETTINGS_MODULE": contender.settings}
         # `down` ends whatever is called a worker.
         name = f"worker-{contender.name}"
-        env = self.environment | variables
         part = self.add_worker(name, list(contender.command), inner_port(), env)
         part.start()
         return part

@@ -1,4 +1,4 @@
-"""`make bench`: all contenders in turn, several times over, and what came of it."""
+"""`make bench`: all contenders in turn, several times over, then a table."""
 
 import json
 import os
@@ -6,7 +6,10 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,14 +17,17 @@ from typing import Any
 
 from course import environment
 from course.bench import figures
-from course.bench.contenders import CONTENDERS, Yard
-from course.bench.measures import Plan, measure_crowd, run_once
-from course.stack import find_programs
+from course.bench.contenders import CONTENDERS, Contender, Yard, part_contenders
+from course.bench.measures import Plan, measure_crowd, run_once, sample_once
+from course.parts import find_midpoint, lay_out
+from course.stack import STEP, find_programs
 from course.stack.command import parse_count
-from course.steps import ROOT
+from course.steps import ROOT, find_step
 from course.terminal import LiveLine, UserError, say
 
 RESULTS = Path(".course") / "bench" / "results.json"
+PARTS = RESULTS.with_name("parts.json")
+MEASURED_PARTS = range(7, 12)  # after part 7 the service is complete; the others are for a crowd
 QUIET = 0.25  # load for each core, above which a machine has other things to do
 PACKAGES = (
     *("channels", "channels_redis", "daphne", "django", "msgpack", "psycopg", "redis"),
@@ -73,7 +79,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def collect(python: Path, runs: int, plan: Plan) -> dict[str, Any]:
+def collect(python: Path, runs: int, plan: Plan, contenders: Sequence[Contender]) -> dict[str, Any]:
     """Measure everything, saying what goes on; return the raw results."""
     line = LiveLine()
     began = time.monotonic()
@@ -92,27 +98,45 @@ def collect(python: Path, runs: int, plan: Plan) -> dict[str, Any]:
         "plan": vars(plan),
         "runs": [],
     }
-    yard = Yard(python)
-    with yard:
-        doing("Making accounts")
-        yard.fill()
+    with ExitStack() as opened:
+        yards = {}
+        # Each code has a database of its own: two parts may differ in their tables.
+        for code in dict.fromkeys(each.code for each in contenders):
+            doing("Making accounts")
+            yards[code] = opened.enter_context(Yard(python, code))
+            yards[code].fill()
         done("PostgreSQL and Redis are ready")
-        results["parts"] = json.loads(yard.inside("parts"))
         for number in range(1, runs + 1):
             run: figures.Run = {}
             results["runs"].append(run)
-            for each in CONTENDERS:
-                title = f"run {number} of {runs}: {each.title}"
-                run[each.name] = run_once(yard, each, plan, number, partial(doing, title))
+            for each in contenders:
+                title = f"run {number} of {runs}: {', '.join(each.title)}"
+                run[each.name] = run_once(
+                    yards[each.code], each, plan, number, partial(doing, title)
+                )
                 done(title)
-        doing(f"a crowd of {plan.crowd:,}")
-        results["crowd"] = measure_crowd(yard, CONTENDERS[-1], plan)
-        done(f"a crowd of {plan.crowd:,}")
+        if plan.crowd:
+            last = contenders[-1]
+            yard = yards[last.code]
+            doing(f"a crowd of {plan.crowd:,}")
+            results["crowd"] = measure_crowd(yard, last, plan)
+            done(f"a crowd of {plan.crowd:,}")
+            results["parts"] = json.loads(yard.inside("parts"))
+            results["samples"] = {
+                goal.measure: sample_once(yard, last, plan, goal.measure)
+                for goal in figures.missed(results["runs"])
+                if goal.key == "rate"
+            }
     results["seconds"] = round(time.monotonic() - began)
     return results
 
 
-def bench(runs_text: str, root: Path = ROOT) -> int:
+def bench(
+    runs_text: str,
+    contenders: Sequence[Contender] = CONTENDERS,
+    plan: Plan | None = None,
+    root: Path = ROOT,
+) -> int:
     """Measure, print a table, and keep the raw numbers; return the exit code.
 
     It is 1 where a contender lost a message, delivered one twice or out of order.
@@ -121,18 +145,32 @@ def bench(runs_text: str, root: Path = ROOT) -> int:
     if sys.platform != "linux":
         raise UserError("The measurements need Linux: they read /proc.")
     python = environment.ensure_everything(root)
-    plan = Plan()
+    plan = plan or Plan()
     allow_files(plan.files)
-    minutes = runs * 1.6 + 0.9
-    say(f"Four servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
+    minutes = runs * len(contenders) * 0.4 + 1
+    say(f"{len(contenders)} servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
     if os.getloadavg()[0] > QUIET * (os.cpu_count() or 1):
         say("This machine is busy with something else: the rates will be too low.\n")
-    results = collect(python, runs, plan)
-    file = root / RESULTS
+    results = collect(python, runs, plan, contenders)
+    file = root / (RESULTS if contenders is CONTENDERS else PARTS)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     say()
-    for text in figures.report(results):
+    for text in figures.report(results, contenders):
         say(text)
-    say(f"\nAll numbers of all runs: {RESULTS.as_posix()}")
+    say(f"\nAll numbers of all runs: {file.relative_to(root).as_posix()}")
     return 1 if figures.faults(results) else 0
+
+
+def bench_parts(runs_text: str, root: Path = ROOT) -> int:
+    """Measure what each part for a crowd buys: their mid-points side by side."""
+    plan = Plan(joiners=0, latency_seconds=0, crowd=0)
+    step = find_step(STEP, root)
+    with tempfile.TemporaryDirectory() as place:
+        folders = []
+        for number in MEASURED_PARTS:
+            folder = Path(place, str(number))
+            folder.mkdir()
+            lay_out(find_midpoint(step, str(number), root), folder)
+            folders.append((f"{step.number}.{number}", folder))
+        return bench(runs_text, part_contenders(folders), plan, root)

@@ -2,11 +2,12 @@
 
 import statistics
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from course.bench.contenders import CONTENDERS
+from course.bench.contenders import CONTENDERS, Contender
 from course.bench.measures import Result
 from course.terminal import colour
 
@@ -24,7 +25,7 @@ class Figure:
     factor: float = 1
 
 
-# What each line means is said in docs/scaling.md.
+# docs/scaling.md says what each line means.
 FIGURES = (
     Figure("deliveries_100", "rate", "deliveries/s, room of 100"),
     Figure("deliveries_100", "cpu", "  server CPU µs each"),
@@ -68,12 +69,12 @@ class Goal:
 
 
 GOALS = (
-    Goal("deliveries, room of 100", "deliveries_100", "rate", "tutorial", least=10),
-    Goal("deliveries, room of 500", "deliveries_500", "rate", "tutorial", least=10),
-    Goal("deliveries, room of 100", "deliveries_100", "rate", "raw", least=0.5),
-    Goal("deliveries, room of 500", "deliveries_500", "rate", "raw", least=0.5),
-    Goal("joins, empty room", "idle", "rate", "tutorial", least=1.5),
-    Goal("memory per connection", "idle", "memory", "tutorial", most=1.3),
+    Goal("deliveries, room of 100", "deliveries_100", "rate", "tutorial", least=12),
+    Goal("deliveries, room of 500", "deliveries_500", "rate", "tutorial", least=12),
+    Goal("deliveries, room of 100", "deliveries_100", "rate", "raw", least=0.55),
+    Goal("deliveries, room of 500", "deliveries_500", "rate", "raw", least=0.55),
+    Goal("joins, empty room", "idle", "rate", "tutorial", least=1),
+    Goal("memory per connection", "idle", "memory", "tutorial", most=1),
 )
 
 
@@ -84,6 +85,11 @@ class Spread:
     median: float
     least: float
     most: float
+
+    @property
+    def apart(self) -> str:
+        """Half the distance between the extremes, as a share of the median."""
+        return f"± {(self.most - self.least) / 2 / self.median:.0%}" if self.median else ""
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -118,7 +124,7 @@ def faults(results: dict[str, Any]) -> dict[str, list[str]]:
             for name, result in measures.items():
                 for fault in result["faults"]:
                     found.setdefault(contender, []).append(f"run {number}, {name}: {fault}")
-    for fault in results["crowd"]["faults"]:
+    for fault in results.get("crowd", {}).get("faults", []):
         found.setdefault("uvicorn", []).append(f"crowd: {fault}")
     return found
 
@@ -134,42 +140,69 @@ def short(value: float) -> str:
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
-def table(runs: list[Run]) -> Iterator[str]:
-    """Yield the lines of the table: a line of medians, and below from the least to the most."""
-    yield colour(" " * 27 + "".join(f"{each.title:>13}" for each in CONTENDERS), "bold")
+def row(title: str, cells: Iterable[str]) -> str:
+    """Return a line of the table."""
+    return f"{title:<27}" + "".join(f"{cell:>10}" for cell in cells)
+
+
+def table(runs: list[Run], contenders: Sequence[Contender], parts: bool) -> Iterator[str]:
+    """Yield the lines of the table: a line of medians, and below it how far the runs lie apart.
+
+    With `parts`, the second line compares each contender with the one before.
+    """
+    for number in (0, 1):
+        yield colour(row("", (each.title[number] for each in contenders)), "bold")
     for figure in FIGURES:
         found = [
-            spread(
-                [
-                    value * figure.factor
-                    for value in values(runs, c.name, figure.measure, figure.key)
-                ]
-            )
-            for c in CONTENDERS
+            spread([v * figure.factor for v in values(runs, c.name, figure.measure, figure.key)])
+            for c in contenders
         ]
-        cells = [short(each.median) if each else "–" for each in found]
-        yield f"{figure.title:<27}" + "".join(f"{cell:>13}" for cell in cells)
-        if len(runs) > 1 and not figure.title.startswith(" "):
-            cells = [f"{short(e.least)}–{short(e.most)}" if e else "" for e in found]
-            yield colour(" " * 27 + "".join(f"{cell:>13}" for cell in cells), "dim")
+        if not any(found):
+            continue
+        yield row(figure.title, (short(each.median) if each else "–" for each in found))
+        if figure.title.startswith(" "):
+            continue
+        if parts:
+            ratios = [(b and a and b.median / a.median) or 0 for a, b in pairwise(found)]
+            yield colour(row("", ["", *(f"× {short(ratio)}" for ratio in ratios)]), "dim")
+        elif len(runs) > 1:
+            yield colour(row("", (each.apart if each else "" for each in found)), "dim")
+
+
+def missed(runs: list[Run]) -> list[Goal]:
+    """Return the goals that were measured and not met."""
+    return [goal for goal in GOALS if (found := ratio(runs, goal)) and not goal.met(found.median)]
 
 
 def goals(runs: list[Run]) -> Iterator[str]:
     """Yield a line for each goal: the ratio, its spread, and whether it is met."""
-    titles = {contender.name: contender.title for contender in CONTENDERS}
+    titles = {contender.name: " on ".join(contender.title) for contender in CONTENDERS}
     yield colour("step 5 on uvicorn against …", "bold")
     for goal in GOALS:
         found = ratio(runs, goal)
         if found is None:
-            yield f"{titles[goal.against]:<11}{goal.title:<25}not measured"
+            yield f"{titles[goal.against]:<20}{goal.title:<24}not measured"
             continue
         met = goal.met(found.median)
-        verdict = colour("met", "green") if met else colour("not met", "yellow")
-        apart = f"({short(found.least)}–{short(found.most)})"
+        verdict = colour("met", "green") if met else colour("missed", "yellow")
         yield (
-            f"{titles[goal.against]:<11}{goal.title:<25}{short(found.median):>5} × "
-            f"{apart:<13} {goal.wanted:<13} {verdict}"
+            f"{titles[goal.against]:<20}{goal.title:<24}{short(found.median):>5} × "
+            f"{found.apart:<6} {goal.wanted:<13} {verdict}"
         )
+
+
+def whereabouts(runs: list[Run], goal: Goal, samples: list[tuple[str, float]]) -> str:
+    """Say where the time of a measure goes whose goal was missed."""
+    shares = [
+        (values(runs, "uvicorn", goal.measure, "server"), "the worker"),
+        (values(runs, "uvicorn", goal.measure, "client"), "the load"),
+    ]
+    busy = [f"{who} {statistics.median(share):.0%}" for share, who in shares if share]
+    packages = [f"{package} {share:.0%}" for package, share in samples if share >= 0.02]
+    return (
+        f"{goal.title}: {' and '.join(busy)} of a core. "
+        f"The worker's time by package: {', '.join(packages)}."
+    )
 
 
 def crowd_line(crowd: Result) -> str:
@@ -183,14 +216,20 @@ def crowd_line(crowd: Result) -> str:
     )
 
 
-def report(results: dict[str, Any]) -> Iterator[str]:
+def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator[str]:
     """Yield all lines, for a terminal of 80 columns."""
     runs: list[Run] = results["runs"]
-    yield from table(runs)
-    yield ""
-    yield from goals(runs)
-    yield ""
-    yield from textwrap.wrap(crowd_line(results["crowd"]), 79)
+    parts = contenders is not CONTENDERS
+    yield from table(runs, contenders, parts)
+    if not parts:
+        yield ""
+        yield from goals(runs)
+        for goal in missed(runs):
+            if samples := results["samples"].get(goal.measure):
+                yield ""
+                yield from textwrap.wrap(whereabouts(runs, goal, samples), 79)
+        yield ""
+        yield from textwrap.wrap(crowd_line(results["crowd"]), 79)
     for name, found in faults(results).items():
         yield ""
         yield colour(f"{name} is incorrect:", "red")

@@ -1,11 +1,11 @@
-"""What is measured, in which order, and how one contender does in one run."""
+"""The measures, their order, and how one contender does in one run."""
 
 import json
 import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,7 @@ GIVE_UP = 150.0  # seconds for one measure
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done. The defaults are what `make bench` does; tests do less."""
+    """How much is done. The defaults are for `make bench`; with 0, a measure is left out."""
 
     rooms: tuple[int, ...] = (100, 500)  # sockets in the one room, for deliveries
     seconds: float = 2  # of deliveries, and of storing
@@ -48,15 +48,16 @@ def jobs(contender: Contender, plan: Plan) -> list[tuple[str, Result]]:
         # First, in a process that has done nothing yet.
         ("idle", {"measure": "idle", "sockets": plan.idle, "warm_up": plan.warm_up, "rooms": 20}),
     ]
-    if contender.stores:
+    if contender.stores and plan.joiners:
         history = {"sockets": plan.joiners, "room": "history", "history": 50}
         found.append(("joins", {"measure": "joins", **history}))
     found += [
         (f"deliveries_{sockets}", {"measure": "deliveries", "sockets": sockets, **talk})
         for sockets in plan.rooms
     ]
-    steady = {"rate": plan.rate, "seconds": plan.latency_seconds, "sockets": plan.rooms[0]}
-    found.append(("latency", {"measure": "latency", **steady}))
+    if plan.latency_seconds:
+        steady = {"rate": plan.rate, "seconds": plan.latency_seconds, "sockets": plan.rooms[0]}
+        found.append(("latency", {"measure": "latency", **steady}))
     if contender.stores:
         # A socket has one message in flight, as its consumer handles one after the other.
         one = {"sockets": 20, "rooms": 1, **talk}
@@ -163,16 +164,21 @@ def measure(python: Path, part: Part, job: Result, postgres: int | None = None) 
     return result
 
 
-def run_once(
-    yard: Yard, contender: Contender, plan: Plan, run: int, doing: Callable[[str], None]
-) -> dict[str, Result]:
-    """Measure one contender in one run; return the results by the names of the measures."""
-    common = {
+def common(yard: Yard, contender: Contender, plan: Plan) -> Result:
+    """Return what all jobs with a contender have in common."""
+    return {
         "cookies": yard.cookies,
+        "greets": contender.greets,
         "history": 0,
         "patience": plan.patience,
         "room_order": contender.room_order,
     }
+
+
+def run_once(
+    yard: Yard, contender: Contender, plan: Plan, run: int, doing: Callable[[str], None]
+) -> dict[str, Result]:
+    """Measure one contender in one run; return the results by the names of the measures."""
     results = {}
     postgres = yard.parts["postgres"].pid if contender.stores else None
     part = yard.serve(contender)
@@ -181,7 +187,8 @@ def run_once(
             doing(name)
             # A room that nobody has been in, in this database or this process.
             room = {"room": f"{name}-{contender.name}-{run}"}
-            results[name] = measure(yard.python, part, common | room | job, postgres)
+            whole = common(yard, contender, plan) | room | job
+            results[name] = measure(yard.python, part, whole, postgres)
             if not part.running:
                 break
     finally:
@@ -193,17 +200,26 @@ def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
     """See whether one process keeps thousands of people who say nothing, then reaches them all."""
     part = yard.serve(contender)
     try:
-        job = {
-            "measure": "crowd",
-            "sockets": plan.crowd,
-            "seconds": plan.crowd_seconds,
-            "room": "crowd",
-            "cookies": yard.cookies,
-            "patience": plan.patience,
-            "room_order": contender.room_order,
-        }
+        job = {"measure": "crowd", "sockets": plan.crowd, "seconds": plan.crowd_seconds}
+        job |= {"room": "crowd"} | common(yard, contender, plan)
         result = measure(yard.python, part, job)
         result["sockets"] = plan.crowd
         return result
     finally:
         part.stop()
+
+
+def sample_once(yard: Yard, contender: Contender, plan: Plan, name: str) -> list[tuple[str, float]]:
+    """Do one measure again; return the shares of the worker's processor time, by package."""
+    file = yard.folder / "samples.json"
+    command = ("-m", "course.bench.inside.sampled", str(file), *contender.command)
+    part = yard.serve(replace(contender, name="sampled", command=command))
+    try:
+        job = dict(jobs(contender, plan))[name]
+        whole = common(yard, contender, plan) | {"room": f"sampled-{name}"} | job
+        measure(yard.python, part, whole)
+    finally:
+        part.stop()
+    counts = json.loads(file.read_text())
+    total = sum(count for _, count in counts)
+    return [(package, count / total) for package, count in counts]

@@ -10,7 +10,16 @@ from typing import Any
 from course.bench.capacity import Figures, Need, need, read_figures
 from course.bench.contenders import CONTENDERS
 from course.bench.driver import RESULTS
-from course.bench.figures import FIGURES, GOALS, ratio, short, spread, values
+from course.bench.figures import (
+    FIGURES,
+    GOALS,
+    missed,
+    ratio,
+    short,
+    spread,
+    values,
+    whereabouts,
+)
 from course.steps import ROOT
 from course.terminal import UserError, colour, say
 
@@ -65,7 +74,7 @@ def measured(results: dict[str, Any]) -> list[str]:
         f"included. Python {versions['python']}, Django {versions['django']}, Channels "
         f"{versions['channels']}, uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
         "",
-        *as_table(["", *(contender.title for contender in CONTENDERS)], rows()),
+        *as_table(["", *(" on ".join(each.title) for each in CONTENDERS)], rows()),
         "",
         f"{crowd['sockets']:,} idle connections on one worker with uvicorn: {crowd['alive']:,} "
         f"stayed, {crowd['pings']:,} pings were answered, the worker used "
@@ -76,17 +85,21 @@ def measured(results: dict[str, Any]) -> list[str]:
 
 def compared(results: dict[str, Any]) -> list[str]:
     """Return the table of ratios."""
-    titles = {contender.name: contender.title for contender in CONTENDERS}
+    titles = {contender.name: " on ".join(contender.title) for contender in CONTENDERS}
 
     def rows() -> Iterator[list[str]]:
         for goal in GOALS:
             found = ratio(results["runs"], goal)
             if found:
                 shown = f"**{short(found.median)}** ({short(found.least)}–{short(found.most)})"
-                verdict = "met" if goal.met(found.median) else "not met"
+                verdict = "met" if goal.met(found.median) else "missed"
                 yield [goal.title, titles[goal.against], shown, goal.wanted, verdict]
 
-    return as_table(["step 5 on uvicorn", "against", "ratio", "goal", ""], rows())
+    lines = as_table(["step 5 on uvicorn", "against", "ratio", "goal", ""], rows())
+    for goal in missed(results["runs"]):
+        if samples := results.get("samples", {}).get(goal.measure):
+            lines += ["", whereabouts(results["runs"], goal, samples)]
+    return lines
 
 
 def costs(figures: Figures) -> list[str]:

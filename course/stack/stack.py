@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from course.processes import clean_environment, undisturbed
 from course.run import HOST, is_free
@@ -176,7 +177,7 @@ class Stack:
         self,
         started: Callable[[Part], None] = lambda part: None,
         doing: Callable[[str], None] = lambda text: None,
-    ) -> "Stack":
+    ) -> Self:
         """Start everything and return the stack; UserError, with nothing left, if a part fails.
 
         `started` is called with each part that is ready, `doing` with what is going on.
@@ -222,7 +223,7 @@ class Stack:
         copy_tree(self.site, folder / "site")
         copy_tree(self.folder / "postgres" / "data", folder / "data")
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Self:
         return self.up()
 
     def __exit__(

@@ -1,1 +1,1 @@
-"""What the measurements run inside a copy of step 5, with its settings and its models."""
+"""Modules that the measurements run inside a copy of step 5, with its settings and its models."""

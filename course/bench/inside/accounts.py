@@ -16,7 +16,7 @@ from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 
-from chat.store import Draft, store  # noqa: E402
+from chat.models import Message  # noqa: E402
 
 
 def sign_in(user: User) -> str:
@@ -35,7 +35,8 @@ def main(count: int) -> None:
     users = User.objects.bulk_create(
         [User(username=f"bench{number}", password="!") for number in range(count)]
     )
-    store("history", [Draft(users[0], f"said before {n}", None) for n in range(50)])
+    for number in range(50):
+        Message(room="history", user=users[0], text=f"said before {number}").save()
     print(json.dumps([sign_in(user) for user in users]))
 
 

@@ -1,23 +1,26 @@
 """The pattern of the tutorials, inside step 5: each socket is a member of the room's group.
 
-The settings, the login and the storing are step 5's, the history is step 4's; the consumer and the
-channel layer are those of every tutorial. Run as `DJANGO_SETTINGS_MODULE=
-course.bench.inside.tutorial_settings daphne course.bench.inside.tutorial_asgi:application` in a
-folder that holds step 5.
+Settings, sign-in and tables are those of step 5. The application is `course.bench.inside.tutorial:
+application`, for a server that starts in a folder with step 5.
 """
 
 import json
 from functools import partial
 from typing import Any
 
+from channels.auth import AuthMiddlewareStack
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
 
-from chat.consumers import HISTORY
-from chat.models import Message
-from chat.protocol import parse_frame
-from chat.rooms import group_name
-from chat.store import Draft, store
+django_application = get_asgi_application()
+
+from chat.models import Message  # noqa: E402
+
+HISTORY = 50
 
 # Most tutorials leave Channels its default, one thread for everything. In a room of 100 that was
 # 1,700 deliveries per second, and a thread for each call 3,800; in a room of 500 it was 3,300 and
@@ -30,12 +33,11 @@ class TutorialConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Join the group, and show what was said before."""
-        self.room = self.scope["url_route"]["kwargs"]["room_name"]
-        self.group = group_name(self.room)
+        self.room = self.scope["url_route"]["kwargs"]["room"]
         if not self.scope["user"].is_authenticated:
             await self.close()
             return
-        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.channel_layer.group_add(f"chat_{self.room}", self.channel_name)
         await self.accept()
         history = await self.read_history()
         self.shown = {frame["id"] for frame in history}
@@ -44,12 +46,13 @@ class TutorialConsumer(AsyncWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         """Leave the group."""
-        await self.channel_layer.group_discard(self.group, self.channel_name)
+        await self.channel_layer.group_discard(f"chat_{self.room}", self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Store one message and send it to the group."""
-        frame = await self.store(*parse_frame(text_data))
-        await self.channel_layer.group_send(self.group, {"type": "chat.message", "frame": frame})
+        frame = await self.store(**json.loads(text_data))
+        event = {"type": "chat.message", "frame": frame}
+        await self.channel_layer.group_send(f"chat_{self.room}", event)
 
     async def chat_message(self, event: dict[str, Any]) -> None:
         """Send a message of the group to this client, unless it came with the history."""
@@ -63,7 +66,16 @@ class TutorialConsumer(AsyncWebsocketConsumer):
         return [message.as_frame() for message in reversed(messages.order_by("-seq")[:HISTORY])]
 
     @in_a_thread
-    def store(self, text: str, client_id: str | None) -> dict[str, Any]:
-        """Store one message."""
-        ((frame, _),) = store(self.room, [Draft(self.scope["user"], text, client_id)])
-        return frame
+    def store(self, message: str, client_id: str) -> dict[str, Any]:
+        """Store one message, and return its frame."""
+        fields = {"room": self.room, "user": self.scope["user"]}
+        return Message.objects.create(text=message, client_id=client_id, **fields).as_frame()
+
+
+sockets = URLRouter([path("ws/chat/<str:room>/", TutorialConsumer.as_asgi())])
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(sockets)),
+    }
+)

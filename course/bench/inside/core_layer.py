@@ -3,7 +3,6 @@
 from config.settings import *  # noqa: F403
 from config.settings import REDIS_URLS
 
-ASGI_APPLICATION = "course.bench.inside.tutorial_asgi.application"
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
