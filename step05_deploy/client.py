@@ -64,7 +64,7 @@ def read_lines(loop, lines):
 
 
 class Conversation:
-    """What outlives a socket: the last number, and the lines to send."""
+    """The state that outlives a socket: the last number, and the lines to send."""
 
     def __init__(self, options, password):
         self.options = options
