@@ -1,6 +1,6 @@
-# Each target is one thin line over "python -m course", which works without make as well.
+# Each target calls "python -m course", which also works without make.
 PYTHON ?= python3
-# The path of a program, which may hold a space, or a command such as "uv run python".
+# PYTHON is the path of a program, perhaps with a space, or a command such as "uv run python".
 COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
 .PHONY: help run test-all test diff stack bench redgreen guarantees scaling drift propagate lint upgrade

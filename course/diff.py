@@ -112,7 +112,7 @@ def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[S
                 f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
             )
         return [Section("", read_step(steps[0]), read_step(steps[1]))]
-    # The folder in place of the last mid-point: a maintainer who writes a step sees all of it.
+    # The folder replaces the last mid-point, so a maintainer also sees files that no part names.
     points = [*chain(steps[1], root)[:-1], read_step(steps[1])]
     found = [
         Section(f"Part {number} of {len(parts)}: {part.name}", before, after, part.files)
@@ -223,6 +223,6 @@ def show(
                 shown.append(title + "".join(texts.values()) + closing)
                 counted += [*texts, *left_out]
     if only and not counted:
-        raise UserError(f"{only} does not change there: name a file by its path, such as chat/consumers.py.")
+        raise UserError(f"{only} does not change there: name a path such as chat/consumers.py.")
     page("\n".join(shown) + f"\n{table(counted)}\n")
     return 0

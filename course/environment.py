@@ -1,10 +1,9 @@
 """The virtual environment `.venv`: made once, kept up to date, repaired when broken.
 
-A stamp inside it, `course.json`, says which Python it was made with, where, and which
-requirement files are installed, each with a hash of its content. The stamp is away while
-packages are being installed, so that an interrupted installation is seen, and repaired,
-by the next call. So is an environment whose folder was moved: its programs begin with the path
-of its Python.
+A stamp in the environment, `course.json`, names its Python, its folder, and a hash of each
+requirement file that is installed. The stamp is deleted while packages are being installed, so
+the next call repairs an interrupted installation. An environment whose folder was moved is made
+anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
@@ -28,12 +27,12 @@ LAST_LINES = 8
 
 
 def python_version() -> str:
-    """Return the version that packages are installed for, such as `3.11`."""
+    """Return the version of this Python, such as `3.11`."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def base_python() -> str:
-    """Return the Python to make environments with: the one outside any environment."""
+    """Return the Python outside any environment, with which environments are made."""
     return getattr(sys, "_base_executable", None) or sys.executable
 
 
@@ -45,7 +44,7 @@ def venv_program(venv: Path, name: str) -> Path:
 
 
 def fingerprint(file: Path) -> str:
-    """Return a hash of the content of `file`, or raise UserError where there is none."""
+    """Return a hash of the content of `file`; raise UserError if the file cannot be read."""
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
@@ -53,7 +52,7 @@ def fingerprint(file: Path) -> str:
 
 
 def read_stamp(venv: Path) -> dict[str, Any] | None:
-    """Return the stamp of a sound environment made here with this Python, else None."""
+    """Return the stamp of `venv`; None unless this Python made the environment in this folder."""
     try:
         stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
         as_written = new_stamp(venv, stamp["lock"], dict(stamp["installed"]))
@@ -64,19 +63,19 @@ def read_stamp(venv: Path) -> dict[str, Any] | None:
 
 
 def new_stamp(venv: Path, lock: str, installed: dict[str, str]) -> dict[str, Any]:
-    """Return the stamp of an environment that this Python made here."""
+    """Return the stamp for an environment that this Python made in the folder `venv`."""
     made = {"python": python_version(), "venv": str(venv.resolve())}
     return made | {"lock": lock, "installed": installed}
 
 
 def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
-    """Record what is installed: the lock's hash, and the hash of each file by its name."""
+    """Write the stamp: the hash of the lock file, and the hash of each installed file by name."""
     stamp = json.dumps(new_stamp(venv, lock, installed), indent=2)
     (venv / STAMP).write_text(stamp + "\n", "utf-8")
 
 
 def require_venv() -> None:
-    """Raise UserError where this Python comes without the parts that make environments."""
+    """Raise UserError if this Python lacks the modules that make environments."""
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
@@ -89,7 +88,7 @@ def require_venv() -> None:
 
 
 def take(handle: TextIO) -> bool:
-    """Lock an open file until it is closed; return False where another process has done so."""
+    """Lock an open file until it is closed; return False if another process holds the lock."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -106,9 +105,9 @@ def take(handle: TextIO) -> bool:
 
 @contextmanager
 def alone(file: Path, what: str) -> Iterator[None]:
-    """Let one command at a time do `what`, "preparing the environment"; others wait here.
+    """Hold the lock `file`, so that one command at a time does `what`; other commands wait.
 
-    `file` is the lock.
+    `what` is text for the message, such as "preparing the environment".
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
@@ -120,13 +119,13 @@ def alone(file: Path, what: str) -> Iterator[None]:
 
 
 def failure(title: str, error: CommandFailed, advice: str = "") -> UserError:
-    """Return the error to show when an installer failed: a sentence and its last lines."""
+    """Return the error for a failed command: a sentence and the last lines of its output."""
     tail = "\n".join(f"    {line}" for line in error.output.strip().splitlines()[-LAST_LINES:])
     return UserError(f"{title} failed (exit code {error.code}). {advice}It said:\n{tail}")
 
 
 def create(venv: Path) -> None:
-    """Make `venv` from nothing, replacing whatever is there; raise UserError if it fails."""
+    """Make the environment `venv`, replacing what is there; raise UserError on failure."""
     uv = shutil.which("uv")
     command: list[str | Path]
     if uv:
@@ -145,7 +144,7 @@ def create(venv: Path) -> None:
 
 
 def install(venv: Path, arguments: Sequence[str | Path], title: str) -> None:
-    """Install packages, given as pip's own `arguments`; raise UserError if that fails."""
+    """Install packages with `arguments` for pip; raise UserError on failure."""
     uv = shutil.which("uv")
     python = venv_program(venv, "python")
     command: list[str | Path]
@@ -163,10 +162,9 @@ def install(venv: Path, arguments: Sequence[str | Path], title: str) -> None:
 
 
 def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
-    """Bring `.venv` in `root` to hold the requirement `files`; return its Python.
+    """Install the requirement `files` in `.venv` of `root`, if needed; return its Python.
 
-    Every version is held to `requirements.lock`. When nothing changed since the last
-    call nothing is installed. Raises UserError with a sentence when it cannot be done.
+    `requirements.lock` pins every version. Raises UserError if the installation fails.
     """
     venv = root / ".venv"
     lock_file = root / LOCK
@@ -174,7 +172,7 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
     wanted = {file.relative_to(root).as_posix(): fingerprint(file) for file in files}
 
     def installed() -> dict[str, str] | None:
-        """Return what is installed with today's lock; None where the environment is no use."""
+        """Return what is installed with this lock file; None if the environment is unusable."""
         stamp = read_stamp(venv)
         if stamp is None:
             return None
@@ -195,7 +193,7 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
                 try:
                     install(venv, ["-c", lock_file, *arguments], title)
                 except UserError:
-                    # The installer gave up by itself, so the environment is as it was.
+                    # The installer failed by itself, so the environment has not changed.
                     write_stamp(venv, lock, present)
                     raise
                 write_stamp(venv, lock, present | wanted)

@@ -1,4 +1,4 @@
-"""The kinds of files in a step, and which of them a diff leaves out."""
+"""The kinds of files in a step; a diff leaves some of them out."""
 
 from pathlib import PurePosixPath
 
@@ -23,10 +23,9 @@ def kind_of(path: PurePosixPath) -> str:
 
 
 def is_noise(path: PurePosixPath) -> bool:
-    """Tell whether a file says nothing about the concept of its step.
+    """Tell whether a diff leaves out a file, by its path inside the step.
 
-    Noise is what teaches elsewhere (README, tests), what Django generates (migrations),
-    and what is no text (pictures).
+    README and tests are read on their own, Django generates migrations, and pictures are no text.
     """
     return (
         kind_of(path) in ("tests", "README")

@@ -1,4 +1,4 @@
-"""`make lint`: the style and common mistakes of everything the course ships."""
+"""`make lint`: check all files of the course for style and common mistakes."""
 
 import re
 import subprocess
@@ -16,9 +16,9 @@ from course.terminal import say
 
 GITHUB = "vendor.github-workflows"  # the schema that comes with check-jsonschema
 
-# A sentence whose subject is a clause, such as "What comes in is …", is hard for many readers. It
-# begins a line, a comment or a text, or follows another sentence. It ends with a full stop before
-# an empty line or the end of the text: a heading is no such sentence, and neither is a question.
+# A sentence whose subject is a clause, such as "What comes in is …", is hard for many readers. Such
+# a sentence begins a line, a comment or a text, or follows another sentence. Its full stop comes
+# before an empty line and before the end of the text. Headings and questions are not matched.
 CLAUSE = re.compile(
     r"""
     (?: ^[ \t]* (?:[-*#/>{!]+[ ] | \d+\.[ ])? | ["'`>*\#/][ ]? | [.:;!?)][ ] )
@@ -33,9 +33,9 @@ CLAUSE = re.compile(
 
 
 def clauses(root: Path = ROOT) -> Iterator[str]:
-    """Yield place and text of each sentence that begins with a clause as its subject."""
+    """Yield the place and the text of each sentence whose subject is a clause."""
     for file in step_files(root):
-        # The page of guarantees repeats what docstrings say.
+        # The page of guarantees repeats the docstrings of tests.
         if file.suffix in (".py", ".js", ".html", ".md") and file != PAGE:
             source = (root / file).read_text("utf-8")
             for found in CLAUSE.finditer(source):
@@ -46,7 +46,7 @@ def clauses(root: Path = ROOT) -> Iterator[str]:
 
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
-    """Return the linters to run in `root`, from the environment that `python` belongs to."""
+    """Return the commands that lint `root`, from the environment of `python`."""
     venv = python.parent.parent
 
     def tool(name: str, *arguments: str) -> list[str]:
@@ -57,7 +57,7 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     chats = [folder / "chat" for folder in folders]
     templates = [str(chat / "templates") for chat in chats if (chat / "templates").is_dir()]
     scripts = [str(chat / "static") for chat in chats if (chat / "static").is_dir()]
-    # A diff puts one character before each line, and a projector shows 88.
+    # A projector shows 88 characters, and a diff puts one before each line.
     projected = ["--config", "line-length = 87"]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
     return [
@@ -72,7 +72,7 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
 
 
 def lint(root: Path = ROOT) -> int:
-    """Run all linters side by side; print what fails and return 1, or nothing and 0."""
+    """Run all linters in parallel and print their complaints; return 1 if there are any, else 0."""
     python = environment.ensure_everything(root)
     linters = commands(python, root)
     running = [
@@ -82,7 +82,7 @@ def lint(root: Path = ROOT) -> int:
     failed = []
     if found := list(clauses(root)):
         failed.append("English")
-        say("\n".join(["These sentences begin with a clause, and are no question:", *found]))
+        say("\n".join(["The subject of these sentences is a clause; write a noun:", *found]))
     try:
         for linter, process in zip(linters, running, strict=True):
             output = process.communicate()[0].decode(errors="replace")

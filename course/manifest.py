@@ -1,15 +1,14 @@
-"""`steps.toml` and `files.toml`: what each step does to the files of the step before, part by part.
+"""The manifest, `steps.toml` and `files.toml`: how each step differs from the step before.
 
-A person writes `steps.toml`: what each step teaches, its parts, and the tests that it retires. A
-part names the files that it adds, changes or removes, in the order in which they are told. The
-last part that names a file brings the version that lies in the step's folder. Every earlier part
-that names the file brings a version of its own, an interim file in
-`course/interim/<step>/part<NN>/`. A mid-point of a step is the step before with the files of the
-parts so far, and the step's own README.
+A person writes `steps.toml`: the concept of each step, its parts, and the tests that it retires. A
+part names the files that it adds, changes or removes, in the order in which a class reads them. The
+last part that names a file brings the version in the step's folder. Every earlier part that names
+the file brings an interim file in `course/interim/<step>/part<NN>/`. A mid-point of a step is the
+step before with the files of the parts so far, and the step's own README.
 
-A command writes `files.toml`: all that a step adds, changes and removes. It shows a reviewer what
-was changed on purpose, and shows `make drift` what was not. Every other file is the same in a step
-and in the step before, byte for byte, with its executable bit.
+`make drift ACCEPT=1` writes `files.toml`: the files that each step adds, changes and removes. A
+reviewer reads each wanted change there, and `make drift` reports every other change. A file
+outside these lists is the same in both steps, byte for byte, and in its executable bit.
 """
 
 import ast
@@ -32,7 +31,7 @@ FILES = "course/files.toml"
 INTERIM = "course/interim"
 README = "README.md"
 TEST_FILE = "tests/test_*.py"
-# The fates of a file, as files.toml calls them and as a sentence says them.
+# The lists of files.toml, and the words for them in a sentence.
 LISTS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
 FILES_HEAD = """\
 # The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.
@@ -42,7 +41,7 @@ TestFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a step: its name, and its files in the order in which they are told."""
+    """One part of a step: its name, and its files in the order of reading."""
 
     name: str
     files: tuple[str, ...]
@@ -52,8 +51,8 @@ class Part:
 class Entry:
     """One step as steps.toml describes it, with the three lists of files.toml.
 
-    Paths are relative to the step's folder, with forward slashes. `retires` gives the
-    reason for each test given up: `tests/test_echo.py` or `tests/test_page.py::test_title`.
+    Paths are relative to the step's folder, with forward slashes. `retires` gives the reason for
+    each retired test: `tests/test_echo.py` or `tests/test_page.py::test_title`.
     """
 
     label: str
@@ -65,7 +64,7 @@ class Entry:
     removes: tuple[str, ...]
 
     def interims(self) -> dict[tuple[int, str], str]:
-        """Return where each interim file lies in the course, by the part's number and its path."""
+        """Return the place of each interim file in the course, by part number and path."""
         named = [(n, path) for n, part in enumerate(self.parts, 1) for path in part.files]
         last = {path: number for number, path in named}
         return {
@@ -79,7 +78,7 @@ class Entry:
 class Midpoint:
     """The files of a step after one of its parts, by path with forward slashes.
 
-    `number` and `name` are the part's. Number 0 is the folder of the step, as it lies there.
+    `number` and `name` are those of the part. Number 0 stands for the step's own folder.
     """
 
     step: Step
@@ -89,11 +88,11 @@ class Midpoint:
 
     @property
     def label(self) -> str:
-        """The name under which the mid-point is spoken of, such as `step05_deploy-part04`."""
+        """The name of the mid-point, such as `step05_deploy-part04`."""
         return f"{self.step.label}-part{self.number:02}" if self.number else self.step.label
 
     def place(self, path: str) -> str:
-        """Return where in the course a file lies: in a step's folder, or among interim files."""
+        """Return the place of a file in the course: in a step's folder or an interim folder."""
         return self.files[path].relative_to(self.step.folder.parent).as_posix()
 
     def text(self, path: str) -> bytes:
@@ -105,12 +104,12 @@ class Midpoint:
         return bool(self.files[path].stat().st_mode & stat.S_IXUSR)
 
     def tests(self, path: str) -> set[str]:
-        """Return the tests in a file, `test_x` or `TestY::test_x`; SyntaxError if it has one."""
+        """Return the tests in a file, such as `TestY::test_x`; raise SyntaxError if that fails."""
         return set(named_tests(ast.parse(self.text(path)))) if path in self.files else set()
 
 
 def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
-    """Return the tests that pytest would find below `node`, by name: `TestRoom::test_join`."""
+    """Return the tests that pytest finds below `node`, by name: `TestRoom::test_join`."""
     found: dict[str, TestFunction] = {}
     for child in ast.iter_child_nodes(node):
         if isinstance(child, TestFunction):
@@ -125,13 +124,13 @@ def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
 
 
 def holds_tests(node: ast.ClassDef) -> bool:
-    """Tell whether pytest looks for tests in a class: by its name, or because of unittest."""
+    """Tell whether pytest looks for tests in a class: for its name, or for unittest."""
     bases = [ast.unparse(base) for base in node.bases]
     return node.name.startswith("Test") or any(base.endswith("TestCase") for base in bases)
 
 
 def read_toml(name: str, root: Path) -> dict[str, Any]:
-    """Return what a file of the manifest holds; UserError where it cannot be read."""
+    """Return the content of a file of the manifest; raise UserError if it cannot be read."""
     try:
         return tomllib.loads((root / name).read_text("utf-8"))
     except OSError as error:
@@ -141,7 +140,7 @@ def read_toml(name: str, root: Path) -> dict[str, Any]:
 
 
 def read_part(table: object, label: str) -> Part:
-    """Return one `[[step.part]]` of a step; UserError where it is not as it should be."""
+    """Return one `[[step.part]]` of a step; raise UserError if the table is malformed."""
     match table:
         case {"name": str(name), "files": [*files], **more} if not more and name and files:
             if all(isinstance(path, str) for path in files):
@@ -150,9 +149,9 @@ def read_part(table: object, label: str) -> Part:
 
 
 def read_entry(table: object, number: int, lists: dict[str, Any]) -> Entry:
-    """Return one `[[step]]` of the manifest; UserError where it is not as it should be.
+    """Return one `[[step]]` of the manifest; raise UserError if the table is malformed.
 
-    `lists` is what files.toml says of all steps.
+    `lists` is the content of files.toml.
     """
 
     def wrong(text: str) -> UserError:
@@ -168,7 +167,7 @@ def read_entry(table: object, number: int, lists: dict[str, Any]) -> Entry:
         raise wrong(f"{label} has unknown keys: {', '.join(sorted(unknown))}.")
     concept = table.get("concept")
     if not isinstance(concept, str) or not concept.strip():
-        raise wrong(f"{label} has no concept: what it teaches, in a few words.")
+        raise wrong(f"{label} has no concept: say in a few words what the step teaches.")
     retires = table.get("retires", {})
     if not isinstance(retires, dict) or not all(isinstance(why, str) for why in retires.values()):
         raise wrong(f"retires of {label} must give each test its reason.")
@@ -183,7 +182,7 @@ def read_entry(table: object, number: int, lists: dict[str, Any]) -> Entry:
 def load(root: Path = ROOT) -> list[Entry]:
     """Return the entries of the manifest of `root`, one for each step folder, in order.
 
-    Raises UserError where the manifest cannot be read, or its steps are not the folders.
+    Raises UserError if the manifest cannot be read, or if its steps are not the step folders.
     """
     manifest = read_toml(NAME, root)
     unknown = set(manifest) - {"step"}
@@ -210,28 +209,28 @@ def load(root: Path = ROOT) -> list[Entry]:
 
 
 def removed_by(path: str, entries: list[Entry], first: str, last: str) -> str | None:
-    """Return the step after `first`, up to `last`, that removes the file `path`; else None."""
+    """Return the step after `first`, up to `last`, that removes the file `path`, or None."""
     labels = [entry.label for entry in entries]
     between = entries[labels.index(first) + 1 : labels.index(last) + 1]
     return next((entry.label for entry in between if path in entry.removes), None)
 
 
 def read_step(step: Step) -> Midpoint:
-    """Return the files of a step as they lie in its folder."""
+    """Return the files in the folder of a step, as a mid-point."""
     paths = {path.as_posix(): step.folder / path for path in list_folder(step.folder)}
     return Midpoint(step, 0, step.name, {name: at for name, at in paths.items() if at.is_file()})
 
 
 def midpoints(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the mid-points of a step, 1 to the last, which is the step; the first step has none.
+    """Return the mid-points of a step; the last one is the step, and the first step has none.
 
-    Raises UserError where the manifest cannot be used, or an interim file is missing.
+    Raises UserError if the manifest is wrong or an interim file is missing.
     """
     return chain(step, root)[1:]
 
 
 def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the step before as it is, then each mid-point; of the first step, nothing but it."""
+    """Return the step before and each mid-point of `step`; for the first step, the step alone."""
     steps, entries = all_steps(root), load(root)
     number = steps.index(step)
     own = read_step(step).files
@@ -254,12 +253,12 @@ def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
 
 
 def missing(place: str, path: str) -> str:
-    """Return the sentence about an interim file that is not there."""
-    return f"{place} is missing: {NAME} names {path} there, and once more in a later part."
+    """Return the message for a missing interim file."""
+    return f"{place} is missing: {NAME} names {path} in this part, and again in a later part."
 
 
 def difference(before: Midpoint, after: Midpoint) -> dict[str, str]:
-    """Return what becomes of each file that is not the same in both: adds, changes or removes."""
+    """Return `adds`, `changes` or `removes` for each file that differs between two mid-points."""
     found = {}
     for path in sorted(before.files.keys() | after.files.keys()):
         if path not in before.files:
@@ -275,19 +274,19 @@ def difference(before: Midpoint, after: Midpoint) -> dict[str, str]:
 
 
 def is_binary(data: bytes) -> bool:
-    """Tell whether `data` is no text, as git does."""
+    """Tell whether `data` is binary, by git's rule."""
     return b"\0" in data[:8000]
 
 
 def only_whitespace(before: bytes, after: bytes) -> bool:
-    """Tell whether two different texts are the same once all whitespace is taken out."""
+    """Tell whether two texts differ, but only in whitespace."""
     if before == after or is_binary(before) or is_binary(after):
         return False
     return b"".join(before.split()) == b"".join(after.split())
 
 
 def first_difference(before: bytes, after: bytes) -> str:
-    """Return where two texts part, such as ` from line 3 on`; nothing if binary."""
+    """Return the place of the first difference, such as ` from line 3 on`; "" for binary files."""
     if before == after:
         return " by its executable bit"
     if is_binary(before) or is_binary(after):
@@ -300,18 +299,18 @@ def first_difference(before: bytes, after: bytes) -> str:
 
 
 def link_problems(root: Path) -> Iterator[str]:
-    """Yield a sentence for each symbolic link, which a copy of the step alone would not follow."""
+    """Yield a message for each symbolic link: a copy of the step would break the link."""
     for folder in (*(step.folder for step in all_steps(root)), root / INTERIM):
         for path in list_folder(folder) if folder.is_dir() else []:
             if (folder / path).is_symlink():
                 yield (
                     f"{(folder / path).relative_to(root).as_posix()} is a symbolic link: put the "
-                    f"file itself there, so that the step can be copied out."
+                    f"file itself there, so that a copy of the step has the file."
                 )
 
 
 def list_problems(entry: Entry, before: Midpoint, after: Midpoint) -> Iterator[str]:
-    """Yield what files.toml says otherwise than the folders, and changes of nothing."""
+    """Yield a message for each file whose folder and files.toml differ, or with no real change."""
     now = difference(before, after)
     then = {path: key for key in LISTS for path in getattr(entry, key)}
     for path in sorted(now.keys() | then.keys()):
@@ -327,41 +326,41 @@ def list_problems(entry: Entry, before: Midpoint, after: Midpoint) -> Iterator[s
         if only_whitespace(*both):
             yield (
                 f"{after.label}/{path} differs from {before.label} by nothing but "
-                f"whitespace,{where}: make them the same."
+                f"whitespace,{where}: make both files the same."
             )
 
 
 def interim_problems(entries: list[Entry], root: Path) -> Iterator[str]:
-    """Yield a sentence for each interim file that is missing, or that no part asks for."""
+    """Yield a message for each interim file that is missing, or that no part names."""
     asked = {place: path for each in entries for (_, path), place in each.interims().items()}
     there = list_folder(root / INTERIM) if (root / INTERIM).is_dir() else []
     found = {f"{INTERIM}/{path.as_posix()}" for path in there if (root / INTERIM / path).is_file()}
     yield from (missing(place, asked[place]) for place in sorted(asked.keys() - found))
     for place in sorted(found - asked.keys()):
-        yield f"{place} is asked for by no part in {NAME}: delete it, or name the file there."
+        yield f"{place} is asked for by no part in {NAME}: delete this file, or name it in a part."
 
 
 def part_problems(entry: Entry, points: list[Midpoint], step: Midpoint) -> Iterator[str]:
-    """Yield what is wrong with the parts of a step; `points` is its chain."""
+    """Yield a message for each mistake in the parts of a step; `points` is its chain."""
     if not entry.parts:
         yield f"{NAME}: {entry.label} has no part: it needs one [[step.part]] at least."
     for part, (before, after) in zip(entry.parts, pairwise(points), strict=True):
         changed = difference(before, after)
         for path in dict.fromkeys(part.files):
             if path == README:
-                yield f"{NAME}: {after.label} names {README}, which is no part's but the step's."
+                yield f"{NAME}: {after.label} names {README}, which belongs to no part."
             elif path not in changed:
                 yield (
-                    f"{NAME}: {after.label} names {path}, which it does not change: "
-                    f"{before.label} has the same, or neither has it."
+                    f"{NAME}: {after.label} names {path}, but does not change this file: "
+                    f"{before.label} has the same file, or neither has the file."
                 )
             if part.files.count(path) > 1:
                 yield f"{NAME}: {after.label} names {path} more than once."
     for path in difference(points[-1], step):
         if path != README:
             yield (
-                f"{entry.label}/{path} is in no part: name it in a [[step.part]] of {entry.label} "
-                f"in {NAME}, where it is to be told."
+                f"{entry.label}/{path} is in no part: name this file in a [[step.part]] of "
+                f"{entry.label} in {NAME}."
             )
 
 
@@ -371,25 +370,25 @@ def changed_tests(before: Midpoint, after: Midpoint) -> list[str]:
 
 
 def broken_tests(points: list[Midpoint]) -> Iterator[str]:
-    """Yield a sentence for each file of tests in a chain that Python cannot read."""
+    """Yield a message for each file of tests in a chain that is no valid Python."""
     files = [(points[0], path) for path in fnmatch.filter(points[0].files, TEST_FILE)]
     files += [(two, path) for one, two in pairwise(points) for path in changed_tests(one, two)]
     for point, path in files:
         try:
             point.tests(path)
         except (SyntaxError, ValueError) as error:
-            yield f"{point.place(path)} is no Python: {error}."
+            yield f"{point.place(path)} is no valid Python: {error}."
 
 
 def retired_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
-    """Yield what is wrong with what an entry says of retired tests."""
+    """Yield a message for each mistake in the retired tests of an entry."""
     for name, reason in entry.retires.items():
         path, _, test = name.partition("::")
         *earlier, there = (test in at.tests(path) if test else path in at.files for at in points)
         if not fnmatch.fnmatchcase(path, TEST_FILE):
             yield f"{NAME}: {entry.label} retires {name}, which is no {TEST_FILE}."
         elif there:
-            yield f"{NAME} says that {entry.label} retires {name}, but it is still there."
+            yield f"{NAME} says that {entry.label} retires {name}, but this test is still there."
         elif not any(earlier):
             yield f"{NAME} says that {entry.label} retires {name}, which was never there."
         if not reason.strip():
@@ -397,7 +396,7 @@ def retired_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
 
 
 def lost_tests(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
-    """Yield a sentence for each test that goes on the way without having been retired."""
+    """Yield a message for each test that disappears between two mid-points and is not retired."""
     for before, after in pairwise(points):
         for path in changed_tests(before, after):
             if path in entry.retires:
@@ -405,19 +404,19 @@ def lost_tests(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
             if path not in after.files:
                 yield (
                     f"{before.place(path)} is gone from {after.label}: "
-                    f"say why, under retires of {entry.label} in {NAME}."
+                    f"give the reason, under retires of {entry.label} in {NAME}."
                 )
                 continue
             for test in sorted(before.tests(path) - after.tests(path)):
                 if f"{path}::{test}" not in entry.retires:
                     yield (
-                        f"{test} is gone from {after.place(path)}: bring it back, "
-                        f'or say why under retires in {NAME}, as "{path}::{test}".'
+                        f"{test} is gone from {after.place(path)}: bring the test back, "
+                        f'or give the reason under retires in {NAME}, as "{path}::{test}".'
                     )
 
 
 def problems_of_tests(entries: list[Entry], chains: list[list[Midpoint]]) -> list[str]:
-    """Return a sentence for each test that cannot be read, or is lost, in the chains of steps."""
+    """Return a message for each unreadable or lost test in the chains of steps."""
     found = [sentence for points in chains for sentence in broken_tests(points)]
     if not found:
         for entry, points in zip(entries[1:], chains[1:], strict=True):
@@ -426,18 +425,18 @@ def problems_of_tests(entries: list[Entry], chains: list[list[Midpoint]]) -> lis
 
 
 def problems(root: Path = ROOT) -> list[str]:
-    """Return a sentence for each place where the manifest and the steps do not agree.
+    """Return a message for each place where the manifest and the steps disagree.
 
-    Raises UserError where the manifest itself cannot be used.
+    Raises UserError if the manifest itself is wrong.
     """
     entries, steps = load(root), all_steps(root)
     found = list(link_problems(root))
     if entries and (entries[0].retires or entries[0].parts):
-        found.append(f"{NAME}: {entries[0].label} is the first step and has none before it.")
+        found.append(f"{NAME}: {entries[0].label} is the first step, so no part can change it.")
     folders = [read_step(step) for step in steps]
     listed = read_toml(FILES, root) if (root / FILES).exists() else {}
     for label in sorted(listed.keys() - {folder.label for folder in folders[1:]}):
-        found.append(f"{FILES} has lists for {label}, which is no step after the first one.")
+        found.append(f"{FILES} has lists for {label}, which is no later step.")
     for entry, (before, after) in zip(entries[1:], pairwise(folders), strict=True):
         found += list_problems(entry, before, after)
     if wrong := list(interim_problems(entries, root)):
@@ -449,7 +448,7 @@ def problems(root: Path = ROOT) -> list[str]:
 
 
 def accept(root: Path) -> None:
-    """Write files.toml anew, as the folders are."""
+    """Write files.toml from the folders."""
     lines = [FILES_HEAD]
     for before, after in pairwise(map(read_step, all_steps(root))):
         found = difference(before, after)
@@ -463,9 +462,9 @@ def accept(root: Path) -> None:
 
 
 def drift(accepted: bool = False, root: Path = ROOT) -> int:
-    """Check the steps against the manifest and say what came out; return the exit code.
+    """Check the steps against the manifest and print each problem; return the exit code.
 
-    With `accepted`, files.toml is written first, as the folders are.
+    If `accepted`, first write files.toml from the folders.
     """
     if accepted:
         accept(root)
@@ -476,8 +475,8 @@ def drift(accepted: bool = False, root: Path = ROOT) -> int:
         count = "1 place" if len(found) == 1 else f"{len(found)} places"
         closing = f"The steps and {NAME} disagree in {count}: see above."
         if any(FILES in text for text in found):
-            closing += f" make drift ACCEPT=1 writes {FILES} as the folders are."
+            closing += f" make drift ACCEPT=1 writes {FILES} from the folders."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
-    say(f"{len(all_steps(root))} steps, each different from the last only where {FILES} says so.")
+    say(f"The {len(all_steps(root))} steps differ only where {FILES} says so.")
     return 0

@@ -1,6 +1,6 @@
-"""What each step guarantees: `docs/guarantees.md`, written from the steps' tests.
+"""`make guarantees`: write `docs/guarantees.md` from the names and docstrings of the steps' tests.
 
-A test's name is the guarantee in a few words, the first line of its docstring says the rest.
+The name of a test is the guarantee in a few words; the first line of its docstring adds the rest.
 """
 
 import ast
@@ -25,15 +25,15 @@ from course.steps import ROOT, all_steps
 from course.terminal import colour, say
 
 PAGE = Path("docs") / "guarantees.md"
-# Words that the name of a test can only write small.
+# A test's name is in lower case, so these words need their capitals back.
 WORDS = {"csrf": "CSRF", "orm": "ORM", "redis": "Redis"}
 HEAD = """\
 <!-- Made by `make guarantees` from the names and docstrings of the steps' tests. -->
 
 # What each step guarantees
 
-Each line is a test. A ✓ says that it runs, and passes, in that step. Later steps keep the
-guarantees of earlier ones. Where a later step gives one up (–), the page says why.
+Each line is a test. A ✓ says that the test runs and passes in that step. Later steps keep the
+guarantees of earlier steps. If a later step gives up a guarantee (–), the page gives the reason.
 """
 
 
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass
 class Group:
-    """One file of tests: its path, the mid-point that brings it, its title, its rows."""
+    """One file of tests: its path, the first mid-point that has the file, its title, its rows."""
 
     path: str
     since: Midpoint
@@ -57,26 +57,26 @@ class Group:
 
 
 def first_line(docstring: str | None) -> str:
-    """Return the first line of a docstring; empty where there is none."""
+    """Return the first line of a docstring, or "" if there is none."""
     return (docstring or "").partition("\n")[0].strip()
 
 
 def test_files(tree: Midpoint) -> list[str]:
-    """Return the paths of a step's files of tests."""
+    """Return the paths of the files of tests, sorted."""
     return sorted(fnmatch.filter(tree.files, TEST_FILE))
 
 
 def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
-    """Return the title of a file of tests, and what the docstring of each test says."""
+    """Return the title of a file of tests, and the first line of each test's docstring."""
     tree = ast.parse(source)
     texts = {name: first_line(ast.get_docstring(test)) for name, test in named_tests(tree).items()}
     return first_line(ast.get_docstring(tree)), texts
 
 
 def collect(chains: list[list[Midpoint]]) -> list[Group]:
-    """Return the files of tests in the order in which the steps, part by part, bring them.
+    """Return the files of tests in the order of the parts that add them.
 
-    Where a later step words something differently, its wording counts. A file that only a
+    If the wording differs between steps, use the wording of the latest step. A file that only a
     mid-point has is left out.
     """
     groups: dict[str, Group] = {}
@@ -96,7 +96,7 @@ def collect(chains: list[list[Midpoint]]) -> list[Group]:
 
 
 def unsaid(trees: list[Midpoint]) -> Iterator[str]:
-    """Yield a sentence for each file and test whose docstring does not say what it is for."""
+    """Yield a message for each file and test without a docstring, or without a full sentence."""
     told = set()
     for tree in trees:
         for path in test_files(tree):
@@ -108,25 +108,25 @@ def unsaid(trees: list[Midpoint]) -> Iterator[str]:
                 told.add(place)
                 label = tree.step.label
                 if text:
-                    yield f"{label}/{place}: its docstring's first line is no whole sentence."
+                    yield f"{label}/{place}: the first line of its docstring is no full sentence."
                 else:
-                    yield f"{label}/{place} has no docstring that says what it is for."
+                    yield f"{label}/{place} has no docstring."
 
 
 def in_words(name: str) -> str:
-    """Return the name of a test as the sentence that it is, without its full stop."""
+    """Return the name of a test as a sentence without its full stop."""
     words = name.rpartition("::")[2].removeprefix("test_").split("_")
     text = " ".join(WORDS.get(word, word) for word in words)
     return text[:1].upper() + text[1:]
 
 
 def in_cell(text: str) -> str:
-    """Return a text that stays in its cell of a table: docstrings mark code as Sphinx does."""
+    """Return a text for a cell of a Markdown table; docstrings mark code with two backticks."""
     return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", r"\|")
 
 
 def reasons(group: Group, entries: list[Entry]) -> Iterator[str]:
-    """Yield a line for each time that a step retires tests of this file, and why."""
+    """Yield a line with the reason for each retirement of tests in this file."""
     for number, entry in enumerate(entries, 1):
         for name, reason in entry.retires.items():
             path, _, test = name.partition("::")
@@ -147,7 +147,7 @@ def table(group: Group, labels: list[str]) -> Iterator[str]:
 
 
 def heading(since: Midpoint, entry: Entry) -> str:
-    """Return the heading for what a step guarantees from its start, or from one of its parts on."""
+    """Return the heading for the guarantees that begin with a step, or with one of its parts."""
     if len(entry.parts) < 2:
         return f"## Since step {since.step.number}: {entry.concept}"
     return f"## Since step {since.step.number}, part {since.number}: {since.name}"
@@ -170,9 +170,10 @@ def page(entries: list[Entry], groups: list[Group]) -> str:
 
 
 def guarantees(check: bool = False, root: Path = ROOT) -> int:
-    """Write the page, or with `check` only tell whether it is up to date; return the exit code.
+    """Write the page; with `check`, only compare the page with the tests. Return the exit code.
 
-    It is 1 where the page is stale, a docstring is missing, or a test is gone without a reason.
+    The exit code is 1 if the page is stale, a docstring is missing, or a test is gone without a
+    reason.
     """
     entries = load(root)
     chains = [chain(step, root) for step in all_steps(root)]
@@ -188,7 +189,7 @@ def guarantees(check: bool = False, root: Path = ROOT) -> int:
     current = file.read_text("utf-8") if file.is_file() else ""
     count = sum(len(group.rows) for group in groups)
     if check and current != text:
-        stale = f"{PAGE.as_posix()} is not what the tests say. Run: make guarantees"
+        stale = f"{PAGE.as_posix()} is out of date. Run: make guarantees"
         print(colour(stale, "red", sys.stderr), file=sys.stderr)
         return 1
     if current != text:

@@ -1,7 +1,7 @@
-"""What `make test-all` remembers: the jobs that were green, and all that they depended on.
+"""The memory of `make test-all`: the green jobs, each with a fingerprint of what it depends on.
 
-A job whose files, Python, packages and programs are what they were when all its tests passed is
-not run again; its results are shown as remembered. CI remembers nothing.
+If the files, Python, packages and programs of a green job have not changed, the job does not run
+again, and its results are shown as remembered. CI remembers nothing.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 
 
 def read_file(file: Path) -> str:
-    """Return all that git keeps of a file: a hash, whether it is a program, where a link leads."""
+    """Return a file's hash, its executable bit, and the target if the file is a link."""
     content = hashlib.sha256(file.read_bytes()).hexdigest()
     is_program = bool(file.stat().st_mode & stat.S_IXUSR)
     return f"{content} {is_program} {file.readlink() if file.is_symlink() else ''}"
 
 
 def read_files(root: Path) -> dict[str, str]:
-    """Return what there is to know of each file of the course, by its path with slashes."""
+    """Return what `read_file` returns for each file of the course, by its path with slashes."""
     return {file.as_posix(): read_file(root / file) for file in step_files(root)}
 
 
 def read_machine(python: Path) -> list[str]:
-    """Return what else decides how tests end: Python, packages, and programs with their age.
+    """Return what else tests depend on: the machine, Python, packages, programs and their age.
 
-    `python` is the one of the course's environment.
+    `python` is the Python of the course's environment.
     """
     venv = python.parent.parent
     found = [
@@ -60,8 +60,8 @@ def read_machine(python: Path) -> list[str]:
 def is_needed(file: str, needs: Iterable[str]) -> bool:
     """Tell whether a job that needs these files and folders depends on `file`.
 
-    Every job depends on the versions of all packages, pytest's options, and the tools: the files in
-    `course` and `course/stack`.
+    Every job depends on the lock file, pytest's options and the tools: the files in `course` and in
+    `course/stack`.
     """
     if file in (LOCK, "pyproject.toml") or file.rpartition("/")[0] in ("course", "course/stack"):
         return True
@@ -69,25 +69,25 @@ def is_needed(file: str, needs: Iterable[str]) -> bool:
 
 
 def fingerprint(needs: Iterable[str], files: Mapping[str, str], machine: list[str]) -> str:
-    """Return a hash of all that a job with these `needs` depends on."""
+    """Return a hash of everything that a job with these `needs` depends on."""
     needed = {file: content for file, content in files.items() if is_needed(file, needs)}
     return hashlib.sha256(json.dumps([machine, needed], sort_keys=True).encode()).hexdigest()
 
 
 def note(part: Part, now: str) -> dict[str, object]:
-    """Return what is noted of a green job with the fingerprint `now`."""
+    """Return the note about a green job with the fingerprint `now`."""
     return {"fingerprint": now, "tests": len(part.tests)}
 
 
 def is_green(part: Part) -> bool:
-    """Tell whether all tests passed, of which there was one at least."""
+    """Tell whether all tests passed, and at least one ran."""
     return bool(part.tests) and part.count("passed") == len(part.tests)
 
 
 def recall(name: str, results: Path, now: str) -> Part | None:
-    """Return what the job of this name came to when its fingerprint was `now`, if it was green.
+    """Return the results of a job that was green with the fingerprint `now`, else None.
 
-    Where results have gone, or were written by somebody else since, nothing is known of it.
+    Return None as well if the results are missing, or if another run has replaced them.
     """
     try:
         before = json.loads((results / NOTE).read_text("utf-8"))
@@ -108,5 +108,5 @@ def remember(part: Part, results: Path, now: str) -> None:
 
 
 def forget(results: Path) -> None:
-    """Note that nothing is known of a job: it runs now, and may be broken off."""
+    """Delete the note about a job, because the job runs now and may be interrupted."""
     (results / NOTE).unlink(missing_ok=True)

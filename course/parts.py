@@ -1,6 +1,6 @@
-"""A mid-point of a step as a person uses it: found by its number, laid out in a folder, run there.
+"""Find a mid-point by its number, and lay out its files in a folder for a person.
 
-The folder is `midpoints/<step>-part<NN>/`. It is the learner's: what a learner changes there stays.
+The folder is `midpoints/<step>-part<NN>/`. A file that the learner changed there is kept.
 """
 
 import json
@@ -14,11 +14,11 @@ from course.steps import ROOT, Step
 from course.terminal import UserError, say
 
 FOLDER = "midpoints"
-RECORD = ".laid-out.json"  # a hash of each file as it was laid out
+RECORD = ".laid-out.json"  # a hash of each file that was laid out
 
 
 def find_midpoint(step: Step, wanted: str, root: Path = ROOT) -> Midpoint:
-    """Return the mid-point after the part `wanted`, a number; UserError if there is none."""
+    """Return the mid-point after the part number `wanted`; raise UserError if there is none."""
     found = midpoints(step, root)
     if not found:
         raise UserError(f"{step.label} has no parts: leave out PART.")
@@ -29,10 +29,10 @@ def find_midpoint(step: Step, wanted: str, root: Path = ROOT) -> Midpoint:
 
 
 def lay_out(midpoint: Midpoint, folder: Path) -> list[str]:
-    """Make `folder` hold the files of a mid-point; return those that stay as somebody changed them.
+    """Write the files of a mid-point to `folder`; return the files that the learner changed.
 
-    A file that was laid out here before and that the mid-point no longer has is deleted. All that
-    was never laid out, such as a database, stays.
+    Changed files are kept, and so are files that were never laid out, such as a database. A file
+    that was laid out earlier and has left the mid-point is deleted.
     """
     try:
         before: dict[str, str] = json.loads((folder / RECORD).read_text("utf-8"))
@@ -57,13 +57,13 @@ def lay_out(midpoint: Midpoint, folder: Path) -> list[str]:
 
 
 def open_midpoint(midpoint: Midpoint, root: Path = ROOT) -> Step:
-    """Lay out a mid-point for the learner; return its step as it is in that folder."""
+    """Lay out a mid-point for the learner; return its step with that folder."""
     folder = root / FOLDER / midpoint.label
     folder.mkdir(parents=True, exist_ok=True)
     kept = lay_out(midpoint, folder)
     place = folder.relative_to(root).as_posix()
     step = replace(midpoint.step, folder=folder)
-    say(f"Step {step.number} after part {midpoint.number} ({midpoint.name}) lies in {place}.")
+    say(f"Step {step.number} after part {midpoint.number} ({midpoint.name}) is in {place}.")
     if kept:
-        say(f"You have changed {', '.join(kept)}, which stays so; to start afresh, delete {place}.")
+        say(f"Your changes are kept: {', '.join(kept)}. To start afresh, delete {place}.")
     return step

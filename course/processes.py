@@ -1,4 +1,4 @@
-"""Start child processes, follow them, and end them with everything they started."""
+"""Start child processes, wait for them, and end them with all their descendants."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from course.terminal import Progress
 
-# How git, while it runs a hook or a rebase, tells the commands of which repository it is speaking:
-# all that `git rev-parse --local-env-vars` lists but its two of settings. In any other folder they
-# lead git back into that repository, and what a test commits would be committed there.
+# In hooks and rebases, git sets these variables for the commands that it runs. With them, every git
+# command works on that repository, in any folder: a test would commit to the reader's repository.
+# The list is that of `git rev-parse --local-env-vars`, without the two for settings.
 GIT_PLACES = (
     *("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_PREFIX"),
     *("GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
     *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
     *("GIT_INTERNAL_SUPER_PREFIX", "GIT_CONFIG"),
 )
-# Variables through which a learner's shell, or this repository, could reach into a step; and the
-# one, common in images of containers, that makes each start compile the step again.
+# Variables of the learner's shell or of this repository that would change how a step behaves.
+# PYTHONDONTWRITEBYTECODE, common in container images, makes each start compile the step again.
 LEAKS = (
     *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL"),
     "PYTHONDONTWRITEBYTECODE",
@@ -40,7 +40,7 @@ class CommandFailed(Exception):
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what could change how a step behaves."""
+    """Return the environment without the variables that could change how a step behaves."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -49,15 +49,15 @@ def clean_environment() -> dict[str, str]:
 
 
 def forget_git() -> None:
-    """Take `GIT_PLACES` out of our own environment, so that git looks where it is started."""
+    """Delete `GIT_PLACES` from our environment, so that git uses the folder it starts in."""
     for name in GIT_PLACES:
         os.environ.pop(name, None)
 
 
 def interrupt_on_signals() -> None:
-    """Make SIGINT, SIGTERM and a closed terminal all raise KeyboardInterrupt.
+    """Make SIGINT, SIGTERM and a closed terminal raise KeyboardInterrupt.
 
-    SIGINT is set as well because a shell starts background commands with it ignored.
+    SIGINT needs a handler as well, because a shell starts background commands with SIGINT ignored.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -67,7 +67,7 @@ def interrupt_on_signals() -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C, so that what is going on (such as stopping children) comes to its end."""
+    """Ignore Ctrl-C in this block, so that work such as stopping children is finished."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -76,12 +76,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of each process on this POSIX machine, both as process ids."""
+    """Return the parent of each process on this POSIX system; both are process ids."""
     if Path("/proc/self/stat").exists():
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
-                # "pid (name) state ppid …", and the name may hold spaces and brackets.
+                # The format is "pid (name) state ppid …"; the name may contain spaces and brackets.
                 text = stat.read_text(errors="replace")
                 found[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
         return found
@@ -101,7 +101,7 @@ def descendants(*pids: int) -> set[int]:
 def start_job(
     command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a process group of its own, output to `log`; return the Popen."""
+    """Start `command` in its own process group, with its output in `log`; return the process."""
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
@@ -117,16 +117,16 @@ def start_job(
 def wait_for(
     processes: Sequence[subprocess.Popen[bytes]], seconds: float
 ) -> list[subprocess.Popen[bytes]]:
-    """Give `processes` this long to end, all together; return those still running."""
+    """Wait until `processes` have ended, at most `seconds`; return those still running."""
     wait_until(lambda: all(process.poll() is not None for process in processes), seconds)
     return [process for process in processes if process.poll() is None]
 
 
 def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
-    """End `processes` and everything they started; return when all of it is gone.
+    """End `processes` and all their descendants.
 
-    They get `patience` seconds to end by themselves (a terminal's Ctrl-C has reached them
-    already), then an interrupt and `grace` seconds to clean up, then they are killed.
+    First wait `patience` seconds, because a terminal's Ctrl-C may have reached the processes. Then
+    send SIGINT and wait `grace` seconds. Then kill all that still run.
     """
     with undisturbed():
         if os.name == "nt":
@@ -148,7 +148,7 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: floa
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         for process in processes:
-            # A job leads a group of its own, named by its process id; other children do not.
+            # A job leads its own process group, whose id is that of the job; other children do not.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
@@ -159,7 +159,7 @@ def run_quietly(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run `command` while `progress` ticks; return its output, or raise CommandFailed."""
+    """Run `command` while `progress` ticks; return its output. Raise CommandFailed on failure."""
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -188,7 +188,7 @@ def run_quietly(
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
-    """Ask `condition` again and again until it is true; False when `seconds` have gone by."""
+    """Call `condition` until it is true; return False if `seconds` pass before that."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -29,7 +29,7 @@ MEMORY = Path(".course") / "propagate.json"
 INTERIM = "course/interim/"
 RIGHT, WAITS = "right", "waits"
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
-# A conflict as `git merge-file --diff3` writes it: our lines, those of the base, and theirs.
+# A conflict in the format of `git merge-file --diff3`: our lines, the base lines, their lines.
 MARKS = r"^<{40}.*\n((?s:.*?))^\|{40}.*\n((?s:.*?))^={40}\r?\n((?s:.*?))^>{40}.*\n"
 CONFLICT = re.compile(MARKS.encode(), re.MULTILINE)
 
@@ -74,7 +74,7 @@ def keep(notes: Notes, root: Path) -> None:
 
 
 def version(file: Path) -> str:
-    """Return the version of a file as it lies on disk."""
+    """Return the version of a file on disk."""
     if not file.is_file():
         return ""
     content = file.read_bytes()
@@ -83,7 +83,7 @@ def version(file: Path) -> str:
 
 
 def lacks(root: Path, name: str, note: Note) -> bool:
-    """Tell whether the later file `name` of a note is still without the change."""
+    """Tell whether the later file `name` still lacks the change of a note."""
     return note.lacking in (WAITS, version(root / name))
 
 
@@ -107,7 +107,7 @@ def remind(root: Path = ROOT) -> int:
 
 
 def declare_right(wanted: str, root: Path = ROOT) -> int:
-    """Note that a file is right as it is, without the changes that it lacks."""
+    """Note that the file `wanted` needs no change; raise UserError for an unknown file."""
     notes, name = recall(root), PurePosixPath(wanted.replace("\\", "/")).as_posix()
     if name not in notes:
         raise UserError(f"No change was carried to {name}: name a file as make drift names it.")
@@ -127,10 +127,10 @@ def all_trees(root: Path) -> list[str]:
 
 
 class Carrier:
-    """Carries what changed in the tree `source` of the course at `root`."""
+    """Carries the changes of the tree `source` in the course at `root`."""
 
     def __init__(self, root: Path, source: str, scratch: Path, dry_run: bool) -> None:
-        """Read the last commit and the working files; UserError where git cannot do so."""
+        """Read the last commit and the working files; raise UserError if git cannot do so."""
         self.root, self.source, self.scratch, self.dry_run = root, source, scratch, dry_run
         self.env = os.environ | {"GIT_LITERAL_PATHSPECS": "1"}
         if not shutil.which("git"):
@@ -167,9 +167,9 @@ class Carrier:
     def git(
         self, *command: str, told: bytes = b"", index: str = "", cwd: str | Path = "", ok: int = 0
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run git below the root, with one of our indexes if that is named.
+        """Run git in the folder `cwd` of the root, with our index `index` if given.
 
-        UserError with the last line of its complaint if the exit code is greater than `ok`.
+        Raises UserError with git's last line if the exit code is greater than `ok`.
         """
         env = self.env | ({"GIT_INDEX_FILE": str(self.scratch / index)} if index else {})
         words, folder = ("git", "-c", "core.safecrlf=false", *command), self.root / cwd
@@ -268,7 +268,7 @@ class Carrier:
         return taken, by_hand
 
     def apply(self, since: str, target: str, letter: str, old: str, new: str) -> Result:
-        """Apply what changed in a file since one of git's trees."""
+        """Apply the change of a file since one of git's trees; return the result."""
         names = f"{target}/{old}", f"{target}/{new}"
         now = {name: self.work.get(name, "") for name in names}
         base, by_hand = self.base(target, old)
@@ -374,7 +374,7 @@ def propagate(
             raise UserError(f"There is no folder {source}: name a part that has interim files.")
     later = trees[trees.index(source) + 1 :]
     if not later:
-        raise UserError(f"{source} is the last step: there is none to carry changes into.")
+        raise UserError(f"{source} is the last step: no later step can take its changes.")
     with tempfile.TemporaryDirectory() as scratch:
         carrier = Carrier(root, source, Path(scratch), dry_run)
         counts = [carrier.carry(target) for target in later]

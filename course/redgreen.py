@@ -1,9 +1,9 @@
-"""Prove that the new tests of each part fail on the mid-point before, for what is missing there.
+"""`make redgreen`: prove that the new tests of each part fail without the part.
 
-A test that passes before its concept is there proves nothing, and neither does one that fails by a
-mistake of its own. So the new tests of a part run on a copy of the mid-point before (red), and on
-a copy of its own mid-point (green), which also has to run: both in `.course/red/`. The last
-mid-point is the step, and the step's own job runs all of its tests.
+A test that passes without its part proves nothing, and neither does a test that fails by its own
+mistake. So the new tests of a part run on a copy of the mid-point before (red), and on a copy of
+the part's own mid-point (green), which must also start. Both copies are in `.course/red/`. The
+last mid-point is the step, so the step's own job proves green there.
 """
 
 import re
@@ -28,11 +28,11 @@ from course.steps import ROOT, all_steps, find_step
 from course.terminal import LiveLine, UserError, colour, say
 
 AT_ONCE = 2
-SILENT_FOR = 60.0  # seconds without a word from pytest, after which a test hangs
-WAITS_FOR = 1.5  # seconds: a second, and room for a busy machine
+SILENT_FOR = 60.0  # seconds without output from pytest, after which a test counts as hanging
+WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
 
-# The right reasons to fail where the concept is missing: how pytest's message starts.
+# The right reasons to fail without the part: pytest's message begins like this.
 RIGHT_REASONS = re.compile(
     r"""
       assert\ | AssertionError | Failed:\ DID\ NOT\ RAISE | Failed:\ DID\ NOT\ WARN
@@ -51,7 +51,7 @@ RIGHT_REASONS = re.compile(
 )
 RAN = (0, 1)  # pytest's exit codes: all passed, some failed
 WAITING = re.compile(r"(\w+\.)*(\w*TimeoutError|TimeoutExpired|\w*Timeout)\b")
-# A module that is missing; or a name, and the module that should have it.
+# A missing module; or a missing name and its module.
 MISSING = re.compile(
     r"(?:collection failure: )?(?:ModuleNotFoundError: No module named '([\w.]+)'"
     r"|ImportError: cannot import name '(\w+)' from '([\w.]+)')"
@@ -62,7 +62,7 @@ ON_TEARDOWN = re.compile(r'failed on teardown with "(.*)"\Z', re.DOTALL)
 NO_FIXTURE = re.compile(r"fixture '\w+' not found")
 
 
-# Django's commands, one after the other in one process: importing Django takes longer than they do.
+# All commands run in one process, because importing Django takes longer than the commands.
 PROOF = """
 import sys, manage
 server = f"runserver {sys.argv[1]} --noreload"
@@ -76,9 +76,9 @@ for command in ("check", "makemigrations --check", "migrate", server):
 
 @dataclass(frozen=True)
 class Pair:
-    """A mid-point, the one before it, and the files of tests that are new or have new tests.
+    """A mid-point, the mid-point before, and the files that bring new tests.
 
-    `old` gives for each of these files the tests that the mid-point before has already.
+    `old` maps each of these files to the tests that the mid-point before already has.
     """
 
     before: Midpoint
@@ -87,19 +87,19 @@ class Pair:
     old: dict[str, set[str]]
 
     def is_new(self, test: Test) -> bool:
-        """Tell whether a test, or a file of tests that could not be read, is new."""
+        """Tell whether a test, or an unreadable file of tests, is new."""
         path, _, name = test.id.partition("::")
         return path in self.old and name.partition("[")[0] not in self.old[path]
 
     def count(self, test: Test) -> int:
-        """Return how many new tests a result stands for: all of a file that could not be read."""
+        """Return the number of new tests in a result: for an unreadable file, all of them."""
         path, _, name = test.id.partition("::")
         return 1 if name else len(self.after.tests(path) - self.old[path])
 
 
 @dataclass
 class Trial:
-    """New tests as they run on a mid-point, `on`: where, and since when."""
+    """A run of new tests on the mid-point `on`: its folder, process and start."""
 
     pair: Pair
     on: Midpoint
@@ -114,23 +114,23 @@ class Trial:
 
     @property
     def log(self) -> Path:
-        """The output of pytest, which names each test before it runs."""
+        """The output of pytest, which names each test before running the test."""
         return self.folder.with_suffix(".log")
 
     @property
     def junit(self) -> Path:
-        """The results, which pytest writes at its end."""
+        """The JUnit file, which pytest writes at its end."""
         return self.folder.with_suffix(".xml")
 
     @property
     def silent(self) -> float:
-        """For how many seconds pytest has said nothing."""
+        """The seconds since the last output of pytest."""
         return time.time() - self.log.stat().st_mtime
 
 
 @dataclass
 class Verdict:
-    """The outcome of new tests: one result a file, and a sentence for each complaint."""
+    """The outcome of new tests: one result for each file, one sentence for each complaint."""
 
     pair: Pair
     on: Midpoint
@@ -141,7 +141,7 @@ class Verdict:
 
 
 def pairs(root: Path) -> list[Pair]:
-    """Return each mid-point that has one before it, with that."""
+    """Return each mid-point with the mid-point before."""
     found = []
     for points in (chain(step, root) for step in all_steps(root)):
         for before, after in pairwise(points):
@@ -160,7 +160,7 @@ def is_of_tests(path: str) -> bool:
 
 
 def files_for(pair: Pair, on: Midpoint) -> Midpoint:
-    """Return a mid-point with the tests, and the pytest.ini, of the later one of the pair."""
+    """Return the mid-point `on` with the tests and the pytest.ini of the pair's later mid-point."""
     files = {path: file for path, file in on.files.items() if not is_of_tests(path)}
     return replace(
         on,
@@ -170,7 +170,7 @@ def files_for(pair: Pair, on: Midpoint) -> Midpoint:
 
 
 def prove(folder: Path, python: Path, env: dict[str, str]) -> None:
-    """Check, migrate and serve what `folder` holds; raise ProofFailed if it does not run."""
+    """Check, migrate and serve the project in `folder`; raise ProofFailed if a command fails."""
     log, address = folder.with_suffix(".log"), f"{HOST}:{free_port()}"
     server = start_job([str(python), "-c", PROOF, address], log, folder, env)
     try:
@@ -191,7 +191,7 @@ def prove(folder: Path, python: Path, env: dict[str, str]) -> None:
 def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
     """Start the new tests of a pair on one of its mid-points, in a folder under `state`.
 
-    Raises ProofFailed where the later one of them does not run.
+    Raises ProofFailed if the later mid-point does not run.
     """
     started = time.monotonic()
     folder = state / f"{pair.after.label}-on-{on.label}"
@@ -203,12 +203,12 @@ def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
         prove(folder, python, env)
     junit, log = folder.with_suffix(".xml"), folder.with_suffix(".log")
     junit.unlink(missing_ok=True)
-    # Verbose, so that the last line names the test that hangs; the time is the test's own,
-    # without the server that its fixtures start.
+    # Verbose, so that the last line names a test that hangs. The measured time is that of the
+    # test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "-vv", "--continue-on-collection-errors"]
     options += ["-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
-    # By their files: pytest runs nothing at all if it is asked for one test of a file that it
-    # cannot read. It leaves out every test whose name begins like the one that it is told.
+    # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
+    # cannot import. `--deselect` leaves out every test whose name begins with the given name.
     new = {f"{path}::{name}" for path in pair.old for name in pair.after.tests(path)}
     old = {f"{path}::{name}" for path, names in pair.old.items() for name in names}
     options += [
@@ -219,14 +219,14 @@ def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
 
 
 def gist(message: str) -> str:
-    """Return what matters of pytest's message, on one line."""
+    """Return the important line of pytest's message, shortened."""
     found = NO_FIXTURE.search(message) or IMPORT_ERROR.search(message)
     line = found[0] if found else " ".join(message.strip().split("\n", 1)[0].split())
     return line if len(line) <= GIST else f"{line[: GIST - 1]}…"
 
 
 def adds_module(pair: Pair, module: str) -> bool:
-    """Tell whether the later mid-point of a pair adds a module, or a package."""
+    """Tell whether the later mid-point of a pair adds the module or package `module`."""
     path = module.replace(".", "/")
     found = difference(pair.before, pair.after)
     added = [name for name, verb in found.items() if verb == "adds"]
@@ -244,7 +244,7 @@ def defined(midpoint: Midpoint, module: str) -> set[str]:
 
 
 def waits_for_the_part(message: str, pair: Pair) -> bool:
-    """Tell whether an import fails for nothing but what the later one of a pair brings."""
+    """Tell whether an import fails only because the later mid-point adds the module or name."""
     found = MISSING.match(message)
     if not found:
         return False
@@ -255,49 +255,49 @@ def waits_for_the_part(message: str, pair: Pair) -> bool:
 
 
 def complaint(test: Test, pair: Pair) -> str:
-    """Return what is wrong with what a test did on the mid-point before; empty if nothing is.
+    """Return the complaint about a test on the mid-point before, or "" if there is none.
 
-    The text goes on after the test's name: `passes on step01_echo already …`.
+    The text continues the test's name: `passes on step01_echo already …`.
     """
     before = pair.before.label
     if test.outcome == "passed":
-        return f"passes on {before} already: it proves nothing"
+        return f"passes on {before} already: this test proves nothing"
     if test.outcome == "skipped":
         return ""
     if cleaning := ON_TEARDOWN.match(test.message):
-        return f"passes on {before}, where only its cleaning up fails: {gist(cleaning[1])}"
+        return f"passes on {before}, where only its teardown fails: {gist(cleaning[1])}"
     on_setup = ON_SETUP.match(test.message)
     message = on_setup[1] if on_setup else test.message
     if WAITING.match(message):
         if not on_setup and test.seconds <= WAITS_FOR:
             return ""
         place = "in a fixture" if on_setup else f"for {test.seconds:.1f} s"
-        return f"waits {place} on {before} for what cannot come: {gist(message)}"
+        return f"waits {place} on {before} until a time-out: {gist(message)}"
     if IMPORT_ERROR.search(message):
         if waits_for_the_part(message, pair):
             return ""
-        return f"fails on {before} because something cannot be imported: {gist(message)}"
+        return f"fails on {before} because an import fails: {gist(message)}"
     if not RIGHT_REASONS.match(message):
         return f"fails on {before} for the wrong reason: {gist(message)}"
     return ""
 
 
 def green_complaint(test: Test, pair: Pair) -> str:
-    """Return what is wrong with what a test did on its own mid-point; empty if nothing is."""
+    """Return the complaint about a test on its own mid-point, or "" if there is none."""
     if test.outcome != "failed":
         return ""
     return f"fails on its own mid-point: {gist(test.message)}"
 
 
 def full_stop(text: str) -> str:
-    """Return a text that ends as a sentence does."""
+    """Return a text with a full stop at its end."""
     return text if text.endswith((".", "!", "…")) else f"{text}."
 
 
 def breakdown(trial: Trial, code: int, hung: str) -> str:
-    """Return why tests could not all run, as a sentence; empty if they did.
+    """Return a sentence that says why not all tests ran, or "" if all ran.
 
-    `code` is pytest's exit code, `hung` the test that had to be stopped.
+    `code` is pytest's exit code; `hung` is the test that was stopped, if any.
     """
     label, on = trial.pair.after.label, trial.on.label
     if hung:
@@ -322,7 +322,7 @@ def judge_file(
     if broken:
         sentences.append(broken)
     elif not tests:
-        sentences.append(f"{label}: {file} holds no test that runs on {on}.")
+        sentences.append(f"{label}: {file} has no test that runs on {on}.")
     skips = sorted({test.message for test in tests if test.outcome == "skipped"})
     outcome = "failed" if sentences else "skipped" if skips else "passed"
     message = "\n".join(sentences or skips)
@@ -330,7 +330,7 @@ def judge_file(
 
 
 def verdict(trial: Trial, code: int, hung: str = "") -> Verdict:
-    """Return what new tests came to on a mid-point."""
+    """Return the outcome of new tests on a mid-point."""
     made = Verdict(trial.pair, trial.on, time.monotonic() - trial.started)
     broken = breakdown(trial, code, hung)
     try:
@@ -348,14 +348,14 @@ def verdict(trial: Trial, code: int, hung: str = "") -> Verdict:
 
 
 def running_test(log: Path) -> str:
-    """Return the id of the test that pytest names last: the one that runs, or hangs."""
+    """Return the id of the running test, which pytest names last."""
     lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["its start"]
     named = [line for line in lines if line.startswith("tests/")]
     return (named or lines)[-1].strip()
 
 
 def finish(trial: Trial, silent_for: float) -> Verdict | None:
-    """Return the verdict once pytest has ended or has been silent for too long, else None."""
+    """Return the verdict if pytest has ended or is silent for too long, else None."""
     code = trial.process.poll()
     if code is not None:
         stop(trial.process)
@@ -368,20 +368,20 @@ def finish(trial: Trial, silent_for: float) -> Verdict | None:
 
 
 def not_running(pair: Pair, why: ProofFailed) -> Verdict:
-    """Return the verdict on a mid-point that does not even run."""
+    """Return the verdict on a mid-point that does not run."""
     sentence = full_stop(f"{pair.after.label} does not run: {why}")
     failed = Test(f"{pair.after.label} runs", "failed", 0.0, sentence)
     return Verdict(pair, pair.after, 0.0, 0, [failed], [sentence])
 
 
 def tell(verdict: Verdict) -> None:
-    """Print what came out on one mid-point."""
+    """Print the verdict on one mid-point."""
     label, on = verdict.pair.after.label, verdict.on.label
     if not verdict.sentences:
         one, it_is_green = verdict.count == 1, verdict.on is verdict.pair.after
         count = "its new test" if one else f"all {verdict.count} new tests"
         if it_is_green:
-            text = f"{label}: it runs, and {count} {'passes' if one else 'pass'} on it"
+            text = f"{label} runs, and {count} {'passes' if one else 'pass'} on it"
         elif one:
             text = f"{label}: {count} fails on {on}, as it should"
         else:
@@ -399,7 +399,7 @@ def run_pairs(
 ) -> list[Verdict]:
     """Run the new tests of each pair in folders under `state`, showing progress.
 
-    A test during which pytest says nothing for `silent_for` seconds is stopped and named.
+    If pytest prints nothing for `silent_for` seconds, the running test is stopped and named.
     """
     waiting = [(pair, pair.after) for pair in chosen if not pair.is_last]
     waiting += [(pair, pair.before) for pair in chosen]
@@ -414,7 +414,7 @@ def run_pairs(
     try:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
-                # The last parts take longest, so they start first.
+                # The tests of the last parts take longest, so these tests start first.
                 pair, on = waiting.pop()
                 try:
                     running.append(start(pair, on, python, state))
@@ -434,7 +434,10 @@ def run_pairs(
 
 
 def choose(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
-    """Return the pairs to run: all, those of the step called `wanted`, or the one of its `part`."""
+    """Return the pairs to run: all, those of the step `wanted`, or that of its `part`.
+
+    Raises UserError if there is no such step or part.
+    """
     if wanted is None:
         if part is not None:
             raise UserError("PART needs a step: make redgreen STEP=5 PART=1")
@@ -443,7 +446,7 @@ def choose(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
     number = None if part is None else find_midpoint(step, part, root).number
     chosen = [pair for pair in pairs(root) if pair.after.step == step]
     if not chosen:
-        raise UserError(f"{step.label} is the first step: there is none on which it could fail.")
+        raise UserError(f"{step.label} is the first step: its tests have no step to fail on.")
     return [pair for pair in chosen if number in (pair.after.number, None)]
 
 
@@ -453,16 +456,17 @@ def redgreen(
     results: Path | None = None,
     root: Path = ROOT,
 ) -> int:
-    """Check that new tests fail on the mid-point before, and that each mid-point runs; exit code.
+    """Check that new tests fail on the mid-point before and pass on their own.
 
-    It is 1 where a sentence says what is wrong. With `wanted`, only those of one step, or of one
-    `part` of it. With `results`, a folder, each file of new tests leaves a JUnit file there.
+    `wanted` names one step, and `part` one of its parts; without them, check all. Write a JUnit
+    file for each file of new tests to the folder `results`, if given. Return 1 if there is a
+    complaint, else 0.
     """
     chosen = choose(wanted, part, root)
     python = environment.ensure_everything(root)
     empty = [pair.after.label for pair in chosen if not pair.old]
     for label in empty:
-        say(colour(f"{label}: it brings no test, so nothing proves what it is about.", "red"))
+        say(colour(f"{label}: this part has no new test, so nothing proves its mechanism.", "red"))
     verdicts = run_pairs([pair for pair in chosen if pair.old], python, root / ".course" / "red")
     if results:
         results.mkdir(parents=True, exist_ok=True)

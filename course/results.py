@@ -1,4 +1,4 @@
-"""Read what tests did from JUnit files, and show it as one table."""
+"""Read the results of tests from JUnit files, and show them as one table."""
 
 import re
 import textwrap
@@ -9,15 +9,16 @@ from pathlib import Path
 
 from course.terminal import colour
 
-# The older JUnit family names the file of each test, which makes ids that pytest accepts.
-PYTEST_OPTIONS = ("-q", "-o", "junit_family=xunit1")
-# Half a second for each start of pytest, where no test asks for it.
+# This JUnit family names the file of each test, so `test_id` can return ids that pytest accepts.
+# A step's pytest.ini stops after ten failures; here each test has a result.
+PYTEST_OPTIONS = ("-q", "--maxfail=0", "-o", "junit_family=xunit1")
+# Without Hypothesis, each start of pytest takes half a second less.
 NO_HYPOTHESIS = ("-p", "no:hypothesispytest")
 WIDTH = 80
 SLOWEST = 10
 MESSAGE_LINES = 4
-REMEMBERED = " (remembered)"  # ends the id of a test that was not run again
-# How pytest writes down that a file of tests is skipped: its path, a line, and this.
+REMEMBERED = " (remembered)"  # the end of the id of a test that did not run again
+# Pytest's text for a skipped file of tests: the path, a line number, and this pattern.
 SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
 
 
@@ -25,7 +26,7 @@ SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
 class Test:
     """One test: its id, `passed`, `failed` or `skipped`, its seconds, and why."""
 
-    __test__ = False  # pytest, this is not a class of tests
+    __test__ = False  # not a class of tests for pytest
 
     id: str
     outcome: str
@@ -35,19 +36,19 @@ class Test:
 
 @dataclass
 class Part:
-    """One row of the table: a step, or the tests of the course, or the browser's."""
+    """One row of the table: a job, its seconds and its tests."""
 
     name: str
     seconds: float
     tests: list[Test] = field(default_factory=list)
 
     def count(self, outcome: str) -> int:
-        """Return how many of the tests had this outcome."""
+        """Return the number of tests with this outcome."""
         return sum(test.outcome == outcome for test in self.tests)
 
 
 def test_id(case: ElementTree.Element) -> str:
-    """Return the id of a test case as pytest takes it: `tests/test_echo.py::test_answer`."""
+    """Return the id of a test case that pytest accepts: `tests/test_echo.py::test_answer`."""
     name, file, where = case.get("name", ""), case.get("file"), case.get("classname", "")
     if not file:
         return f"{where}::{name}" if where else name
@@ -61,8 +62,8 @@ def test_id(case: ElementTree.Element) -> str:
 def message_of(element: ElementTree.Element) -> str:
     """Return why a test failed or was skipped.
 
-    Of a file that could not even be read, or wants to be skipped as a whole, pytest's message
-    says no more than that; the reason stands in the last line of the text.
+    If a whole file could not be imported, or is skipped, pytest's message gives no reason. The last
+    line of the element's text does.
     """
     message = element.get("message", "").strip()
     if message == "collection skipped" and (why := SKIPPED.search(element.text or "")):
@@ -83,9 +84,9 @@ def read_case(case: ElementTree.Element) -> Test:
 
 
 def read_junit(file: Path) -> list[Test]:
-    """Return the tests in a JUnit file; OSError or ParseError where it is no such file.
+    """Return the tests in a JUnit file; raise OSError or ParseError for any other file.
 
-    A test that fails and then cannot be cleaned up either is written twice; it counts once.
+    Pytest writes a test twice if the test and its teardown fail; the test counts once.
     """
     tests: dict[str, Test] = {}
     for case in ElementTree.parse(file).iter("testcase"):
@@ -107,7 +108,7 @@ def write_junit(test: Test, file: Path) -> None:
 
 
 def without_skips(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts with each skip turned into a failure, as CI demands."""
+    """Return the parts with each skip turned into a failure, for CI."""
 
     def strict(test: Test) -> Test:
         if test.outcome != "skipped":
@@ -130,7 +131,7 @@ def paragraph(text: str, indent: str) -> list[str]:
 
 
 def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name each test with this outcome and its message."""
+    """Return the lines that name each test with this outcome, and its message."""
     lines = []
     for part in parts:
         for test in part.tests:
@@ -141,7 +142,7 @@ def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
 
 
 def slowest(parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name the slowest tests, of those that were run."""
+    """Return the lines that name the slowest tests of this run."""
     tests = [(test, part) for part in parts for test in part.tests]
     timed = [
         (test.seconds, part.name, test.id)
@@ -162,7 +163,7 @@ def row(name: str, passed: object, failed: object, skipped: object, seconds: obj
 def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
     """Return the table, the skips, the failures, the slowest tests and the closing line.
 
-    Before that stands what the time is `made_of`.
+    `made_of` is a paragraph about the time, which comes before the closing line.
     """
     lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
     for part in parts:
@@ -179,7 +180,7 @@ def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
     lines += listing("Skipped", "skipped", parts)
     if remembered := sum(test.id.endswith(REMEMBERED) for part in parts for test in part.tests):
         text = f"{remembered} tests passed in an earlier run, with the same files, packages and"
-        text += " programs, and were not run again. CI=true make test-all runs all."
+        text += " programs, and did not run again. CI=true make test-all runs all."
         lines += ["", *paragraph(text, "")]
     lines += listing("Failed", "failed", parts)
     lines += slowest(parts)

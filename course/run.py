@@ -1,4 +1,4 @@
-"""`make run`: prepare a step, start its server, say where to look, and clean up after it."""
+"""`make run`: prepare a step, start its server, print the address, and clean up."""
 
 import os
 import random
@@ -18,26 +18,26 @@ FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
 
 
 def parse_port(text: str) -> int:
-    """Return the port number in `text`, or raise UserError."""
+    """Return the port number in `text`; raise UserError if there is none."""
     if text.isdecimal() and 1 <= int(text) <= 65535:
         return int(text)
     raise UserError(f"PORT must be a number from 1 to 65535, not {text!r}.")
 
 
 def answers(port: int) -> bool:
-    """Tell whether something accepts connections on `port`."""
+    """Tell whether a server accepts connections on `port`."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on `port`; PermissionError where that is forbidden."""
+    """Tell whether a server could listen on `port`; raise PermissionError if that is forbidden."""
     if answers(port):
         return False
     with socket.socket() as probe:
         if os.name != "nt":
-            # As servers do: connections that are being closed do not hold the port.
+            # Servers set this option, so closing connections do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -49,9 +49,9 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on.
+    """Return a free port.
 
-    Below those that systems give to outgoing connections: it is still free a moment later.
+    The port is below the range for outgoing connections, so no connection takes it meanwhile.
     """
     while not is_free(port := random.randrange(10_000, 20_000)):
         pass
@@ -59,7 +59,7 @@ def free_port() -> int:
 
 
 def require_free(port: int, command: str) -> None:
-    """Raise UserError, naming `command` with a port that would do, unless `port` is free."""
+    """Raise UserError unless `port` is free; suggest `command` with a free port."""
     try:
         if is_free(port):
             return
@@ -72,14 +72,14 @@ def require_free(port: int, command: str) -> None:
 
 
 def step_environment() -> dict[str, str]:
-    """Return the learner's own environment, without what belongs to another project."""
+    """Return the learner's environment without the variables of another project."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env["PYTHONUNBUFFERED"] = "1"
     return env
 
 
 def migrate(python: Path, step: Step, env: dict[str, str]) -> None:
-    """Bring the step's database up to date; raise UserError with Django's words if it fails."""
+    """Run `migrate` for the step; raise UserError with Django's output on failure."""
     progress = Progress("Preparing the database")
     try:
         run_quietly([python, "manage.py", "migrate"], progress, cwd=step.folder, env=env)
@@ -89,10 +89,10 @@ def migrate(python: Path, step: Step, env: dict[str, str]) -> None:
 
 
 def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
-    """Run the step's server until it is stopped; return the exit code for the shell.
+    """Run the step's server until Ctrl-C; return 0. Raise UserError if the server ends by itself.
 
-    The child keeps our standard input and process group, so `breakpoint()` works in a step
-    and a terminal's Ctrl-C reaches it.
+    The server keeps our standard input and process group. So `breakpoint()` works in a step, and
+    the terminal's Ctrl-C reaches the server.
     """
     command = [str(python), "manage.py", "runserver", f"{HOST}:{port}"]
     server = subprocess.Popen(command, cwd=step.folder, env=env)
@@ -109,14 +109,15 @@ def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
         return 0
     raise UserError(
         f"The server of step {step.number} ended by itself (exit code {code}); "
-        "what it said stands above."
+        "see its output above."
     )
 
 
 def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT) -> int:
     """Start the step called `wanted` on `port_text`; return the exit code for the shell.
 
-    With `part`, the number of a part, start the mid-point after that part.
+    If `part` is the number of a part, start the mid-point after that part. Raises UserError for a
+    wrong step, part or port, and if the step cannot start.
     """
     step = find_step(wanted, root)
     port = parse_port(port_text)

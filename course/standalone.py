@@ -1,7 +1,7 @@
-"""Prove that a step runs by itself: copied to a folder of its own, with four plain commands.
+"""Prove that a copy of a step runs by itself, with four plain commands.
 
-The copy lives in `.course/standalone/<step>/`. Its environment is kept between runs and
-made anew when the step's requirements, the lock file or Python change.
+The copy is in `.course/standalone/<step>/`. Its environment is kept between runs, and made anew if
+the step's requirements, the lock file or Python change.
 """
 
 import shutil
@@ -23,16 +23,16 @@ from course.terminal import say
 VENV = ".venv"
 STARTS_WITHIN = 60  # seconds
 ANSWERS_WITHIN = 20  # seconds
-# Files of tests that mostly wait. A step that has them runs them beside its other tests.
+# These files of tests mostly wait, so they run in parallel with the other tests of a step.
 WAITING = ("tests/test_reconnect.py", "tests/test_redis.py")
 
 
 class ProofFailed(Exception):
-    """A step does not run by itself; the text says which command failed and how."""
+    """A step does not run by itself; the text names the command and the failure."""
 
 
 def refresh_copy(step: Step, copy: Path) -> None:
-    """Make `copy` hold the step's files and nothing else, its environment aside."""
+    """Make `copy` contain the step's files and the copy's environment, and nothing else."""
     copy.mkdir(parents=True, exist_ok=True)
     for entry in copy.iterdir():
         if entry.name == VENV:
@@ -46,9 +46,9 @@ def refresh_copy(step: Step, copy: Path) -> None:
 
 
 def standalone_environment(lock: Path) -> dict[str, str]:
-    """Return an environment that knows nothing of this repository but its pinned versions."""
+    """Return variables that share nothing with this repository but the pinned versions."""
     env = clean_environment()
-    # As a URL: pip takes what stands behind a space for another file.
+    # A URL, because pip splits a path at its spaces.
     env["PIP_CONSTRAINT"] = lock.resolve().as_uri()
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
     env["PIP_QUIET"] = "1"
@@ -57,12 +57,12 @@ def standalone_environment(lock: Path) -> dict[str, str]:
 
 
 def command_line(command: list[str]) -> str:
-    """Return `command` as a reader would type it in the step's folder."""
+    """Return `command` as a reader would type it."""
     return " ".join(command)
 
 
 def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
-    """Run one command in the copy, showing it and its output; raise ProofFailed on a failure."""
+    """Print and run `command` in the copy; raise ProofFailed if the command fails."""
     words = [str(word) for word in command]
     say(f"$ {command_line(words)}")
     process = subprocess.Popen(words, cwd=copy, env=env, stdin=subprocess.DEVNULL)
@@ -76,7 +76,10 @@ def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> Non
 
 
 def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
-    """Make the copy's environment and install its requirements, unless both are as needed."""
+    """Make the copy's environment and install its requirements, unless both are up to date.
+
+    Raises ProofFailed, or UserError if this Python cannot make environments.
+    """
     venv = copy / VENV
     pinned = fingerprint(lock)
     wanted = {"requirements.txt": fingerprint(copy / "requirements.txt")}
@@ -94,7 +97,7 @@ def install(copy: Path, lock: Path, env: dict[str, str]) -> None:
 
 
 def get(url: str) -> int:
-    """GET `url`, following redirects; return the status of the page it ends at."""
+    """GET `url`, following redirects; return the status of the last page."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=ANSWERS_WITHIN) as response:
@@ -105,7 +108,7 @@ def get(url: str) -> int:
 
 
 def ask(server: subprocess.Popen[bytes], url: str) -> None:
-    """Wait until a server answers, and ask for a page; raise ProofFailed unless it is a 200."""
+    """Wait until a server answers, then GET `url`; raise ProofFailed unless the status is 200."""
     port = int(url.rstrip("/").rpartition(":")[2])
     wait_until(lambda: server.poll() is not None or answers(port), STARTS_WITHIN)
     if server.poll() is not None:
@@ -115,11 +118,11 @@ def ask(server: subprocess.Popen[bytes], url: str) -> None:
     except OSError as error:
         raise ProofFailed(f"GET {url} failed: {error}") from None
     if status != 200:
-        raise ProofFailed(f"GET {url} answered {status} where 200 was due")
+        raise ProofFailed(f"GET {url} answered {status} instead of 200")
 
 
 def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
-    """Start the step's server, ask for `/` and stop it; raise ProofFailed unless it is a 200."""
+    """Start the step's server, GET `/`, stop; raise ProofFailed unless the status is 200."""
     address = f"{HOST}:{free_port()}"
     command = [str(python), "manage.py", "runserver", address]
     say(f"$ {command_line(command)}")
@@ -134,7 +137,7 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
 def prove(step: Step, copy: Path, lock: Path) -> Path:
     """Install, migrate and serve the step in `copy`; return the Python of its environment.
 
-    Raises ProofFailed, or UserError where this Python cannot make environments.
+    Raises ProofFailed, or UserError if this Python cannot make environments.
     """
     refresh_copy(step, copy)
     env = standalone_environment(lock)
@@ -148,8 +151,8 @@ def prove(step: Step, copy: Path, lock: Path) -> Path:
 def run_tests(step: Step, copy: Path, python: Path, lock: Path, results: Path) -> int:
     """Run the step's tests in `copy`; return the exit code.
 
-    Those that mostly wait run at the same time in a second copy, as each run of pytest has a
-    database in its folder; what they print comes at the end.
+    The tests in `WAITING` run in parallel in a second copy, because each run of pytest has a
+    database in its folder. Their output is printed at the end.
     """
     env = standalone_environment(lock)
     pytest = ["-m", "pytest", *PYTEST_OPTIONS]
@@ -180,7 +183,7 @@ def run_tests(step: Step, copy: Path, python: Path, lock: Path, results: Path) -
 def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """Prove the step called `wanted`, then run its tests; return the exit code.
 
-    With `results`, a folder, the proof and the tests each leave a JUnit file there.
+    The proof and the tests each write a JUnit file to the folder `results`.
     """
     step = find_step(wanted, root)
     copy = root / ".course" / "standalone" / step.label

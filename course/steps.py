@@ -11,7 +11,7 @@ from course.terminal import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Left out of a copy of a step where git cannot say which files belong to it.
+# If git cannot list the files of a step, these folders and suffixes are left out.
 IGNORED_FOLDERS = {".git", ".venv", ".course", "__pycache__", "midpoints", "staticfiles"}
 IGNORED_FOLDERS |= {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
 IGNORED_SUFFIXES = {".sqlite3", ".pyc"}
@@ -27,12 +27,12 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The folder's name, `step01_echo`, under which the step is spoken of."""
+        """The name of the step's folder, such as `step01_echo`."""
         return self.folder.name
 
 
 def all_steps(root: Path = ROOT) -> list[Step]:
-    """Return the steps found in `root`, in order."""
+    """Return the steps in `root`, in order."""
     found = []
     for folder in root.iterdir():
         match = re.fullmatch(r"step(\d\d)_(\w+)", folder.name)
@@ -42,12 +42,12 @@ def all_steps(root: Path = ROOT) -> list[Step]:
 
 
 def choices(root: Path = ROOT) -> str:
-    """Return the steps as a reader chooses them: `1 (echo), 2 (groups)`."""
+    """Return the steps as a text for the reader: `1 (echo), 2 (groups)`."""
     return ", ".join(f"{step.number} ({step.name})" for step in all_steps(root))
 
 
 def find_step(wanted: str, root: Path = ROOT) -> Step:
-    """Return the step called `wanted`: `1`, `01` or `step01_echo`; else raise UserError."""
+    """Return the step `wanted`: `1`, `01` or `step01_echo`; raise UserError if there is none."""
     for step in all_steps(root):
         if wanted == step.label or (wanted.isdecimal() and int(wanted) == step.number):
             return step
@@ -55,11 +55,11 @@ def find_step(wanted: str, root: Path = ROOT) -> Step:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """Return the names of the step in `folder`, files and symbolic links, sorted and relative.
+    """Return the relative paths of files and symbolic links in `folder`, sorted.
 
-    These are the ones git tracks and the new ones it does not ignore. Without git, or in a folder
-    that git ignores, they are all but environments, databases and caches. A link may lead to no
-    file.
+    These are the files that git tracks, and the new files that git does not ignore. Without git,
+    and in an ignored folder, these are all files but environments, databases and caches. A link
+    may be broken.
     """
     if shutil.which("git"):
         listing = subprocess.run(

@@ -13,7 +13,7 @@ COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
 
 
 class UserError(Exception):
-    """Something the reader can put right; its text is a sentence that says how.
+    """A mistake that the reader can correct; the text says how.
 
     The command line prints the text on standard error and exits with code 2.
     """
@@ -25,24 +25,24 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Tell whether to write colour to `stream`: a terminal, and no NO_COLOR (no-color.org)."""
+    """Tell whether to write colour to `stream`: a terminal without NO_COLOR (no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def colour(text: str, name: str, stream: TextIO | None = None) -> str:
-    """Return `text` in the colour `name` where `stream` (standard output) shows colour."""
+    """Return `text` in the colour `name`, if `stream` (default: standard output) shows colour."""
     if not wants_colour(stream or sys.stdout):
         return text
     return f"\033[{COLOURS[name]}m{text}\033[0m"
 
 
 def say(text: str = "") -> None:
-    """Print a line at once, also when the output is a pipe."""
+    """Print a line at once, also if the output is a pipe."""
     print(text, flush=True)
 
 
 class LiveLine:
-    """One line of a terminal, written over and over; silent where output is no terminal."""
+    """One line of a terminal that is overwritten; silent if the output is no terminal."""
 
     def __init__(self) -> None:
         self.live = is_terminal(sys.stdout)
@@ -58,7 +58,7 @@ class LiveLine:
         sys.stdout.flush()
 
     def clear(self) -> None:
-        """Take the line away, so that ordinary output can follow."""
+        """Erase the line, so that ordinary output can follow."""
         if self.live and self.shown:
             sys.stdout.write("\r\033[2K")
             sys.stdout.flush()
@@ -66,7 +66,7 @@ class LiveLine:
 
 
 class Progress:
-    """Shows that a long piece of work goes on: seconds on a terminal, plain lines elsewhere."""
+    """Shows the progress of long work: seconds on a terminal, plain lines elsewhere."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -78,25 +78,25 @@ class Progress:
             say(f"{title} …")
 
     def tick(self) -> None:
-        """Show the seconds gone by; call it a few times a second."""
+        """Show the elapsed seconds; call this method a few times a second."""
         self.line.show(f"{self.title} … {int(time.monotonic() - self.started)} s")
 
     def done(self) -> None:
-        """Leave one line that says how long the work took."""
+        """Print one line with the duration of the work."""
         self.line.clear()
         say(f"{self.title}: done in {time.monotonic() - self.started:.1f} s")
 
 
 @contextmanager
 def kept_terminal() -> Iterator[None]:
-    """Give the terminal back as it was, also after a debugger in a child was killed.
+    """Restore the terminal's settings after this block.
 
-    Python's debugger switches echo off while it reads a line; without this a learner who
-    presses Ctrl-C at a breakpoint would type blind afterwards.
+    Python's debugger switches echo off while reading a line. After Ctrl-C at a breakpoint, a
+    learner would otherwise not see the typed keys.
     """
     try:
         import termios
-    except ImportError:  # Windows restores its console by itself.
+    except ImportError:  # Windows restores the console by itself.
         yield
         return
     if not sys.stdin.isatty():
@@ -106,7 +106,7 @@ def kept_terminal() -> Iterator[None]:
     try:
         yield
     finally:
-        # From the background this would stop us, did we not say that we mean it.
+        # In the background, tcsetattr would stop this process with SIGTTOU.
         handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
         signal.signal(signal.SIGTTOU, handler)

@@ -1,4 +1,4 @@
-"""`make test` and `make test-all`: run tests, side by side, and say what came out."""
+"""`make test` and `make test-all`: run tests in parallel and print the results."""
 
 import json
 import os
@@ -30,14 +30,14 @@ from course.stack import STEP
 from course.steps import ROOT, Step, all_steps, find_step
 from course.terminal import LiveLine, UserError, say
 
-TIME_LIMIT = 900.0  # seconds a job may take, a first installation included
-MEMORY = Path("/dev/shm")  # where Linux keeps files in memory
-ROOM = 4 * 2**30  # bytes: several times what a run writes
-# The tests of the tools that need next to nothing of the later steps: no change there is theirs.
+TIME_LIMIT = 900.0  # seconds for one job, with its first installation
+MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
+ROOM = 4 * 2**30  # bytes, several times the size of a run's files
+# These tests of the tools hardly use the later steps, so they need not run after a change there.
 TOOLS = ["cli", "environment", "memory", "processes", "redgreen", "results", "run"]
 TOOLS += ["standalone", "terminal", "testing"]
-# The tests of each job. A folder goes without the files that other jobs name. The tests of the
-# production stack mostly wait, so they run side by side.
+# The tests of each job. A job that names a folder leaves out the files that other jobs name. The
+# tests of the production stack mostly wait, so they run in parallel.
 PYTEST_JOBS = {
     "tools": [f"course/tests/test_{name}.py" for name in TOOLS],
     "course": ["course/tests"],
@@ -51,9 +51,9 @@ PYTEST_JOBS = {
 
 @dataclass
 class Job:
-    """A command that leaves JUnit files in its folder of results.
+    """A command that writes JUnit files to its folder of results.
 
-    `needs` are the files and folders that it depends on beside the tools, relative to its `cwd`.
+    `needs` are the files and folders on which the job depends beside the tools, relative to `cwd`.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Job:
 
 @dataclass
 class Running:
-    """A job under way: its process and when it started (monotonic seconds)."""
+    """A running job: its process and its start (monotonic seconds)."""
 
     job: Job
     process: subprocess.Popen[bytes]
@@ -75,16 +75,16 @@ class Running:
 
     @property
     def seconds(self) -> float:
-        """How long the job has been running."""
+        """The seconds since the start of the job."""
         return time.monotonic() - self.started
 
 
 @contextmanager
 def files_in_memory() -> Iterator[dict[str, str]]:
-    """Yield the variables that keep temporary files in memory; they are gone at the end.
+    """Yield variables that put temporary files in memory; delete these files at the end.
 
-    Writing so many small files to a disk is as much work as many tests. Yields no variable where
-    there is too little room, or where no program may be run from there.
+    Writing many small files to a disk is slow. If memory has too little room, or allows no
+    programs, yield no variables.
     """
     try:
         state = os.statvfs(MEMORY)
@@ -97,14 +97,15 @@ def files_in_memory() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(
         dir=MEMORY, prefix="course-", ignore_cleanup_errors=True
     ) as folder:
-        Path(folder).chmod(0o711)  # PostgreSQL works in there as another user
+        Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
         yield {"TMPDIR": folder}
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
-    """Run one step's tests in its folder, output shown as it comes; return the exit code.
+    """Run the tests of the step `wanted` in its folder; return the exit code.
 
-    With `part`, the number of a part, run those of the mid-point after that part.
+    If `part` is the number of a part, run the tests of the mid-point after that part. Raises
+    UserError for a wrong step or part.
     """
     step = find_step(wanted, root)
     midpoint = None if part is None else parts.find_midpoint(step, part, root)
@@ -121,9 +122,9 @@ def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> i
 
 
 def needs_of(name: str, steps: list[Step]) -> list[str]:
-    """Return the files and folders that one of `PYTEST_JOBS` depends on, beside the tools."""
+    """Return the files and folders on which one of `PYTEST_JOBS` depends, beside the tools."""
     labels = [step.label for step in steps]
-    # The tests of real sites share these.
+    # All tests of running sites use these files.
     shared = ["course/browser", "course/production"]
     shared += [f"course/tests/{name}.py" for name in ("conftest", "terminals")]
     match name:
@@ -131,21 +132,21 @@ def needs_of(name: str, steps: list[Step]) -> list[str]:
             names = [f"{label}/manage.py" for label in labels]
             return ["course/tests", "course/bench", "Makefile", *labels[:2], *names]
         case "course":
-            return [""]  # everything: it looks at the style of all there is
+            return [""]  # everything, because this job lints all files
         case "browser":
             return [*shared, *labels]
     return [*shared, STEP]
 
 
 def left_to_others(name: str) -> list[str]:
-    """Return the files that other jobs take from the folders of this one."""
+    """Return the files in the folders of the job `name` that other jobs run."""
     folders = tuple(f"{tests}/" for tests in PYTEST_JOBS[name])
     others = [tests for other, listed in PYTEST_JOBS.items() if other != name for tests in listed]
     return [tests for tests in others if tests.startswith(folders)]
 
 
 def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
-    """Return the jobs of `make test-all`; `python` is the one of the course's environment."""
+    """Return the jobs of `make test-all`; `python` is that of the course's environment."""
     state = root / ".course"
     steps = all_steps(root)
     jobs = list[Job]()
@@ -166,8 +167,8 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
             name = f"redgreen{step.number:02}"
             needs = [before.label, step.label, f"{INTERIM}/{step.label}"]
             add_command(name, "redgreen", step, needs)
-    # The browser's tests run by themselves: Playwright's synchronous API leaves an event
-    # loop running, which breaks asynchronous tests that come after it.
+    # The browser's tests have their own process: Playwright's synchronous API leaves an event loop
+    # running, which breaks the asynchronous tests after them.
     for name, tests in PYTEST_JOBS.items():
         if (root / tests[0]).exists():
             command = [str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS]
@@ -178,10 +179,10 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
 
 
 def judge(job: Job, code: int, seconds: float, broken: str = "") -> Part:
-    """Return what a finished job comes to, from its exit code and its JUnit files.
+    """Return the result of a job that has ended, from its exit code and its JUnit files.
 
-    A job that was `broken` off, left no result, ran no test in one of its files, or ended
-    badly without naming a failure counts as a failure, which says so.
+    `broken` says why the job was stopped, if so. These are failures too: no JUnit file, a JUnit
+    file without tests, and a bad exit code without a failed test.
     """
     tests: list[Test] = []
     problems = [broken] if broken else []
@@ -190,26 +191,26 @@ def judge(job: Job, code: int, seconds: float, broken: str = "") -> Part:
         try:
             found = read_junit(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
-            problems.append(f"its results cannot be read: {error}")
+            problems.append(f"{file.name} cannot be read: {error}")
             continue
         tests += found
         if not found:
             problems.append("no test was run")
     if not problems and not files:
-        problems.append(f"it left no results (exit code {code})")
+        problems.append(f"the job left no results (exit code {code})")
     if not problems and code != 0 and not any(test.outcome == "failed" for test in tests):
-        problems.append(f"it ended with exit code {code}")
+        problems.append(f"the job ended with exit code {code}")
     tests += [Test(f"the job {job.name}", "failed", 0.0, problem) for problem in problems]
     return Part(job.name, seconds, tests)
 
 
 def in_order(jobs: list[Job], times: dict[str, float]) -> list[Job]:
-    """Return the jobs, those that took longest last time first, unknown ones before all."""
+    """Return the jobs, unknown ones first, then the longest of the last run first."""
     return sorted(jobs, key=lambda job: -times.get(job.name, float("inf")))
 
 
 def read_times(file: Path) -> dict[str, float]:
-    """Return how many seconds each job took last time."""
+    """Return the seconds of each job in its last run."""
     try:
         times: dict[str, float] = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -218,7 +219,7 @@ def read_times(file: Path) -> dict[str, float]:
 
 
 def start(job: Job) -> Running:
-    """Start a job with an empty folder of results."""
+    """Start a job with an empty folder of results; return the running job."""
     job.results.mkdir(parents=True, exist_ok=True)
     memory.forget(job.results)
     for old in job.results.glob("*.xml"):
@@ -228,15 +229,15 @@ def start(job: Job) -> Running:
 
 
 def finish(running: Running, time_limit: float) -> Part | None:
-    """Return what a job came to once it has ended or its time is up, else None."""
+    """Return the result of a job that has ended or exceeds the limit, else None."""
     code = running.process.poll()
     if code is None and running.seconds < time_limit:
         return None
     broken = ""
     if code is None:
-        broken = f"it was stopped after {time_limit:.0f} s"
+        broken = f"the job was stopped after {time_limit:.0f} s"
         code = -1
-    # Also after a normal end: nothing a job started may outlive it.
+    # Also after a normal end, because the job may have left processes behind.
     stop(running.process)
     return judge(running.job, code, running.seconds, broken)
 
@@ -247,10 +248,10 @@ def run_jobs(
     time_limit: float = TIME_LIMIT,
     ended: Callable[[Job, Part], None] = lambda job, part: None,
 ) -> list[Part]:
-    """Run the jobs, `at_once` side by side, showing progress; return what each came to.
+    """Run the jobs, `at_once` of them in parallel, and show progress; return their results.
 
-    A job over `time_limit` seconds is stopped and counts as a failure. `ended` is called with
-    each job that has ended, and what it came to.
+    A job that exceeds `time_limit` seconds is stopped and counts as a failure. `ended` is called
+    with each job that has ended, and its result.
     """
     waiting, running = list(jobs), list[Running]()
     parts: dict[str, Part] = {}
@@ -281,7 +282,7 @@ def run_jobs(
 
 
 def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
-    """Return the line that says where the time went; `processor` in seconds of its work."""
+    """Return the line about the time; `processor` is the processor time of the jobs in seconds."""
     made = r"(?m)^\$ .* -m venv "
     cold = [job.name for job in jobs if re.search(made, job.log.read_text("utf-8", "replace"))]
     cores = os.cpu_count() or 1
@@ -290,15 +291,15 @@ def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
 
 
 def fingerprints(jobs: list[Job], machine: list[str], root: Path) -> dict[str, str]:
-    """Return for each job, by its name, a hash of all that it depends on, as it is now."""
+    """Return the current fingerprint of each job, by name."""
     files = memory.read_files(root)
     return {job.name: memory.fingerprint(job.needs, files, machine) for job in jobs}
 
 
 def run_and_remember(jobs: list[Job], python: Path, root: Path) -> dict[str, Part]:
-    """Return what the jobs come to, by their names; what is known already is not run again.
+    """Run the jobs that are not remembered as green; return all results by name.
 
-    Under CI, everything is run.
+    In CI, run all jobs.
     """
     machine = memory.read_machine(python)
     before = fingerprints(jobs, machine, root)
@@ -310,11 +311,11 @@ def run_and_remember(jobs: list[Job], python: Path, root: Path) -> dict[str, Par
     times = read_times(times_file)
 
     def ended(job: Job, part: Part) -> None:
-        """Note at once what is known of a job: the others may be broken off."""
+        """Note the result at once, because the other jobs may be interrupted."""
         done[job.name] = part
         times[job.name] = round(part.seconds, 1)
         times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
-        # Nothing is known of files that somebody changed while the tests ran.
+        # If files changed during the tests, the result says nothing about them.
         if fingerprints([job], machine, root)[job.name] == before[job.name]:
             memory.remember(part, job.results, before[job.name])
 
@@ -327,7 +328,7 @@ def run_and_remember(jobs: list[Job], python: Path, root: Path) -> dict[str, Par
 
 
 def run_all_tests(root: Path = ROOT) -> int:
-    """Run every test of the course; return 0 when all passed (with CI=true: none skipped)."""
+    """Run every test of the course; return 0 if all passed (with CI=true: and none was skipped)."""
     if not all_steps(root):
         raise UserError("There are no steps here to test.")
     with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
@@ -335,7 +336,7 @@ def run_all_tests(root: Path = ROOT) -> int:
 
 
 def test_everything(root: Path) -> int:
-    """Do what `run_all_tests` does, while nobody else does it in this folder."""
+    """Run every test of the course and print the report; return the exit code."""
     started, before = time.monotonic(), os.times()
     python = environment.ensure_everything(root)
     jobs = collect_jobs(python, root)

@@ -1,15 +1,15 @@
-"""Versions in one place: raise them everywhere, or try the course on another Django.
+"""`make upgrade`: raise all versions. `make test-all DJANGO=…`: try another Django.
 
-`make upgrade` asks which releases are the newest that work together, raises the ranges in the
-steps' and the course's requirements, makes the lock file anew, and runs everything. How far a
-range is raised is read off the range itself:
+`make upgrade` looks for the newest releases that work together, raises the ranges in all
+requirements files, writes the lock file, and runs all tests. The form of a range decides its new
+value:
 
     name~=4.3       to the newest release: `~=5.1`
-    name~=5.2.0     to the newest patch of the same series: Django stays on its long-term release
-    name>=1.2,<3    the lower bound stays, the upper one follows the newest release: `<5`
+    name~=5.2.0     unchanged: Django stays on its long-term release, and pip takes the newest patch
+    name>=1.2,<3    the lower bound stays, the upper bound follows the newest release: `<5`
 
-`make test-all DJANGO=latest` changes nothing here: it runs everything in a copy of the course, in
-`.course/django-…`, with an environment and a lock file of its own.
+`make test-all DJANGO=latest` changes no file here. The tests run in a copy of the course,
+`.course/django-…`, with its own environment and lock file.
 """
 
 import re
@@ -38,19 +38,19 @@ HEAD = """\
 
 
 def requirement_files(root: Path) -> list[Path]:
-    """Return the files whose ranges the lock file is made from."""
+    """Return the requirements files from which the lock file is made."""
     steps = [step.folder / "requirements.txt" for step in all_steps(root)]
     interim = sorted((root / INTERIM).glob("*/*/requirements.txt"))
     return [root / "course" / "requirements.txt", *steps, *interim]
 
 
 def normal(name: str) -> str:
-    """Return a package's name as indexes compare it (PEP 503)."""
+    """Return the normalized name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked_versions(lock: str) -> dict[str, str]:
-    """Return the version of each package in the text of a lock file, by normal name."""
+    """Return the version of each package in the text of a lock file, by normalized name."""
     return {
         normal(name): version
         for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)
@@ -58,12 +58,12 @@ def locked_versions(lock: str) -> dict[str, str]:
 
 
 def is_series(wanted: str) -> bool:
-    """Tell whether a range holds a package to one series, as `~=5.2.0` does."""
+    """Tell whether a range keeps a package on one series, such as `~=5.2.0`."""
     return bool(re.fullmatch(r"~=\d+\.\d+\.\d+", wanted))
 
 
 def raised(wanted: str, newest: str) -> str:
-    """Return the range that `wanted` becomes when `newest` is the newest release."""
+    """Return the range `wanted` raised to the release `newest`."""
     major, minor, *_ = [*newest.split("."), "0"]
     if wanted.startswith("~=") and not is_series(wanted):
         return f"~={major}.{minor}"
@@ -83,7 +83,7 @@ def raise_ranges(text: str, newest: dict[str, str]) -> str:
 
 
 def open_ranges(text: str) -> str:
-    """Return the text of a requirements file without its ranges, but for those of a series."""
+    """Return the text of a requirements file without its ranges, except those of a series."""
     lines = []
     for line in text.splitlines():
         found = REQUIREMENT.match(line)
@@ -94,9 +94,10 @@ def open_ranges(text: str) -> str:
 
 
 def resolve(python: Path, inputs: list[Path], output: Path, *options: str) -> str:
-    """Write versions that satisfy `inputs` to `output`, which says what to keep; return them.
+    """Write versions that satisfy `inputs` to `output`; return the text of `output`.
 
-    Raises UserError with the resolver's words where there are none, or no network.
+    The resolver keeps the versions that `output` already has. Raises UserError if there is no
+    solution or no network.
     """
     uv = venv_program(python.parent.parent, "uv")
     command: list[str | Path] = [
@@ -136,7 +137,7 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def put_aside(folder: Path, name: str, texts: Iterable[str]) -> list[Path]:
-    """Write texts to numbered files in `folder`; return these."""
+    """Write texts to numbered files in `folder`; return the files."""
     files = []
     for number, text in enumerate(texts):
         files.append(folder / f"{name}{number}.txt")
@@ -145,7 +146,7 @@ def put_aside(folder: Path, name: str, texts: Iterable[str]) -> list[Path]:
 
 
 def upgrade(root: Path = ROOT) -> int:
-    """Raise ranges and lock file to the newest releases, then run everything; exit code."""
+    """Raise ranges and lock file to the newest releases, run all tests; return the exit code."""
     python = environment.ensure_everything(root)
     folder = root / ".course" / "upgrade"
     shutil.rmtree(folder, ignore_errors=True)
@@ -155,7 +156,7 @@ def upgrade(root: Path = ROOT) -> int:
     opened = put_aside(folder, "open", map(open_ranges, texts))
     newest = locked_versions(resolve(python, opened, folder / "newest.txt", "--upgrade"))
     texts = [raise_ranges(text, newest) for text in texts]
-    # Both questions are answered before anything is changed: each can fail, as the network can.
+    # Resolve twice before writing anything, because the network may fail.
     higher = put_aside(folder, "raised", texts)
     versions = resolve(python, higher, folder / "lock.txt", "--upgrade")
     before = locked_versions((root / LOCK).read_text("utf-8"))
@@ -163,8 +164,8 @@ def upgrade(root: Path = ROOT) -> int:
         file.write_text(text, "utf-8")
     write_lock(root, versions)
     changes = differences(before, locked_versions(versions))
-    say("\n".join(changes) if changes else "Everything is at its newest version already.")
-    say("To take it back: git restore requirements.lock '*requirements.txt'")
+    say("\n".join(changes) if changes else "All packages have their newest version already.")
+    say("To undo this: git restore requirements.lock '*requirements.txt'")
     return run_tests(root)
 
 
@@ -179,7 +180,10 @@ def run_tests(root: Path) -> int:
 
 
 def django_range(wanted: str) -> str:
-    """Return the range for `DJANGO=wanted`: `latest`, or a series such as `6.0`."""
+    """Return the range for `DJANGO=wanted`: `latest`, or a series such as `6.0`.
+
+    Raises UserError for anything else.
+    """
     if wanted == "latest":
         return ""
     if re.fullmatch(r"\d+\.\d+", wanted):
@@ -188,7 +192,7 @@ def django_range(wanted: str) -> str:
 
 
 def try_django(wanted: str, root: Path = ROOT) -> int:
-    """Run everything on another Django, in a copy of the course; return the exit code."""
+    """Run all tests on another Django, in a copy of the course; return the exit code."""
     range_ = django_range(wanted)
     copy = root / ".course" / f"django-{wanted}-python-{environment.python_version()}"
     lay_out(root, copy)
@@ -199,7 +203,7 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     python = environment.ensure(tools, "Installing the tools of the course", copy)
     held = copy / ".course" / "lock.txt"
     held.write_text((root / LOCK).read_text("utf-8"), "utf-8")
-    # For this Python alone: the newest Django need not install on the oldest one.
+    # Resolve for this Python only: the newest Django may not support the oldest Python.
     options = ["--python-version", environment.python_version(), "--upgrade-package", "django"]
     versions = resolve(python, requirement_files(copy), held, *options)
     write_lock(copy, versions)
@@ -208,7 +212,7 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
 
 
 def lay_out(root: Path, copy: Path) -> None:
-    """Make `copy` hold the course's files and nothing else, what its commands keep aside."""
+    """Make `copy` contain the course's files; keep its `.course` and `.venv`."""
     copy.mkdir(parents=True, exist_ok=True)
     for entry in copy.iterdir():
         if entry.name in (".course", ".venv"):
@@ -219,5 +223,5 @@ def lay_out(root: Path, copy: Path) -> None:
             entry.unlink()
     copy_files(step_files(root), root, copy)
     if shutil.which("git"):
-        # A repository of its own: in the one around it, everything here is ignored.
+        # The copy needs its own repository, because the course's repository ignores `.course`.
         subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)

@@ -220,7 +220,7 @@ def new_context(
 
 @pytest.fixture
 def lost_connections(new_context: Callable, complaints: list[str]) -> Iterator[None]:
-    """Let the browser complain about lost connections: `new_context` does not look at that."""
+    """Forgive complaints about lost connections, before `new_context` looks at them."""
     yield
     lost = re.compile(r"WebSocket connection to|WebSocket is closed before")
     complaints[:] = [text for text in complaints if not lost.match(text)]
@@ -290,7 +290,7 @@ def wire(
 def stop_clock(new_context: Callable) -> Iterator[Callable[[Page], None]]:
     """Return a function that stops a page's clock: time passes by `page.clock.run_for` alone.
 
-    What is waited for in such a page needs `expect`, which has a clock of its own.
+    Wait for such a page with `expect`, which has a clock of its own.
     """
     stopped = []
 

@@ -44,7 +44,7 @@ call_command("migrate", verbosity=0)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-# As the operator's file deploy/chat@.service has them.
+# The options of deploy/chat@.service.
 UVICORN_OPTIONS = ["--log-level", "warning", "--no-access-log", "--ws-max-size", "65536"]
 UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "8"]
 
@@ -53,8 +53,8 @@ UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shu
 class Edition:
     """What a site runs: a step, or its mid-point after a part, under Daphne or uvicorn.
 
-    Under Daphne, which is `runserver`, people may write as fast as tests do. Under uvicorn they
-    meet the step's limit soon.
+    Under Daphne, which is `runserver`, people may write as fast as tests do. Under uvicorn the
+    step's limit is low.
     """
 
     step: Step

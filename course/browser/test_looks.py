@@ -9,15 +9,19 @@ from playwright.sync_api import Page, expect
 
 from course.browser.pages import (
     LINES,
+    UNSENT,
     comes_to_show,
     expect_count,
     expect_lines,
     expect_open,
+    expect_reconnecting,
+    expect_unsent,
     page_path,
     say,
     write,
 )
-from course.browser.sites import Site, steps
+from course.browser.sites import DAPHNE, Site, sites, steps
+from course.browser.wires import Network
 from course.steps import ROOT
 
 ENOUGH = 4.5  # contrast of text: WCAG 2, success criterion 1.4.3
@@ -152,6 +156,40 @@ def test_a_conversation(site: Site, join, take):
     take(pages["ann"], "conversation")
 
 
+@sites(DAPHNE)
+def test_messages_on_their_way(wire: Callable, take):
+    """Take the pictures of a page without a network: two messages wait, and one was refused.
+
+    All text stands out, and a message from right to left keeps its own order.
+    """
+    page = wire(Network).page
+    write(page, "Good morning!")
+    page.evaluate("document.querySelector('#chat-message-input').value += '\\ud800'")
+    page.keyboard.press("Enter")
+    expect_lines(page, "Not sent: The message has a character that cannot be stored.")
+    say(page, "Good morning!")
+    expect_lines(page, "Not sent", "ann Good morning!")
+    page.context.set_offline(True)
+    try:
+        expect_reconnecting(page, "No network. ")
+        say(page, "Has everybody read chapter three, which is about networks that come and go?")
+        say(page, "100 שלום!")
+        expect(page.get_by_text("100 שלום! sending…")).to_be_visible()
+        assert page.evaluate(PLACES, [UNSENT, "1ש!"]) == ["!", "ש", "1", "sending…"]
+        page.evaluate(SET_TIMES)
+        take(page, "trouble")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert min(page.evaluate(CONTRASTS).values()) >= ENOUGH
+        for _ in range(5):
+            say(page, "w" * 300)
+        expect_fits_small_screen(page)
+    finally:
+        page.context.set_offline(False)
+    expect_unsent(page)
+    expect_count(page, "#chat-log p.message", 8)
+
+
 @steps(first=2)
 def test_the_page_that_asks_for_a_room(site: Site, new_window, take):
     """Take the pictures of the page where a room is chosen."""
@@ -212,12 +250,8 @@ def test_text_stands_out(site: Site, room: str, new_window, complaints: list[str
     complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
 
 
-@steps()
-def test_nothing_sticks_out_on_a_phone(site: Site, join):
-    """A long word, a long room name, a small screen: nothing has to be scrolled sideways."""
-    page = join("ann-with-a-very-long-name-" + "x" * 50, room="n" * 49 + "語")
-    say(page, "w" * 300)
-    expect_lines(page, "w" * 300)
+def expect_fits_small_screen(page: Page) -> None:
+    """See that nothing has to be scrolled sideways, and that one can read and write."""
     for width in (390, 320):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate(TOO_WIDE) == []
@@ -225,6 +259,15 @@ def test_nothing_sticks_out_on_a_phone(site: Site, join):
         assert log["height"] >= 90
         button = page.locator("#chat-message-submit").bounding_box()
         assert button["y"] + button["height"] <= 640, "the button is below the screen"
+
+
+@steps()
+def test_nothing_sticks_out_on_a_phone(site: Site, join):
+    """A long word, a long room name, a small screen: nothing has to be scrolled sideways."""
+    page = join("ann-with-a-very-long-name-" + "x" * 50, room="n" * 49 + "語")
+    say(page, "w" * 300)
+    expect_lines(page, "w" * 300)
+    expect_fits_small_screen(page)
     say(page, "   ")
     expect_lines(page, "w" * 300, "empty")
     assert comes_to_show(page, LAST_LINE_IS_SEEN, None)

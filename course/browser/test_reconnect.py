@@ -1,4 +1,4 @@
-"""The page comes back by itself, and shows what it missed: once, in order, all of it."""
+"""The page connects again by itself, and shows every missed message once and in order."""
 
 import json
 import os
@@ -50,7 +50,7 @@ ADD_MESSAGE = """
 INSERT INTO chat_message (room, seq, user_id, text, sent_at)
 VALUES (?, ?, (SELECT id FROM auth_user WHERE username = ?), ?, datetime())
 """
-# From now on the page notes the sockets it opens, the numbers that they bring, and how they close.
+# From now on the page notes its sockets, the numbers of their messages, and their close codes.
 NOTE_SOCKETS = """
 Math.random = () => 0.02;  // for short waits
 window.opened = 0;
@@ -75,7 +75,7 @@ BELOW = """
 })))
 """
 NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
-# One after another: Chromium holds back whoever opens many at once.
+# One after another: Chromium delays a page that opens many sockets at once.
 OPEN_SOCKETS = """
 async ([url, count]) => {
     window.others = [];
@@ -112,7 +112,7 @@ def say_numbers(site: Site, room: str, username: str, count: int) -> list[str]:
 
 @pytest.fixture
 def new_noted_page(new_window: Callable) -> Callable[[], Page]:
-    """Return a function that opens a window of Ann, which takes notes from the beginning."""
+    """Return a function that opens an empty window of Ann. Its pages note their sockets."""
 
     def new_noted_page() -> Page:
         page = new_window("ann").context.new_page()  # one that is closed afterwards
@@ -122,15 +122,15 @@ def new_noted_page(new_window: Callable) -> Callable[[], Page]:
     return new_noted_page
 
 
-# Real servers: they die, stop, freeze and refuse, and come back on the same port.
+# Real servers, which die, stop, freeze or refuse, and come back on the same port.
 
 
 @sites(PART_5, DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_page_comes_back_to_a_server_that_died(site: Site, room: str, join: Join):
-    """It shows what was said meanwhile once, in order, and what was being written is still there.
+    """The page shows 60 missed messages once and in order, and keeps the text in the input.
 
-    That is more than the last 50, which a newcomer gets.
+    A page that joins anew would get the last 50 only.
     """
     ann, ben = join("ann"), join("ben")
     say(ann, "before")
@@ -159,7 +159,7 @@ def test_a_page_comes_back_to_a_server_that_died(site: Site, room: str, join: Jo
 @sites(DAPHNE, UVICORN)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_restart_costs_nothing(site: Site, room: str, new_noted_page):
-    """The page comes back to uvicorn, which says with 1012 that it stops, and to Daphne."""
+    """uvicorn closes with 1012, and Daphne without a close frame: the page comes back to both."""
     page = new_noted_page()
     page.goto(site.url + page_path(site, room))
     expect_open(page)
@@ -178,7 +178,7 @@ def test_a_restart_costs_nothing(site: Site, room: str, new_noted_page):
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_an_empty_room_is_come_back_to(site: Site, room: str, join: Join):
-    """A page that has joined before anything was said shows all of it, not the last 50."""
+    """A page that joined an empty room shows all messages after that, not only the last 50."""
     page = join("ann")
     hurry(page)
     site.kill()
@@ -193,7 +193,7 @@ def test_an_empty_room_is_come_back_to(site: Site, room: str, join: Join):
 @sites(UVICORN)
 @pytest.mark.usefixtures("lost_connections")
 def test_ten_thousand_missed_messages(site: Site, room: str, new_noted_page):
-    """All arrive, each once and in order; the log keeps 1,000 lines, and shows its end."""
+    """All messages arrive, once and in order. The log keeps 1,000 lines, and shows its end."""
     page = new_noted_page()
     page.goto(site.url + page_path(site, room))
     expect_open(page)
@@ -223,7 +223,7 @@ def test_ten_thousand_missed_messages(site: Site, room: str, new_noted_page):
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_page_without_a_network_says_so(join: Join):
-    """The page waits for the network, and comes back with it; what is typed meanwhile goes then."""
+    """The page says that there is no network, and sends its messages when the network is back."""
     ann, ben = join("ann"), join("ben")
     ann.context.set_offline(True)
     try:
@@ -244,9 +244,9 @@ def test_a_page_without_a_network_says_so(join: Join):
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot freeze a process")
 @pytest.mark.usefixtures("lost_connections")
 def test_a_frozen_server_is_left(site: Site, room: str, join: Join, new_noted_page, stop_clock):
-    """A message or a handshake without an answer for ten seconds is given up, and tried again.
+    """The page waits ten seconds for an answer or a handshake, then it tries a new socket.
 
-    The server wakes up to both, the message and the same message once more: it is said once.
+    The awakened server may get the message twice. Everybody sees the message once.
     """
     ben = join("ben")
     page = new_noted_page()
@@ -277,7 +277,7 @@ def test_a_frozen_server_is_left(site: Site, room: str, join: Join, new_noted_pa
 def test_whoever_signs_out_does_not_come_back(
     site: Site, new_window: Callable, wire: Callable, stop_clock: Callable
 ):
-    """The page says what to do, keeps what is typed then, and marks what was not sent."""
+    """The page says so, tells which message was not sent, and keeps the text in the input."""
     network = wire(Network)
     page = network.page
     stop_clock(page)
@@ -303,7 +303,7 @@ def test_whoever_signs_out_does_not_come_back(
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_nobody_speaks_as_somebody_else(site: Site, join: Join):
-    """Ben signs in where Ann's page waits for the network: what she wrote is not his."""
+    """Ben signs in where Ann's page waits for the network: her message is not sent as his."""
     ann, ben = join("ann"), join("ben")
     ann.context.set_offline(True)
     try:
@@ -322,7 +322,7 @@ def test_nobody_speaks_as_somebody_else(site: Site, join: Join):
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_page_that_finds_no_database_comes_back(site: Site, room: str, new_noted_page):
-    """The server closes with 4013, and the page tries again until there is one."""
+    """The server closes with 4013, and the page tries again until the database is there."""
     page = new_noted_page()
     with closing(sqlite3.connect(site.database)) as database:
         database.execute("ALTER TABLE chat_room RENAME TO elsewhere")
@@ -340,7 +340,7 @@ def test_a_page_that_finds_no_database_comes_back(site: Site, room: str, new_not
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_person_with_too_many_pages_is_told_so(site: Site, room: str, join: Join, new_noted_page):
-    """The server closes with 4008 and says why; the page comes in when others have left."""
+    """The server says so and closes with 4008. The page joins when other pages have left."""
     others = join("ann", room="elsewhere")
     page = new_noted_page()
     url = f"ws://{site.host}{socket_path(site, 'elsewhere')}"
@@ -355,12 +355,12 @@ def test_a_person_with_too_many_pages_is_told_so(site: Site, room: str, join: Jo
     expect(lines(page).last).to_contain_text("now there is room")
 
 
-# A server that does as the test says, for what real servers do only once in a while.
+# The test plays the server, where a real server does such a thing only once in a while.
 
 
 @sites(DAPHNE)
 def test_errors_and_announcements_are_shown(wire: Callable):
-    """They have no number, and the page shows them where they come."""
+    """Errors and announcements have no number, and the page shows them when they come."""
     script = wire(Script)
     script.send(error="Something is wrong.")
     script.send(message="Closing in five minutes.")
@@ -373,7 +373,7 @@ def test_errors_and_announcements_are_shown(wire: Callable):
 
 @sites(DAPHNE)
 def test_waits_grow_and_differ(site: Site, join: Join):
-    """Half a second at first, 15 at last, and any fraction of it: nobody comes back in step."""
+    """A wait is a random part of half a second at first, of 15 at last: no two pages agree."""
     page = join()
     url = f"{site.url}/static/chat/conversation.js"
     for tries, longest in [(0, 0.5), (1, 1), (2, 2), (4, 8), (5, 15), (100_000, 15)]:
@@ -385,9 +385,9 @@ def test_waits_grow_and_differ(site: Site, join: Join):
 
 @sites(DAPHNE)
 def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_clock: Callable):
-    """One that brought all that was missed; one that only opened was in vain.
+    """A good connection has brought all missed messages. A connection that only opened is bad.
 
-    They are also when the network comes back: then the server was not the one in trouble.
+    The wait is also short after the network came back: the server was not in trouble then.
     """
     script = wire(Script)
     page = script.page
@@ -414,9 +414,9 @@ def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_cloc
 
 @sites(DAPHNE)
 def test_a_connection_that_brings_nothing_is_left(wire: Callable, stop_clock: Callable):
-    """It has ten seconds for all that was missed, and what was typed goes with the next one.
+    """A socket has ten seconds to bring all missed messages. The next socket gets the rest.
 
-    What the old socket still says is not heard.
+    The page ignores the old socket from then on.
     """
     script = wire(Script)
     page = script.page

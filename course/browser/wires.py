@@ -44,7 +44,7 @@ class Wire:
             if condition():
                 return
             self.page.wait_for_timeout(20)
-        raise AssertionError(f"the page came not to {what}")
+        raise AssertionError(f"{what} did not come")
 
     def close(self, code: int = RESTARTING) -> None:
         """Close the page's end of the last socket."""
@@ -52,11 +52,11 @@ class Wire:
 
 
 class Network(Wire):
-    """A wire to the page's real server, which is slow when the test wants that.
+    """A wire to the page's real server, which the test makes slow or deaf.
 
-    While `is_slow`, what the page says does not arrive, but waits in `kept` for `deliver`, and the
-    server does not notice that a socket was closed. While `is_deaf`, what the server says is lost.
-    `answers` has every frame of the server.
+    While `is_slow`, the frames of the page wait in `kept` until `deliver`, and the server does not
+    notice that a socket was closed. While `is_deaf`, the frames of the server are lost. `answers`
+    has every frame of the server.
     """
 
     def __init__(self, page: Page) -> None:
@@ -96,7 +96,7 @@ class Network(Wire):
         def caught_up() -> bool:
             return sum("caught_up" in answer for answer in self.answers) >= number
 
-        self.wait(caught_up, f"what it missed, on socket {number}")
+        self.wait(caught_up, f"caught_up on socket {number}")
         return query
 
     def change(self) -> None:
@@ -118,7 +118,7 @@ class Network(Wire):
 
 
 class Script(Wire):
-    """A wire with the test at its other end, for what real servers do only once in a while."""
+    """A wire with the test at its other end, in place of a server."""
 
     def route(self, socket: WebSocketRoute) -> None:
         """Take a socket that the page opens."""
@@ -126,7 +126,7 @@ class Script(Wire):
         self.sockets.append(socket)
 
     def accept(self, number: int, caught_up: int | None = 0) -> str:
-        """Wait for the page's socket of this number; say that it has all; return its query."""
+        """Wait for the page's socket of this number, say `caught_up`, and return its query."""
         query = super().accept(number)
         if caught_up is not None:
             self.send(caught_up=caught_up)

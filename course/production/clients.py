@@ -98,7 +98,7 @@ class Client:
 
     @property
     def texts(self) -> list[object]:
-        """What was said, in the order in which it came."""
+        """The texts of all messages, in the order in which they came."""
         return [frame["message"] for frame in self.log]
 
     @property
@@ -232,7 +232,7 @@ class Terminal:
 
     @property
     def texts(self) -> list[str]:
-        """What was said, in the order in which it was shown."""
+        """The texts of all messages, in the order in which they were shown."""
         found = [re.fullmatch(r"(ann|ben|cat): (.*)", line) for line in self.lines]
         return [match[2] for match in found if match]
 
@@ -243,7 +243,7 @@ class Terminal:
 
     @property
     def complaints(self) -> list[str]:
-        """What else it has shown, other than that it lost the connection for a while."""
+        """The lines that are no messages, and do not tell of a lost connection."""
         usual = ("Connected. ", "(reconnecting", "(connected again", "ann: ", "ben: ", "cat: ")
         return [line for line in self.lines if not line.startswith(usual)]
 
@@ -354,7 +354,7 @@ class Window:
 
     @property
     def written(self) -> dict[str, str]:
-        """What it wrote."""
+        """The texts of its own messages."""
         return {text: text for text in (f"{self.name} {n}" for n in range(self.count))}
 
 

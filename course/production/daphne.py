@@ -13,7 +13,7 @@ ISSUES = "https://github.com/django/daphne/issues"
 
 @dataclass(frozen=True)
 class Limit:
-    """What a client or an operator meets on either server, why, and where to read more."""
+    """The behaviour of either server, as clients see it, the reason, and where to read more."""
 
     uvicorn: str
     daphne: str

@@ -136,7 +136,7 @@ class Place:
 
     @property
     def process(self) -> Path:
-        """What the system knows of the worker."""
+        """The folder with the facts that the system has about the worker."""
         return Path(f"/proc/{self.stack.parts['worker1'].pid}")
 
     def memory(self, what: str) -> float:

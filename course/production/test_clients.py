@@ -75,7 +75,7 @@ def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd, vanished: Vanish
 
 @ONE
 def test_a_network_vanishes(stack: Stack, crowd: Crowd, background: Background) -> None:
-    """What was stored, and not acknowledged, is not stored again."""
+    """Messages that were stored, but not acknowledged, are not stored again."""
     proxy = Proxy(HOST, stack.port)
     client = crowd.client("traveller", f"http://{background.run(proxy.start())}")
     with crowd.fault("a network that vanishes"):

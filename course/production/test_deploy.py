@@ -28,7 +28,7 @@ UNIT = (DEPLOY / "chat@.service").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SETTINGS = (STEP / "config" / "settings.py").read_text()
 
-# What the settings read, and what compose.yaml needs besides.
+# The variables that the settings read, and those in the example, with their values.
 VARIABLES = set(re.findall(r'env\.\w+\(\s*"(\w+)"', SETTINGS))
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
 
@@ -212,7 +212,7 @@ def test_addresses_in_the_compose_file_name_its_services():
 
 
 def test_every_variable_is_in_the_example_and_nothing_else_is():
-    """What settings read, an operator finds there; what is there, something reads."""
+    """An operator finds all variables of the settings there, and nothing that is not read."""
     compose = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     assert set(EXAMPLE) == VARIABLES | compose
     for service in COMPOSE["services"].values():
@@ -244,6 +244,8 @@ def test_workers_are_started_the_same_way_everywhere():
     inside = {"0.0.0.0": HOST, "*": HOST, "8000": "PORT", "python": None}
     words = [inside.get(word, word) for word in ast.literal_eval(container)]
     assert [word for word in words if word] == wanted
+    for daphne in re.findall(r"^# ExecStart=\S+ (.*)$", UNIT, re.MULTILINE):
+        assert [word.replace("%i", "{port}") for word in shlex.split(daphne)] == WORKERS["daphne"]
 
 
 def test_the_ports_of_the_units_are_those_of_nginx():

@@ -76,7 +76,7 @@ def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
 
 @SHARDED
 def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
-    """Who says something is told that it was not stored, and when to try again, which succeeds."""
+    """The senders are told that nothing was stored, and when to send it again, which succeeds."""
     with crowd.fault("no PostgreSQL for 10 s"):
         stack.stop("postgres", signal.SIGKILL)
         with crowd.calm():

@@ -1,4 +1,4 @@
-"""The tests of the tools share a small course of fake steps, and ways to run commands."""
+"""Fixtures for the tests of the tools: a small course of fake steps, and ways to run commands."""
 
 import os
 import re
@@ -20,16 +20,16 @@ HERE = Path(__file__).parent
 
 
 def clean() -> dict[str, str]:
-    """Return an environment in which a command behaves as on anybody's machine."""
+    """Return the environment for a command, without this machine's peculiarities."""
     hidden = {"CI", "MAKEFLAGS", "MAKELEVEL", "NO_COLOR", "PIP_CONSTRAINT", *LEAKS}
-    # Without uv, which makes environments by other means than the ones tested here.
+    # Hide uv, which makes environments in another way than the code under test.
     folders = [f for f in os.environ["PATH"].split(os.pathsep) if not shutil.which("uv", path=f)]
     env = {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith("PYTEST_")}
     return env | {"PATH": os.pathsep.join(folders)}
 
 
 def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subprocess.CompletedProcess:
-    """Run `python -m course` in `root` with more environment variables; return what it did."""
+    """Run `python -m course` in `root` with more environment variables; return the process."""
     return subprocess.run(
         [sys.executable, "-m", "course", *arguments],
         cwd=root,
@@ -41,7 +41,7 @@ def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subproce
 
 
 def sentence(result: subprocess.CompletedProcess) -> str:
-    """Return the one line a command refused with, after checking that it is just that."""
+    """Check that a command failed with one line; return the line."""
     assert result.returncode == 2
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
@@ -50,7 +50,7 @@ def sentence(result: subprocess.CompletedProcess) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and waits to be collected does not."""
+    """Tell whether a process runs; a process that has ended does not, even if nobody waited."""
     try:
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True).stdout
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def pids(text: str) -> list[int]:
 
 
 def add_step(root: Path, label: str, files: dict[str, str] | None = None) -> Path:
-    """Write a step of the given files to `root`; return its folder."""
+    """Write a step with these files to `root`; return its folder."""
     folder = root / label
     for name, text in {"manage.py": "", **(files or {})}.items():
         file = folder / name
@@ -129,7 +129,7 @@ adds = ["chat/crowd.py", "chat/limits.py", "chat/migrations/0001_initial.py", "c
 changes = ["README.md", "chat/views.py"]
 removes = []
 """
-# The interim files of step 3, which its folder does not have.
+# The interim files of step 3.
 INTERIM = {
     "part01/chat/views.py": "def room(): number\n",
     "part01/chat/counter.py": "count = 0\n",
@@ -139,7 +139,7 @@ INTERIM = {
 
 
 def plant_parts(root: Path) -> Path:
-    """Make `root` a course of three steps, the third in three parts; return it."""
+    """Make `root` a course of three steps, the third with three parts; return `root`."""
     same = {"chat/apps.py": "one\ntwo\n", "chat/icon.svg": "<svg/>\n", "tests/test_same.py": PAGE}
     first = {"README.md": "One\n", "chat/views.py": "def index(): ...\n", "chat/echo.html": "<p>\n"}
     first |= {"tests/test_page.py": PAGE, "tests/test_echo.py": "def test_echo(): ...\n"}
@@ -160,7 +160,7 @@ def plant_parts(root: Path) -> Path:
 
 
 def plant(root: Path) -> Path:
-    """Make `root` a course of two fake steps with the real tools, no manifest; return it."""
+    """Make `root` a course of two fake steps with the real tools, no manifest; return `root`."""
     names = ("tests", "browser", "production", "__pycache__", "*.toml", "interim")
     left_out = shutil.ignore_patterns(*names)
     shutil.copytree(ROOT / "course", root / "course", ignore=left_out)
@@ -175,13 +175,13 @@ def plant(root: Path) -> Path:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Path:
-    """A course of fake steps that nothing was done in yet."""
+    """A course of fake steps without environments."""
     return plant(tmp_path)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A course of fake steps after its first `test-all`: where, what it printed, step 1's log."""
+    """A course of fake steps after its first `test-all`: folder, output, and the log of step 1."""
 
     root: Path
     shown: subprocess.CompletedProcess
@@ -190,9 +190,9 @@ class Tested:
 
 @pytest.fixture(scope="session")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
-    """A course of fake steps in which `test-all` has been run once.
+    """A course of fake steps after one run of `test-all`.
 
-    Step 2 has its environment already, as from an earlier run: making one takes seconds.
+    Step 2 has its environment from the start, because making one takes seconds.
     """
     root = plant(tmp_path_factory.mktemp("tested"))
     venv = root / ".course" / "standalone" / "step02_groups" / ".venv"
@@ -206,13 +206,13 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
 
 @pytest.fixture
 def ready(tested: Tested) -> Path:
-    """A course of fake steps whose environments are made."""
+    """A course of fake steps with environments."""
     return tested.root
 
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Any]]:
-    """Start commands in terminals of their own, which are closed at the end."""
+    """Start commands in their own terminals, which are closed at the end."""
     terminals = pytest.importorskip("course.tests.terminals", exc_type=ImportError)
     opened = []
 

@@ -1,8 +1,8 @@
-"""Stands in for a step's manage.py where the tools around it are tested: needs no Django.
+"""Replaces a step's manage.py in tests of the tools, without Django.
 
-Like Django's auto-reloader it serves from a child process. FAKE_CODE makes the server end
-by itself with that code, FAKE_STATUS is the status of each page, FAKE_ASK reads a line
-from standard input, as `breakpoint()` would, and FAKE_MIGRATE is the code of `migrate`.
+Like Django's auto-reloader, the server is a child process. FAKE_CODE makes the server end with
+that exit code. FAKE_STATUS is the status of each page. With FAKE_ASK, the server reads a line from
+standard input, as `breakpoint()` does. FAKE_MIGRATE is the exit code of `migrate`.
 """
 
 import http.server
@@ -12,7 +12,7 @@ import sys
 
 
 def serve(port):
-    """Answer every request on `port` with FAKE_STATUS, until interrupted."""
+    """Answer every request on `port` with FAKE_STATUS, until Ctrl-C."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""Commands in a terminal of their own, as a person types them."""
+"""Commands in their own terminals, as a person types them."""
 
 import os
 import pty
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Terminal:
-    """A command in a terminal of its own; `seen` is what stands on the screen so far."""
+    """A command in its own terminal; `seen` is the output so far."""
 
     def __init__(self, command: list[str], cwd: Path, env: Mapping[str, str]) -> None:
         self.seen = ""
@@ -21,10 +21,7 @@ class Terminal:
             os.execvpe(command[0], command, env)
 
     def read(self, until: str | None = None, seconds: float = 30.0, after: int = 0) -> None:
-        """Read until a text appears, or with None until the command has closed the terminal.
-
-        `after` is how much of `seen` does not count.
-        """
+        """Read until the text `until` appears after position `after`; with None, to the end."""
         end = time.monotonic() + seconds
         while until is None or until not in self.seen[after:]:
             left = end - time.monotonic()
@@ -32,7 +29,7 @@ class Terminal:
             if select.select([self.screen], [], [], left)[0]:
                 try:
                     data = os.read(self.screen, 65536)
-                except OSError:  # Linux: nobody has the terminal open any more.
+                except OSError:  # On Linux: no process has the terminal open any more.
                     data = b""
                 if not data:
                     assert until is None, f"ended without {until!r}, saw:\n{self.seen}"

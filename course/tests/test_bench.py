@@ -1,4 +1,4 @@
-"""The measurements: what a load sees, how it is counted, and what is said about it."""
+"""The measurements: frames are read, deliveries counted, and results reported correctly."""
 
 import json
 import re
@@ -20,7 +20,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements nee
 
 
 def server_frame(payload: bytes, first: int = 0x81) -> bytes:
-    """Return a frame as servers send it."""
+    """Return a frame in the form that servers send."""
     size = len(payload)
     if size < 126:
         return bytes([first, size]) + payload
@@ -31,7 +31,7 @@ def server_frame(payload: bytes, first: int = 0x81) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_frames_of_every_size_are_found_wherever_they_are_cut(size):
-    """What is not whole yet is left for later, were it only the first byte."""
+    """The reader keeps an incomplete frame for later, even if only its first byte has come."""
     first, second = server_frame(b"x" * size), server_frame(b"ping", 0x89)
     (start, end) = (len(first) - size, len(first))
     assert read_frames(first + second) == (
@@ -44,13 +44,13 @@ def test_frames_of_every_size_are_found_wherever_they_are_cut(size):
 
 
 def test_a_masked_frame_is_no_servers():
-    """A client that counted it would count nonsense."""
+    """Only clients mask frames, so the client refuses a masked frame."""
     with pytest.raises(ValueError, match="masks"):
         read_frames(client_frame(0x81, b"hi"))
 
 
 def said(*messages: tuple[int, int, int]) -> bytes:
-    """Return what a socket received: number, sender and the room's number of each message."""
+    """Return the messages that a socket received: number, sender, and number in the room."""
     return b"".join(
         server_frame(f'{{"message": "{number}.{sender}.1.x", "seq": {seq}}}'.encode())
         for number, sender, seq in messages
@@ -68,7 +68,7 @@ def said(*messages: tuple[int, int, int]) -> bytes:
     ],
 )
 def test_what_is_lost_doubled_or_overtaken_is_found(messages, found):
-    """Each message once; each sender's in their order, and everybody's by the room's numbers."""
+    """Each message comes once, in the order of its sender and of the room."""
     reasons = list(wrong(said(*messages), 3, room_order=True))
     assert len(reasons) == len(found)
     for reason, part in zip(reasons, found, strict=True):
@@ -76,7 +76,7 @@ def test_what_is_lost_doubled_or_overtaken_is_found(messages, found):
 
 
 def test_senders_may_overtake_each_other_where_no_order_is_promised():
-    """The pattern of the tutorials has none: only what one sender said has to be in order."""
+    """The tutorial pattern keeps only the order of each sender."""
     assert list(wrong(said((1, 2, 6), (0, 1, 5), (2, 1, 7)), 3, room_order=False)) == []
 
 
@@ -87,7 +87,7 @@ def test_an_error_frame_is_a_fault():
 
 
 def test_medians_percentiles_and_digits():
-    """Numbers as the table shows them."""
+    """The table rounds numbers as these examples do."""
     assert spread([]) is None
     assert spread([3.0, 1.0, 2.0, 9.0]) == figures.Spread(2.5, 1.0, 9.0)
     assert percentile([float(n) for n in range(100, 0, -1)], 99) == 100
@@ -99,12 +99,12 @@ def test_medians_percentiles_and_digits():
 
 
 def run_of(**rates: float) -> figures.Run:
-    """Return a run in which contenders delivered so many, and did nothing else."""
+    """Return a run with these deliveries of each contender, and nothing else."""
     return {name: {"deliveries_100": {"rate": rate, "faults": []}} for name, rate in rates.items()}
 
 
 def test_a_ratio_is_taken_run_by_run():
-    """A run that somebody else slowed down is slow for both."""
+    """A busy machine slows both contenders of a run, so their ratio stays right."""
     runs = [run_of(uvicorn=100, tutorial=10), run_of(uvicorn=36, tutorial=3), {}]
     found = ratio(runs, GOALS[0])
     assert (found.median, found.least, found.most) == (11, 10, 12)
@@ -112,7 +112,7 @@ def test_a_ratio_is_taken_run_by_run():
 
 
 def test_goals_have_two_directions():
-    """At least so fast, at most so big."""
+    """A goal is a minimum or a maximum."""
     least, most = Goal("", "", "", "", least=10), Goal("", "", "", "", most=1.3)
     assert (least.met(10), least.met(9.9)) == (True, False)
     assert (most.met(1.3), most.met(1.31)) == (True, False)
@@ -125,7 +125,7 @@ def results_of(*runs: figures.Run, **crowd: object) -> dict[str, object]:
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_met():
-    """80 columns; medians with their spread; each goal with its verdict."""
+    """The table has 80 columns, medians with their spread, and a verdict for each goal."""
     steady = {"raw": 150_000, "tutorial": 5000, "pubsub": 6000, "daphne": 25_000}
     runs = [run_of(**steady, uvicorn=n) for n in (51_000, 52_000)]
     lines = list(report(results_of(*runs), CONTENDERS))
@@ -142,7 +142,7 @@ def test_the_table_fits_a_terminal_and_says_what_is_met():
 
 
 def test_a_goal_that_is_missed_is_told_with_where_the_time_goes():
-    """Whether the worker had the processor, and for which packages it used it."""
+    """The report names the worker's processor time, and the packages that used the time."""
     run = run_of(raw=150_000, uvicorn=50_000)
     run["uvicorn"]["deliveries_100"] |= {"server": 0.914, "client": 0.17}
     samples = {"deliveries_100": [("websockets", 0.6), ("chat", 0.39), ("re", 0.01)]}
@@ -152,7 +152,7 @@ def test_a_goal_that_is_missed_is_told_with_where_the_time_goes():
 
 
 def test_parts_are_compared_with_the_part_before(tmp_path):
-    """The folder decides the code; all else is the same, and there are no goals."""
+    """Only the folder of the code differs between contenders, and there are no goals."""
     parts = part_contenders([("5.7", tmp_path / "seven"), ("5.8", tmp_path / "eight")])
     assert [each.code.name for each in parts] == ["seven", "eight"]
     assert parts[0].command == parts[1].command
@@ -167,7 +167,7 @@ def test_parts_are_compared_with_the_part_before(tmp_path):
 
 
 def test_a_wrong_contender_is_named():
-    """With the run, the measure and the reason, and not more of them than one reads."""
+    """The sentence names run, measure and reason, and shows only the first few."""
     run = run_of(daphne=1.0)
     run["daphne"]["deliveries_100"]["faults"] = [f"socket {n} lost 1" for n in range(9)]
     results = results_of(run, faults=["socket 1 ended"])
@@ -179,10 +179,10 @@ def test_a_wrong_contender_is_named():
 
 
 def test_who_stores_nothing_is_asked_for_nothing_stored():
-    """The limit for Python has no database, so neither a history."""
+    """The contender for the limit of Python has no database, so the load asks for no history."""
     names = {c.name: [name for name, _ in jobs(c, Plan())] for c in CONTENDERS}
     assert set(names["uvicorn"]) - set(names["raw"]) == {"joins", "stored_1", "stored_20"}
-    # In a fresh process, or else memory that was used before is used again, unseen.
+    # `idle` comes first: after another measure, the process would reuse freed memory unseen.
     assert {found[0] for found in names.values()} == {"idle"}
 
 
@@ -204,7 +204,7 @@ JOB |= {"cookies": ["none"], "greets": False, "patience": 0.3, "room_order": Tru
 
 @LINUX
 def test_a_real_load_counts_what_a_real_server_delivers(tmp_path):
-    """Each message comes to each socket, and the server's processor time is known."""
+    """Each socket receives each message, and the server's processor time is measured."""
     part = serve(tmp_path, SOURCE)
     try:
         result = measure(Path(sys.executable), part, JOB)
@@ -230,7 +230,7 @@ def test_a_real_load_counts_what_a_real_server_delivers(tmp_path):
     ],
 )
 def test_a_server_that_does_it_wrong_is_found_out(tmp_path, broken, fault):
-    """However fast it is, a server that loses or doubles a message is reported."""
+    """A fast server that loses or doubles a message is reported."""
     whole = "broadcast(room, json.dumps(frame))"
     assert SOURCE.count(whole) == 1
     part = serve(tmp_path, SOURCE.replace(whole, broken))
@@ -244,7 +244,7 @@ def test_a_server_that_does_it_wrong_is_found_out(tmp_path, broken, fault):
 @LINUX
 @pytest.mark.parametrize(("faults", "code"), [([], 0), (["socket 1 lost 1 of 9 messages"], 1)])
 def test_the_exit_code_is_for_what_is_wrong_alone(tmp_path, monkeypatch, capsys, faults, code):
-    """A goal that is not met fails nothing; a lost message does. The raw numbers are kept."""
+    """A lost message makes the command fail; a missed goal does not. The raw numbers are kept."""
     results = results_of(run_of(tutorial=5000, uvicorn=1), faults=faults)
     monkeypatch.setattr(driver, "collect", lambda *arguments: results)
     monkeypatch.setattr(driver.environment, "ensure_everything", lambda root: Path(sys.executable))
@@ -254,5 +254,5 @@ def test_the_exit_code_is_for_what_is_wrong_alone(tmp_path, monkeypatch, capsys,
 
 
 def test_the_number_of_runs_is_a_number():
-    """Anything else is answered with one sentence."""
+    """The command answers any other text with one sentence."""
     assert "RUNS must be a number from 1 to 25" in sentence(run_course("bench", "--runs=many"))

@@ -1,4 +1,4 @@
-"""The model behind docs/scaling.md, against numbers worked out by hand; and the page itself."""
+"""The model of docs/scaling.md, compared with numbers worked out by hand; and the page itself."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from course.bench.scaling import KEPT, PAGE, scaling
 from course.steps import ROOT
 from course.terminal import UserError
 
-# Round numbers, with which one can reckon in one's head.
+# Round numbers for mental arithmetic.
 FIGURES = Figures(
     delivery=10, message=1000, heard=100, join=5000,
     memory=32, base=65_536, crowd=5000, room=1000,
@@ -59,12 +59,12 @@ def test_messages_decide_where_people_talk():
 
 
 def test_connections_decide_where_people_are_silent():
-    """A million who say nothing: as many workers as it takes to hold them."""
+    """A million silent people need as many workers as their connections fill."""
     found = need(1_000_000, 100, 0, FIGURES)
     # To reconnect, 1,000,000 × 5 ms is 5,000 s of one core: 84 workers do it in a minute.
     assert found.workers == capacity.Workers(talk=1, connections=200, return_=84)
     assert found.workers.reason == "connections"
-    assert found.back == pytest.approx(125)  # PostgreSQL is what it waits for: 2 ms / 16 cores
+    assert found.back == pytest.approx(125)  # They wait for PostgreSQL: 2 ms / 16 cores
     assert found.database_connections == 4000
     # Each worker looks at 10,000 rooms × 200 × (1 - (199/200)^100) / 200 of them, about 3,942.
     assert found.counters == pytest.approx(394_231, rel=0.001)
@@ -72,13 +72,13 @@ def test_connections_decide_where_people_are_silent():
 
 
 def test_coming_back_decides_where_joining_is_dear():
-    """Everybody comes at once after a restart of everything."""
+    """After a restart of all servers, all clients connect at the same time."""
     found = need(1_000_000, 100, 0, replace(FIGURES, join=50_000))
     assert (found.workers.count, found.workers.reason) == (834, "reconnecting")
 
 
 def test_a_room_that_everybody_is_in_ends_at_its_counter():
-    """However many workers there are: one room is stored one transaction after the other."""
+    """One room stores its messages one transaction after the other, on any number of workers."""
     found = need(100_000, 100_000, 0.9, FIGURES)
     assert found.messages == pytest.approx(1500)
     assert found.room_share == pytest.approx(1.5)
@@ -90,7 +90,7 @@ def test_a_room_that_everybody_is_in_ends_at_its_counter():
 
 
 def test_redis_is_full_when_many_processes_hear_much():
-    """Each message costs as often as there are processes with somebody in its room."""
+    """Redis delivers each message once to each process with a member of the room."""
     figures = replace(FIGURES, redis_subscriber=100, database_message=1, crowd=100)
     found = need(10_000, 100, 6, figures)
     assert found.first == "Redis"
@@ -101,19 +101,19 @@ def test_redis_is_full_when_many_processes_hear_much():
     ("size", "workers", "expected"), [(1, 7, 1), (5, 1, 1), (2, 2, 1.5), (1000, 3, 3)]
 )
 def test_a_room_is_on_some_of_the_workers(size, workers, expected):
-    """One person on one, many on all, two on one or on two."""
+    """One person is on one worker, many are on all, two are on one or on two."""
     assert processes_with(size, workers) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("size", [0, 11])
 def test_a_room_has_somebody_and_not_more_than_there_are(size):
-    """Nonsense gives no numbers."""
+    """The model refuses a room of nobody, and a room of more people than there are."""
     with pytest.raises(ValueError, match="a room has somebody"):
         need(10, size, 1, FIGURES)
 
 
 def test_figures_are_read_from_what_was_measured():
-    """Medians; two people heard each of the messages that were stored in many rooms."""
+    """The figures are medians; in many rooms, two people receive each message."""
     measured = {
          "deliveries_500": {"cpu": 10.0},
         "stored_20": {"cpu": 1020.0, "postgres": 400.0}, "stored_1": {"rate": 1500.0},
@@ -131,7 +131,7 @@ def test_figures_are_read_from_what_was_measured():
 
 
 def test_the_model_knows_the_step():
-    """How often the step sweeps, and how many connections it takes, as the model has it."""
+    """The model has the step's interval of sweeps and its limit of connections."""
     live, settings = (
         (ROOT / "step05_deploy" / name).read_text()
         for name in ("chat/live.py", "config/settings.py")
@@ -142,7 +142,7 @@ def test_the_model_knows_the_step():
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """Return a folder that holds the page and its figures."""
+    """Return a folder with the page and its figures."""
     (tmp_path / "docs").mkdir()
     for file in (PAGE, KEPT):
         shutil.copy(ROOT / file, tmp_path / file)
@@ -150,13 +150,13 @@ def copy(tmp_path) -> Path:
 
 
 def test_the_page_is_what_its_figures_say(capsys):
-    """The tables of docs/scaling.md are those that docs/bench.json leads to."""
+    """docs/scaling.md has the tables that follow from docs/bench.json."""
     assert scaling(check=True) == 0
     assert capsys.readouterr().out == "docs/scaling.md: up to date.\n"
 
 
 def test_a_stale_page_is_found_and_written_anew(copy, capsys):
-    """A number that was changed by hand does not stay."""
+    """The command replaces a number that somebody changed by hand."""
     fresh = (copy / PAGE).read_text()
     (copy / PAGE).write_text(fresh.replace("| 1,000,000 |", "| 2,000,000 |", 1))
     assert scaling(check=True, root=copy) == 1
@@ -166,14 +166,14 @@ def test_a_stale_page_is_found_and_written_anew(copy, capsys):
 
 
 def test_a_table_without_its_place_is_told(copy):
-    """Or else a table could vanish from the page without anybody noticing."""
+    """If the marks of a table are missing, a sentence says so."""
     (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
     with pytest.raises(UserError, match="one place for each of: measured, compared, costs, needs"):
         scaling(root=copy)
 
 
 def test_the_last_measurement_is_taken_when_asked_for(copy):
-    """And only then: whoever tries something out does not change the page."""
+    """Without `--take`, a new measurement does not change the page."""
     with pytest.raises(UserError, match="Run: make bench"):
         scaling(take=True, root=copy)
     (copy / RESULTS).parent.mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_the_last_measurement_is_taken_when_asked_for(copy):
 
 
 def test_a_measurement_that_lacks_something_is_not_taken(copy):
-    """Say the crowd could not be reached: the page stays, and so do its figures."""
+    """If a measurement has no crowd, for example, the page and its figures stay."""
     before = [(copy / file).read_bytes() for file in (PAGE, KEPT)]
     (copy / RESULTS).parent.mkdir(parents=True)
     (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"alive"', '"gone"'))

@@ -15,13 +15,13 @@ from course.tests.conftest import clean, run_course, sentence
 
 
 def make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
-    """Run `make` with this Python; return what it did."""
+    """Run `make` with this Python; return the process."""
     command = ["make", *arguments, f"PYTHON={python}"]
     return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
 
 
 def test_make_alone_lists_the_commands_a_line_each():
-    """The list names every target of the Makefile, fits a terminal, and is the course's own."""
+    """The list names every target of the Makefile, fits a terminal, and is that of the course."""
     listed = make()
     assert listed.returncode == 0
     assert listed.stdout == run_course().stdout
@@ -31,7 +31,7 @@ def test_make_alone_lists_the_commands_a_line_each():
 
 
 def test_make_takes_a_path_with_a_space_and_a_command_of_several_words(tmp_path):
-    """The one as in a folder called "my コース", the other as in PYTHON="uv run python"."""
+    """PYTHON may be a path with a space, or a command such as "uv run python"."""
     python = tmp_path / "my コース" / "python"
     python.parent.mkdir()
     python.symlink_to(sys.executable)
@@ -41,7 +41,7 @@ def test_make_takes_a_path_with_a_space_and_a_command_of_several_words(tmp_path)
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_each_command_explains_itself(command):
-    """`--help` says what a command does."""
+    """`--help` describes the command."""
     shown = run_course(command, "--help")
     assert shown.returncode == 0
     assert cli.COMMANDS[command][1].capitalize() in " ".join(shown.stdout.split())
@@ -67,17 +67,17 @@ def test_each_command_explains_itself(command):
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(arguments, said):
-    """A wrong or missing argument gives exit code 2 and a sentence that helps."""
+    """After a wrong or missing argument, the exit code is 2, and one sentence helps."""
     assert said in sentence(run_course(*arguments))
 
 
 def test_the_sentence_names_the_steps_there_are():
-    """A command without a step names the steps."""
+    """If a command has no step, the sentence names all steps."""
     assert choices() in sentence(run_course("run"))
 
 
 def test_make_passes_parameters_on():
-    """STEP and PORT reach the course, and its sentence is what the reader sees."""
+    """STEP and PORT reach the course, and the reader sees the sentence of the course."""
     refused = make("run", "STEP=1", "PORT=x")
     assert refused.returncode == 2
     assert refused.stderr.startswith("PORT must be a number")
@@ -85,7 +85,7 @@ def test_make_passes_parameters_on():
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
-    """`| head` closes our output early; that ends the command without a complaint."""
+    """If `| head` closes the pipe early, the command ends without a traceback."""
     command = [sys.executable, "-c", "import os, sys; os.close(0)"]
     with subprocess.Popen(
         [sys.executable, "-m", "course", "diff", "1", "2"],
@@ -101,7 +101,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_git_works_where_the_course_is(tmp_path):
-    """A hook's variables would lead it elsewhere, and `make propagate` would ask about that."""
+    """Variables of a git hook would make `make propagate` work on another repository."""
     for name in ("here", "elsewhere"):
         subprocess.run(["git", "init", "-q", name], cwd=tmp_path, check=True)
     code = """
@@ -118,7 +118,7 @@ sys.exit(cli.main([]))
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_a_folder_of_somebody_else_is_no_place_to_work(fresh, code):
-    """Nor is a disk that is read-only: a sentence says where to go instead."""
+    """In another user's folder or on a read-only disk, a sentence says where to go."""
     script = f"""
 import os, pathlib, sys
 from course import cli

@@ -1,4 +1,4 @@
-"""`make diff`: the concept, what was left out, and the lines counted."""
+"""`make diff`: the changes for a class, the files left out, and the counted lines."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ files = [
   "chat/consumers.py", "chat/new.py", "chat/gone.py", "requirements.txt", "deploy/nginx.conf",
 ]
 """
-# chat.js has a version between the two: part 1 has the 2, and part 2 the 3.
+# chat.js has a version between the two steps: part 1 brings the 2, and part 2 the 3.
 PARTS = """
 [[step.part]]
 name = "the server"
@@ -51,7 +51,7 @@ files = ["deploy/nginx.conf", "chat/static/chat/icon.png"]
 
 @pytest.fixture
 def root(tmp_path):
-    """Two small steps that differ in every way a step can."""
+    """A course of two small steps that differ in every possible way."""
     same = {"chat/apps.py": "same\n", "chat/old.py": LINES}
     add_step(
         tmp_path,
@@ -100,19 +100,19 @@ def parted(root):
 
 @pytest.fixture
 def shown(root, capsys):
-    """The output of `make diff` for the two, through a pipe."""
+    """The output of `make diff` for the two steps, through a pipe."""
     assert diff.show("1", "2", root=root) == 0
     return capsys.readouterr().out
 
 
 def outline(text):
-    """Return the headings of parts and the files of a diff that was printed, in its order."""
+    """Return the headings of parts and the files of a printed diff, in order."""
     found = re.findall(r"^(?:=+\n(.*)\n=+|diff --git \S+ [^/]+/(\S+))$", text, re.MULTILINE)
     return [" ".join(title.split()) or file for title, file in found]
 
 
 def test_changes_are_shown_under_paths_that_read_well(shown):
-    """Paths start with the step's folder; nothing is coloured when piped."""
+    """Paths start with the step's folder, and a pipe gets no colours."""
     assert "--- step01_echo/chat/consumers.py\n+++ step02_groups/chat/consumers.py\n" in shown
     assert "\n-b\n+B\n" in shown
     assert "+++ step02_groups/chat/templates/chat/日本語.html" in shown
@@ -121,13 +121,13 @@ def test_changes_are_shown_under_paths_that_read_well(shown):
 
 
 def test_renames_and_deletions_are_shown(shown):
-    """A moved file is no new one, and a removed file is seen to go."""
+    """A moved file is a rename, and a removed file is a deletion."""
     assert "rename from step01_echo/chat/old.py\nrename to step02_groups/chat/new.py" in shown
     assert "--- step01_echo/chat/gone.py\n+++ /dev/null" in shown
 
 
 def test_what_is_left_out_is_named_with_its_lines(shown):
-    """Tests, README, migrations and pictures are not shown, and not hidden either."""
+    """The output names tests, README, migrations and pictures, and does not show them."""
     code, _, closing = shown.partition("\n\nLeft out above:")
     for name in ("README.md", "tests/", "migrations", "icon.png"):
         assert name not in code
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_named_with_its_lines(shown):
 
 
 def test_lines_are_counted_by_kind(shown):
-    """Each kind has its row; the budget is Python, templates and JavaScript."""
+    """Each kind has a row; the budget is Python, templates and JavaScript."""
     rows = {tuple(line.split()) for line in shown[shown.index("\nkind ") :].splitlines()}
     assert {
         ("Python", "2", "3"),  # consumers and gone; a rename changes no line
@@ -149,26 +149,26 @@ def test_lines_are_counted_by_kind(shown):
         ("deployment", "1", "0"),
         ("tests", "5", "0"),
         ("README", "2", "1"),
-        ("other", "8", "0"),  # the migration is no code to read
+        ("other", "8", "0"),  # the migration does not count as Python
         ("budget", "(Python,", "templates,", "JavaScript)", "5", "4"),
     } <= rows
 
 
 def test_the_other_way_round_counts_the_other_way(root, capsys):
-    """Any two steps can be compared, in any order."""
+    """Two steps can be compared in either order."""
     diff.show("2", "1", root=root)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split()[-2:] == ["4", "5"]
 
 
 def test_a_step_against_itself_is_a_mistake(root):
-    """The sentence says so."""
+    """A sentence asks for two different steps."""
     with pytest.raises(UserError, match="step01_echo against itself"):
         diff.show("1", "01", root=root)
 
 
 def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
-    """Each part has a heading with its lines, and the files in the order of telling."""
+    """Each part has a heading with its lines, and its files come in the manifest's order."""
     diff.show("1", "2", root=parted)
     shown = capsys.readouterr().out
     assert outline(shown) == [
@@ -189,7 +189,7 @@ def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
 
 
 def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(parted, capsys):
-    """Mid-point against mid-point; their names say which."""
+    """The diff compares mid-point with mid-point, under the names of both."""
     diff.show("1", "2", root=parted, only="chat/static/chat/chat.js")
     shown = capsys.readouterr().out
     assert outline(shown) == [
@@ -207,7 +207,7 @@ def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(parted, ca
 
 
 def test_one_part_is_shown_and_counted_alone(parted, capsys):
-    """The files of the other parts are not there."""
+    """The files of the other parts are left out."""
     diff.show("1", "2", "2", root=parted)
     shown = capsys.readouterr().out
     assert outline(shown)[0] == "Part 2 of 3: the page +3 −1"
@@ -223,7 +223,7 @@ def test_one_part_is_shown_and_counted_alone(parted, capsys):
 
 
 def test_each_part_names_what_it_leaves_out(parted, capsys):
-    """Its tests and migrations; the README comes with the first part."""
+    """A part names its tests and migrations; the first part also names the README."""
     diff.show("1", "2", root=parted)
     left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", capsys.readouterr().out, re.M)
     assert [" ".join(text.split()) for text in left_out] == [
@@ -233,7 +233,7 @@ def test_each_part_names_what_it_leaves_out(parted, capsys):
 
 
 def test_one_file_is_shown_though_others_would_be_noise(parted, capsys):
-    """Nothing is left out when it was asked for by its name."""
+    """A file that the reader asks for is shown, even a test."""
     diff.show("1", "2", "1", "tests/test_groups.py", root=parted)
     shown = capsys.readouterr().out
     assert outline(shown) == ["Part 1 of 3: the server +5 −0", "tests/test_groups.py"]
@@ -243,27 +243,27 @@ def test_one_file_is_shown_though_others_would_be_noise(parted, capsys):
 
 @pytest.mark.parametrize(("part", "file"), [("3", "chat/gone.py"), (None, "chat/apps.py")])
 def test_one_file_that_does_not_change_is_a_mistake(parted, part, file):
-    """The sentence names it."""
+    """The sentence names the file."""
     with pytest.raises(UserError, match=f"{file} does not change there"):
         diff.show("1", "2", part, file, root=parted)
 
 
 def test_a_file_that_the_manifest_does_not_know_comes_last(parted, capsys):
-    """A maintainer who is still writing a step sees all of it."""
+    """A maintainer who is writing a step sees all of its files."""
     (parted / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
     diff.show("1", "2", root=parted)
     assert outline(capsys.readouterr().out)[-2:] == ["deploy/nginx.conf", "chat/a.py"]
 
 
 def test_a_step_without_parts_is_shown_as_it_is(root, capsys):
-    """Its parts may come later, when it is written."""
+    """While a step is being written, its parts may be missing."""
     (root / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
     diff.show("1", "2", root=root)
     assert outline(capsys.readouterr().out)[0] == "chat/consumers.py"
 
 
 def test_backwards_there_are_no_parts(parted, capsys):
-    """The reverse of a step has no parts to read."""
+    """A diff from the later step to the earlier step has no parts."""
     diff.show("2", "1", root=parted)
     assert "Part" not in capsys.readouterr().out
 
@@ -277,13 +277,13 @@ def test_a_part_that_is_none_is_a_mistake(parted, part):
 
 
 def test_a_part_where_there_are_none_is_a_mistake(root):
-    """The sentence says what to leave out."""
+    """The sentence says that PART must be left out."""
     with pytest.raises(UserError, match="From step02_groups to step01_echo there are no parts"):
         diff.show("2", "1", "1", root=root)
 
 
 def test_parts_are_read_from_the_step_before():
-    """Further steps in between would be in no part."""
+    """A diff over more than one step has no parts."""
     with pytest.raises(UserError, match="From step03_persistence to step05_deploy there are no"):
         diff.show("3", "5", "1")
 
@@ -301,7 +301,7 @@ def test_make_passes_the_part_on():
 
 
 def test_on_a_terminal_it_is_coloured_and_paged(terminal):
-    """Through the pager that git would use, here one that shouts."""
+    """On a terminal, the diff goes through git's pager; here the pager changes the case."""
     command = [sys.executable, "-m", "course", "diff", "1", "2"]
     shown = terminal(command, ROOT, GIT_PAGER="tr a-z A-Z")
     assert shown.wait() == 0
@@ -320,7 +320,7 @@ def test_on_a_terminal_headings_stand_out(terminal):
 
 
 def test_a_colour_of_two_words_changes_nothing_but_the_colour(parted, capsys, monkeypatch):
-    """The files are still told apart, and the lines of hashes left out."""
+    """Files are still told apart, and the lines of hashes are left out."""
     monkeypatch.setattr(diff, "wants_colour", lambda stream: True)
     setting = {"COUNT": "1", "KEY_0": "color.diff.meta", "VALUE_0": "yellow bold"}
     for name, value in setting.items():
@@ -332,14 +332,14 @@ def test_a_colour_of_two_words_changes_nothing_but_the_colour(parted, capsys, mo
 
 
 def test_a_file_in_another_encoding_is_shown_as_far_as_it_can_be_read(root, capsys):
-    """Such a file is a mistake, and here is where one sees it."""
+    """The diff shows replacement characters, so the reader sees the wrong encoding."""
     (root / "step02_groups" / "chat" / "consumers.py").write_bytes("a\ncafé\n".encode("latin-1"))
     diff.show("1", "2", root=root)
     assert "\n+caf\ufffd\n" in capsys.readouterr().out
 
 
 def test_the_readers_own_settings_of_git_do_not_matter(root, capsys, monkeypatch, tmp_path_factory):
-    """Prefixes, colours and external tools are for the reader's own work."""
+    """The diff ignores the reader's prefixes, colours and external tools."""
     config = tmp_path_factory.mktemp("home") / "config"
     config.write_text(
         "[diff]\nexternal = false\nmnemonicPrefix = true\nrenames = false\n[color]\nui = always\n"

@@ -18,7 +18,7 @@ from course.tests.conftest import add_step, clean, run_course, sentence
 
 @pytest.fixture
 def root(tmp_path):
-    """A course with one step, whose environment is not made yet."""
+    """A course with one step and no environment."""
     add_step(tmp_path, "step01_echo", {"requirements.txt": "django\n"})
     (tmp_path / "requirements.lock").write_text("django==5.2\n")
     return tmp_path
@@ -26,7 +26,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def done(monkeypatch):
-    """The environments and packages that would be made, in order; none really is."""
+    """The list of environments and packages that would be made; none is really made."""
     calls = []
 
     def run_quietly(command, progress, **_):
@@ -51,7 +51,7 @@ def ensure(root: Path) -> None:
 
 
 def test_the_second_time_installs_nothing(root, done):
-    """An environment that is up to date is used as it is."""
+    """An up-to-date environment is used without any change."""
     ensure(root)
     assert done == ["create", "install requirements.txt"]
     ensure(root)
@@ -60,7 +60,7 @@ def test_the_second_time_installs_nothing(root, done):
 
 @pytest.mark.parametrize("changed", ["requirements.lock", "step01_echo/requirements.txt"])
 def test_a_changed_file_installs_again(root, done, changed):
-    """Into the same environment, so that it takes seconds."""
+    """The packages go into the same environment, so the installation takes seconds."""
     ensure(root)
     (root / changed).write_text("django==5.2.1\n")
     ensure(root)
@@ -68,7 +68,7 @@ def test_a_changed_file_installs_again(root, done, changed):
 
 
 def test_everything_includes_each_step(root, done):
-    """After the whole course was installed, no single step has to be."""
+    """After an installation of the whole course, no step needs an installation."""
     environment.ensure_everything(root)
     assert done == ["create", "install requirements.lock requirements.txt"]
     ensure(root)
@@ -76,30 +76,30 @@ def test_everything_includes_each_step(root, done):
 
 
 def break_python(root: Path) -> None:
-    """Leave the environment without its Python, as after an upgrade of the system."""
+    """Delete the environment's Python, as an upgrade of the system does."""
     environment.venv_program(root / ".venv", "python").unlink()
 
 
 def age_python(root: Path) -> None:
-    """Make the environment one of another Python."""
+    """Make the environment look like one of another Python."""
     stamp = root / ".venv" / environment.STAMP
     stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
 
 
 def forget_packages(root: Path) -> None:
-    """Leave a stamp that does not say what is installed."""
+    """Delete the packages from the stamp."""
     stamp = root / ".venv" / environment.STAMP
     stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"installed": None}))
 
 
 def interrupt_install(root: Path) -> None:
-    """Leave the environment as it is while packages are being installed."""
+    """Delete the stamp, as during an installation."""
     (root / ".venv" / environment.STAMP).unlink()
 
 
 @pytest.mark.parametrize("damage", [break_python, age_python, forget_packages, interrupt_install])
 def test_a_broken_environment_is_made_anew(root, done, damage):
-    """Whatever is wrong with it, the next command repairs it."""
+    """The next command repairs the environment, whatever is broken."""
     ensure(root)
     damage(root)
     ensure(root)
@@ -108,7 +108,7 @@ def test_a_broken_environment_is_made_anew(root, done, damage):
 
 @pytest.mark.parametrize("text", ['{"python": "3.11"}', "[]", "null", "half a"])
 def test_a_damaged_stamp_is_none(root, done, text):
-    """Whatever it holds instead, the environment is made anew."""
+    """If the stamp has any other content, the environment is made anew."""
     ensure(root)
     (root / ".venv" / environment.STAMP).write_text(text)
     ensure(root)
@@ -116,19 +116,19 @@ def test_a_damaged_stamp_is_none(root, done, text):
 
 
 def test_an_environment_that_was_moved_is_made_anew(root, done):
-    """Its programs begin with the path that its Python had."""
+    """The environment's programs begin with the old path of Python."""
     ensure(root)
     moved = root.rename(root.with_name("moved"))
     ensure(moved)
     assert done == ["create", "install requirements.txt"] * 2
-    # It may lie elsewhere from the start.
+    # A path through a symbolic link is the same folder.
     moved.with_name("linked").symlink_to(moved)
     ensure(moved.with_name("linked"))
     assert len(done) == 4
 
 
 def test_one_command_at_a_time(tmp_path):
-    """The other one says what it waits for, and goes on when the first one ends."""
+    """The second command prints a sentence, and continues when the first command ends."""
     code = """
 import sys
 from pathlib import Path
@@ -149,7 +149,7 @@ with alone(Path(sys.argv[1]), "sleeping"):
 
 
 def test_an_interrupted_installation_leaves_no_stamp(root, done, monkeypatch):
-    """Ctrl-C while packages are being installed is seen by the next call."""
+    """After Ctrl-C during an installation, the next call installs again."""
     ensure(root)
 
     def interrupted(*_):
@@ -165,7 +165,7 @@ def test_an_interrupted_installation_leaves_no_stamp(root, done, monkeypatch):
 
 
 def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, done, monkeypatch):
-    """One sentence, then what pip said, and the environment is kept for the next try."""
+    """The message has one sentence and pip's last lines. The environment is kept."""
     ensure(root)
 
     def failing(command, progress, **_):
@@ -184,7 +184,7 @@ def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, don
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_factory, module):
-    """Debian ships Python without the parts that make environments."""
+    """Debian ships Python without the modules that make environments."""
     shadow = tmp_path_factory.mktemp("shadow")
     (shadow / f"{module}.py").write_text("raise ImportError('no module here')\n")
     line = sentence(run_course("run", "1", "--port=8642", root=fresh, PYTHONPATH=str(shadow)))
@@ -192,7 +192,7 @@ def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_fact
 
 
 def test_pip_that_fails_is_quoted(ready):
-    """A real installation that cannot work: a sentence, pip's words, no traceback."""
+    """A real installation fails with a sentence and pip's output, without a traceback."""
     requirements = ready / "step02_groups" / "requirements.txt"
     before = requirements.read_text()
     try:
@@ -208,5 +208,5 @@ def test_pip_that_fails_is_quoted(ready):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX names")
 def test_environments_are_not_made_from_an_environment():
-    """The Python to start from is the one outside `.venv`, which is about to be replaced."""
+    """`.venv` may be replaced, so its own Python cannot make the new environment."""
     assert ".venv" not in Path(environment.base_python()).parts

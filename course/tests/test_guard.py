@@ -18,7 +18,7 @@ FAKED = (
 
 
 def old_pythons() -> list:
-    """Return a command for this Python in disguise, and one for each old Python found here."""
+    """Return a command for this Python with a false version, and one for each old Python here."""
     found = [pytest.param([sys.executable, "-c", FAKED], id="faked")]
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for version in ("2.7", "3.6", "3.7", "3.8", "3.9", "3.10"):
@@ -30,7 +30,7 @@ def old_pythons() -> list:
 
 @pytest.mark.parametrize("command", old_pythons())
 def test_an_old_python_is_refused_in_one_sentence(command):
-    """The sentence says what was found, what is needed, and what to type."""
+    """The sentence names the found version, the needed version, and a command to type."""
     done = subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
     line = sentence(done)
     assert "needs Python 3.11 or later" in line
@@ -40,6 +40,6 @@ def test_an_old_python_is_refused_in_one_sentence(command):
 
 @pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
 def test_the_guard_can_be_read_by_an_old_python(name):
-    """The lines before the check are syntax of Python 3.6, in plain ASCII for 2.7."""
+    """The lines before the check are valid in Python 3.6, and plain ASCII for Python 2.7."""
     source = (ROOT / "course" / name).read_text("ascii")
     ast.parse(source, feature_version=(3, 6))

@@ -12,7 +12,7 @@ STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label
 
 
 def source_lines(step):
-    """Yield the place and the text of each line of a step's own Python, its tests aside."""
+    """Yield the place and the text of each line of a step's Python, without its tests."""
     for file in step_files(step.folder):
         if file.suffix == ".py" and file.name != "client.py" and file.parts[0] != "tests":
             for number, line in enumerate((step.folder / file).read_text("utf-8").splitlines(), 1):
@@ -21,13 +21,13 @@ def source_lines(step):
 
 @STEPS
 def test_nothing_is_printed(step):
-    """A step logs; `print` is for `client.py`, which is a program for the terminal."""
+    """A step logs; only `client.py`, a program for the terminal, prints."""
     assert [place for place, line in source_lines(step) if re.search(r"\bprint\(", line)] == []
 
 
 @STEPS
 def test_each_exemption_from_csrf_has_its_reason(step):
-    """`csrf_exempt` stands with a comment on its line or the line above."""
+    """`csrf_exempt` has a comment on its line or the line above."""
     before, bare = "", []
     for place, line in source_lines(step):
         used = "csrf_exempt" in line and "import" not in line
@@ -39,13 +39,13 @@ def test_each_exemption_from_csrf_has_its_reason(step):
 
 @STEPS
 def test_no_step_imports_the_course(step):
-    """A step is copied out of the repository and still runs."""
+    """A copy of a step runs outside the repository."""
     pattern = re.compile(r"\s*(from|import) course\b")
     assert [place for place, line in source_lines(step) if pattern.match(line)] == []
 
 
 def test_a_line_of_a_step_fits_a_projector():
-    """88 columns, of which `make diff` takes one; also in the interim files."""
+    """A projector shows 88 columns, and `make diff` takes one; interim files count too."""
     long = []
     for folder in [*(step.folder for step in all_steps()), ROOT / INTERIM]:
         for file in step_files(folder) if folder.is_dir() else []:
@@ -58,7 +58,7 @@ def test_a_line_of_a_step_fits_a_projector():
 
 
 def test_every_test_of_the_course_is_run():
-    """A file of tests belongs to one job: none is forgotten, none runs twice."""
+    """Each file of tests belongs to exactly one job."""
     found = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
     files = [file for file in found if not file.startswith(INTERIM)]
     taken = []

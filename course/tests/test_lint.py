@@ -1,4 +1,4 @@
-"""`make lint`: silent about what we ship, and not blind."""
+"""`make lint`: no complaint about the course, and a complaint about each kind of mistake."""
 
 import subprocess
 import sys
@@ -55,13 +55,13 @@ def run_linters(root, files):
 
 
 def test_the_course_is_clean():
-    """Nothing to say, and exit code 0, as soon as the sentences of the next test are mended."""
+    """`make lint` has no complaint; the next test looks at the English."""
     done = run_course("lint")
     assert done.stderr in ("", "Found by English: see above.\n"), done.stdout
 
 
 def test_no_sentence_begins_with_a_clause():
-    """Its subject would be hard to find for many readers."""
+    """Readers who are no native speakers would search for the subject."""
     assert list(lint.clauses()) == []
 
 
@@ -78,7 +78,7 @@ SENTENCES = {
 
 
 def test_a_sentence_that_begins_with_a_clause_is_found(tmp_path):
-    """In comments, docstrings, messages, pages and docs; questions and headings are none."""
+    """Comments, docstrings, messages, pages and docs are checked; questions and headings pass."""
     add_step(tmp_path, "step01_echo", SENTENCES)
     assert list(lint.clauses(tmp_path)) == [
         f"step01_echo/README.md:6: {WHAT} is new.",
@@ -91,7 +91,7 @@ def test_a_sentence_that_begins_with_a_clause_is_found(tmp_path):
 
 
 def test_each_tool_finds_what_it_is_there_for(tmp_path):
-    """Silent without a defect; with one in each kind of file, each tool names its own."""
+    """Each tool passes a clean file, and names the defect in a bad one."""
     good = {
         f"{STEP}/templates/chat/ok.html": "<p>Hello</p>\n",
         f"{STEP}/static/chat/ok.js": JS,
@@ -113,12 +113,12 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
         ("djlint", ["open.html", "half.html"]),
         ("oxlint", ["wild.js", "loose.js"]),
         ("mypy", ["untyped.py"]),
-        ("check-jsonschema", []),  # which is asked for nothing but its exit code
+        ("check-jsonschema", []),  # prints nothing, so its exit code must do
     ]
 
 
 def test_the_order_of_asgi_py_is_kept(tmp_path):
-    """Imports that reach a model stay below the call that sets Django up."""
+    """Imports that reach a model stay below the call that sets up Django."""
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     asgi = tmp_path / "step01_echo" / "config" / "asgi.py"
     asgi.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`make drift`: each way in which the steps and the manifest can disagree is seen and named."""
+"""`make drift`: each way in which steps and manifest can disagree is found and named."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ PLACE = "course/interim/step03_crowd"
 
 @pytest.fixture
 def root(tmp_path):
-    """A small course whose manifest tells the truth."""
+    """A small course with a correct manifest."""
     return plant_parts(tmp_path)
 
 
@@ -42,7 +42,7 @@ def declare(root, before, after, name="steps.toml"):
 
 
 def write(root, file, content):
-    """Write a file of the course; delete it where there is no content."""
+    """Write a file of the course; delete the file if `content` is None."""
     if content is None:
         (root / file).unlink()
     else:
@@ -51,12 +51,12 @@ def write(root, file, content):
 
 
 def test_the_steps_differ_only_where_the_manifest_says_so():
-    """The course as it is."""
+    """The real course has no problem."""
     assert manifest.problems() == []
 
 
 def test_a_truthful_manifest_raises_no_complaint(root):
-    """The small course that the tests below spoil."""
+    """The small course, which the tests below spoil, has no problem."""
     assert manifest.problems(root) == []
 
 
@@ -87,14 +87,14 @@ SAME = "but course/files.toml says that it is the same as in step01_echo."
             "chat/views.py",
             "\ndef index():\n    ...\n",
             "step02_groups/chat/views.py differs from step01_echo by nothing but whitespace, from "
-            "line 1 on: make them the same.",
+            "line 1 on: make both files the same.",
         ),
         ("chat/new.py", "", f"step02_groups/chat/new.py is new, {SAME}"),
         (
             "chat/new.py",
             "",
-            "step02_groups/chat/new.py is in no part: name it in a [[step.part]] of step02_groups "
-            "in course/steps.toml, where it is to be told.",
+            "step02_groups/chat/new.py is in no part: name this file in a [[step.part]] of "
+            "step02_groups in course/steps.toml.",
         ),
         ("chat/apps.py", None, f"step02_groups/chat/apps.py is gone, {SAME}"),
         (
@@ -112,26 +112,27 @@ SAME = "but course/files.toml says that it is the same as in step01_echo."
         (
             "chat/echo.html",
             "<p>\n",
-            "course/steps.toml: step02_groups-part01 names chat/echo.html, which it does not "
-            "change: step01_echo has the same, or neither has it.",
+            "course/steps.toml: step02_groups-part01 names chat/echo.html, but does not "
+            "change this file: step01_echo has the same file, or neither has the file.",
         ),
         ("tests/test_same.py", None, "step02_groups/tests/test_same.py is in no part"),
         (
             "tests/test_page.py",
             PAGE.replace("    def test_title(self): ...\n", "").replace("_page", "_site"),
-            "test_page is gone from step02_groups/tests/test_page.py: bring it back, or say why "
-            'under retires in course/steps.toml, as "tests/test_page.py::test_page".',
+            "test_page is gone from step02_groups/tests/test_page.py: bring the test "
+            "back, or give the reason under retires in course/steps.toml, as "
+            '"tests/test_page.py::test_page".',
         ),
         (
             "tests/test_page.py",
             PAGE + "\n# changed\n",
-            "retires tests/test_page.py::TestPage::test_title, but it is still there.",
+            "retires tests/test_page.py::TestPage::test_title, but this test is still there.",
         ),
-        ("tests/test_page.py", "def\n", "step02_groups/tests/test_page.py is no Python: "),
+        ("tests/test_page.py", "def\n", "step02_groups/tests/test_page.py is no valid Python: "),
     ],
 )
 def test_a_change_of_the_later_step_is_seen(root, file, content, said):
-    """A file written or deleted against the manifest gives a sentence."""
+    """A file that is written or deleted against the manifest gives a message."""
     write(root, f"step02_groups/{file}", content)
     found = manifest.problems(root)
     assert any(said in sentence for sentence in found), found
@@ -143,11 +144,11 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         ('"chat/views.py", "chat/rooms.py"', '"chat/rooms.py"', "chat/views.py is in no part"),
         ('"chat/rooms.py", ', "", "step02_groups/chat/rooms.py is in no part"),
         ('"chat/echo.html", ', "", "step02_groups/chat/echo.html is in no part"),
-        ('"chat/rooms.py", ', '"chat/rooms.py", "x", ', "names x, which it does not change"),
+        ('"chat/rooms.py", ', '"chat/rooms.py", "x", ', "names x, but does not change this file"),
         (
             '"chat/rooms.py", ',
             '"chat/rooms.py", "chat/apps.py", ',
-            "step02_groups-part01 names chat/apps.py, which it does not change",
+            "step02_groups-part01 names chat/apps.py, but does not change this file",
         ),
         (
             '"chat/rooms.py", ',
@@ -157,13 +158,13 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         (
             '"chat/rooms.py", ',
             '"chat/rooms.py", "README.md", ',
-            "course/steps.toml: step02_groups-part01 names README.md, which is no part's",
+            "course/steps.toml: step02_groups-part01 names README.md, which belongs to no part.",
         ),
         (
             '"tests/test_echo.py" =',
             "# ",
-            "step01_echo/tests/test_echo.py is gone from step02_groups-part01: say why, under "
-            "retires of step02_groups in course/steps.toml.",
+            "step01_echo/tests/test_echo.py is gone from step02_groups-part01: give the "
+            "reason, under retires of step02_groups in course/steps.toml.",
         ),
         ("nothing echoes any more", " ", "retires tests/test_echo.py without a reason."),
         ("::TestPage::test_title", "::test_x", "::TestPage::test_title"),
@@ -180,7 +181,7 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_same.py" = "w"',
-            "retires tests/test_same.py, but it is still there.",
+            "retires tests/test_same.py, but this test is still there.",
         ),
         (
             "[step.retires]",
@@ -195,7 +196,7 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
     ],
 )
 def test_a_change_of_the_manifest_is_seen(root, before, after, said):
-    """A line of the manifest that says too much or too little gives a sentence."""
+    """A superfluous or missing line of the manifest gives a message."""
     if before.endswith("]\n"):
         shutil.rmtree(root / "course" / "interim")
         before, after = f"[[{before}", after
@@ -211,13 +212,13 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
             f"{PLACE}/part01/chat/views.py",
             None,
             f"{PLACE}/part01/chat/views.py is missing: course/steps.toml names chat/views.py "
-            "there, and once more in a later part.",
+            "in this part, and again in a later part.",
         ),
         (
             f"{PLACE}/part02/chat/limits.py",
             "x\n",
             f"{PLACE}/part02/chat/limits.py is asked for by no part in course/steps.toml: delete "
-            "it, or name the file there.",
+            "this file, or name it in a part.",
         ),
         (
             "course/interim/step09_x/part01/chat/views.py",
@@ -227,34 +228,34 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
         (
             f"{PLACE}/part02/chat/views.py",
             INTERIM["part01/chat/views.py"],
-            "step03_crowd-part02 names chat/views.py, which it does not change: "
+            "step03_crowd-part02 names chat/views.py, but does not change this file: "
             "step03_crowd-part01 has the same",
         ),
         (
             f"{PLACE}/part02/chat/views.py",
             "def room(): number, limit, crowd\n",
-            "step03_crowd-part03 names chat/views.py, which it does not change",
+            "step03_crowd-part03 names chat/views.py, but does not change this file",
         ),
         (
             f"{PLACE}/part01/chat/views.py",
             "def room(): ...\n",
-            "step03_crowd-part01 names chat/views.py, which it does not change: "
+            "step03_crowd-part01 names chat/views.py, but does not change this file: "
             "step02_groups has the same",
         ),
         (
             f"{PLACE}/part01/tests/test_numbers.py",
             "def test_first(): ...\ndef test_lost(): ...\n",
-            "test_lost is gone from step03_crowd/tests/test_numbers.py: bring it back",
+            "test_lost is gone from step03_crowd/tests/test_numbers.py: bring the test back",
         ),
         (
             f"{PLACE}/part01/tests/test_numbers.py",
             "def\n",
-            f"{PLACE}/part01/tests/test_numbers.py is no Python: ",
+            f"{PLACE}/part01/tests/test_numbers.py is no valid Python: ",
         ),
     ],
 )
 def test_a_change_of_an_interim_file_is_seen(root, file, content, said):
-    """Each of them is asked for and differs from the one before it and the one after."""
+    """A part must name each interim file, and each version must differ from its neighbours."""
     write(root, file, content)
     found = manifest.problems(root)
     assert len(found) == 1, found
@@ -262,7 +263,7 @@ def test_a_change_of_an_interim_file_is_seen(root, file, content, said):
 
 
 def test_a_test_of_a_mid_point_can_be_retired(root):
-    """With its reason, as a step does it with tests of earlier steps."""
+    """A test of an earlier part needs a reason, like a test of an earlier step."""
     write(root, f"{PLACE}/part01/tests/test_numbers.py", "def test_lost(): ...\n")
     reason = '[step.retires]\n"tests/test_numbers.py::test_lost" = "part 2 counts otherwise"\n'
     declare(root, 'concept = "a crowd"\n', f'concept = "a crowd"\n{reason}')
@@ -270,7 +271,7 @@ def test_a_test_of_a_mid_point_can_be_retired(root):
 
 
 def test_a_whole_file_of_tests_may_come_and_go(root):
-    """Also within one step: only with a reason."""
+    """Within one step, a later part may remove a file of tests, with a reason."""
     write(root, f"{PLACE}/part01/tests/test_old.py", "def test_old(): ...\n")
     numbers = '"tests/test_numbers.py"]\n'
     declare(root, numbers, f'"tests/test_old.py", {numbers}')
@@ -283,7 +284,7 @@ def test_a_whole_file_of_tests_may_come_and_go(root):
 
 
 def test_a_change_of_the_lists_is_seen(root):
-    """Each of the three lists of files.toml, and a whole step of it."""
+    """A wrong list in files.toml gives a message, and so does a missing step."""
     truth = (root / "course" / "files.toml").read_text("utf-8")
     declare(root, 'adds = ["chat/rooms.py"]', 'adds = ["chat/views.py"]', "files.toml")
     declare(root, ', "tests/test_page.py"]', "]", "files.toml")
@@ -295,7 +296,7 @@ def test_a_change_of_the_lists_is_seen(root):
     found = manifest.problems(root)
     assert len(found) == 9
     (root / "course" / "files.toml").write_text(truth + "[step04_x]\n", "utf-8")
-    said = "course/files.toml has lists for step04_x, which is no step after the first one."
+    said = "course/files.toml has lists for step04_x, which is no later step."
     assert manifest.problems(root) == [said]
     (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
     found = manifest.problems(root)
@@ -303,7 +304,7 @@ def test_a_change_of_the_lists_is_seen(root):
 
 
 def test_the_folders_are_accepted_as_they_are(root, capsys):
-    """The lists are written anew, and what no list can put right is still told."""
+    """The command writes the lists anew, and still reports each file that no part names."""
     write(root, "step02_groups/chat/new.py", "")
     (root / "course" / "files.toml").unlink()
     assert manifest.drift(root=root) == 1
@@ -322,7 +323,7 @@ def test_the_folders_are_accepted_as_they_are(root, capsys):
 
 
 def test_lists_that_git_could_not_merge_are_refused_and_written_anew(root):
-    """A command wrote them, so it can write them again."""
+    """After a merge conflict in files.toml, ACCEPT=1 writes the file again."""
     (root / "course" / "files.toml").write_text("<<<<<<< HEAD\n", "utf-8")
     with pytest.raises(UserError, match=r"course/files\.toml cannot be understood"):
         manifest.problems(root)
@@ -330,7 +331,7 @@ def test_lists_that_git_could_not_merge_are_refused_and_written_anew(root):
 
 
 def test_the_executable_bit_counts(root):
-    """A bit that differs is a change, and as a declared change it is enough."""
+    """A different executable bit alone is a change."""
     for step in ("step02_groups", "step03_crowd"):
         file = root / step / "chat" / "apps.py"
         file.chmod(0o755)
@@ -338,8 +339,8 @@ def test_the_executable_bit_counts(root):
         pytest.skip("this system has no executable bit")
     assert manifest.problems(root) == [
         f"step02_groups/chat/apps.py is changed by its executable bit, {SAME}",
-        "step02_groups/chat/apps.py is in no part: name it in a [[step.part]] of step02_groups in "
-        "course/steps.toml, where it is to be told.",
+        "step02_groups/chat/apps.py is in no part: name this file in a [[step.part]] of "
+        "step02_groups in course/steps.toml.",
     ]
     declare(root, '"chat/rooms.py", ', '"chat/rooms.py", "chat/apps.py", ')
     assert manifest.drift(accepted=True, root=root) == 0
@@ -348,20 +349,20 @@ def test_the_executable_bit_counts(root):
 @pytest.mark.parametrize("target", ["../../step01_echo/chat/apps.py", "nowhere.py"])
 @pytest.mark.parametrize("repository", [True, False])
 def test_a_symbolic_link_is_seen(root, target, repository):
-    """Also one to the very same text, or to no file at all: a step copied out would lack it."""
+    """A link is refused, even to the same text: a copy of the step would break the link."""
     if repository:
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     for file in ("step02_groups/chat/apps.py", f"{PLACE}/part01/chat/views.py"):
         (root / file).unlink()
         (root / file).symlink_to(target)
     first, second, *_ = manifest.problems(root)
-    said = "is a symbolic link: put the file itself there, so that the step can be copied out."
+    said = "is a symbolic link: put the file itself there, so that a copy of the step has the file."
     assert first == f"step02_groups/chat/apps.py {said}"
     assert second == f"{PLACE}/part01/chat/views.py {said}"
 
 
 def test_one_byte_in_any_real_file_is_seen(real):
-    """A blank at the end of each file of step 2 that is the same in step 1: each is named."""
+    """A blank at the end of any file that steps 1 and 2 share is reported."""
     second = manifest.load(real)[1]
     before, after = (real / step.label for step in all_steps(real)[:2])
     spoiled = [
@@ -378,7 +379,7 @@ def test_one_byte_in_any_real_file_is_seen(real):
 
 
 def test_each_real_file_has_to_be_in_a_part(real):
-    """With all parts left out, each file they name is complained about."""
+    """If all parts are left out, each of their files gives a message."""
     entries = manifest.load(real)
     lines = [
         f"[[step]]\nlabel = {entry.label!r}\nconcept = {entry.concept!r}\n" for entry in entries
@@ -436,7 +437,7 @@ EACH = "each [[step.part]] of step02_groups has a name and a list of its files."
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
-    """One sentence says what is wrong with it."""
+    """One sentence names the mistake."""
     (root / "course" / "steps.toml").write_text(text, "utf-8")
     with pytest.raises(UserError) as refused:
         manifest.problems(root)
@@ -456,7 +457,7 @@ def texts(midpoint):
 
 
 def test_each_mid_point_is_the_one_before_with_its_part(root):
-    """Interim files hold until the next part that names them; the README is the step's."""
+    """Interim files last until the next part that names them; the README is the step's."""
     found = manifest.midpoints(find_step("3", root), root)
     shown = [(point.number, point.name, point.label) for point in found]
     assert shown == [
@@ -480,7 +481,7 @@ def test_each_mid_point_is_the_one_before_with_its_part(root):
 
 
 def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
-    """Of the real steps as well: the last mid-point is the folder."""
+    """In the real steps too, the last mid-point equals the folder."""
     assert manifest.midpoints(find_step("1", root), root) == []
     assert manifest.midpoints(all_steps()[0]) == []
     for step in all_steps()[1:]:
@@ -496,7 +497,7 @@ def test_a_mid_point_without_its_interim_file_is_refused(root):
 
 
 def test_interim_files_are_listed_for_others(root):
-    """By the number of the part and the path inside the step."""
+    """The keys are the number of the part and the path in the step."""
     (entry,) = (entry for entry in manifest.load(root) if entry.label == "step03_crowd")
     assert entry.interims() == {
         (1, "chat/views.py"): f"{PLACE}/part01/chat/views.py",
@@ -507,7 +508,7 @@ def test_interim_files_are_listed_for_others(root):
 
 
 def test_the_command_says_one_line_and_is_quick():
-    """`make drift` on the real course."""
+    """`make drift` runs on the real course."""
     started = time.monotonic()
     shown = run_course("drift")
     assert time.monotonic() - started < 2
@@ -517,7 +518,7 @@ def test_the_command_says_one_line_and_is_quick():
 
 
 def test_the_command_fails_with_the_sentences(root, capsys):
-    """Exit code 1, the sentences, and how many."""
+    """The exit code is 1, and the output has the messages and their number."""
     write(root, f"{PLACE}/part02/chat/views.py", None)
     assert manifest.drift(root=root) == 1
     shown = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The page of guarantees says what the tests say, and is never stale."""
+"""`make guarantees`: the page repeats the docstrings of tests, and is never stale."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ Step 2 gives up “One”: there are two pages.
 
 @pytest.fixture
 def course(tmp_path: Path) -> Path:
-    """Two steps, the second of which adds, words anew and retires tests."""
+    """A course of two steps; the second adds, rewords and retires tests."""
     add_step(tmp_path, "step01_echo", {"tests/test_echo.py": ECHO, "tests/test_page.py": PAGE_1})
     second = {"tests/test_groups.py": GROUPS, "tests/test_page.py": PAGE_2}
     add_step(tmp_path, "step02_groups", second)
@@ -103,13 +103,13 @@ def course(tmp_path: Path) -> Path:
 
 
 def test_the_page_of_this_course_is_not_stale() -> None:
-    """After a change of a test or its docstring, the page must be made anew."""
+    """After a change of a test or a docstring, `make guarantees` must run."""
     checked = run_course("guarantees", "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_what_the_page_says(course: Path) -> None:
-    """The page says which step brings a guarantee, which keep it, and why one does not."""
+    """The page names the steps that have a guarantee, and the reason if a step gives it up."""
     assert guarantees(root=course) == 0
     text = (course / PAGE).read_text("utf-8")
     assert text.startswith("<!-- Made by `make guarantees`")
@@ -117,7 +117,7 @@ def test_what_the_page_says(course: Path) -> None:
 
 
 def test_what_comes_with_a_part_is_told_so(tmp_path: Path) -> None:
-    """A step of one part is told as a step; what only a mid-point has is left out."""
+    """A step with one part has one heading. A test that only a mid-point has is left out."""
     root = plant_parts(tmp_path)
     interim = root / "course" / "interim" / "step03_crowd" / "part01" / "tests"
     for file in [*root.glob("step*/tests/*.py"), interim / "test_numbers.py"]:
@@ -148,9 +148,9 @@ def test_what_comes_with_a_part_is_told_so(tmp_path: Path) -> None:
 def test_a_stale_page_is_told_and_left_alone(
     course: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With `--check`, also where there is no page at all; made once, it is up to date."""
+    """With `--check`, a stale or missing page is reported, and nothing is written."""
     assert guarantees(check=True, root=course) == 1
-    stale = "docs/guarantees.md is not what the tests say. Run: make guarantees\n"
+    stale = "docs/guarantees.md is out of date. Run: make guarantees\n"
     assert capsys.readouterr() == ("", stale)
     assert not (course / PAGE).exists()
     assert guarantees(root=course) == 0
@@ -171,34 +171,35 @@ def test_a_stale_page_is_told_and_left_alone(
             "step02_groups/tests/test_page.py",
             '"""It has two."""',
             "pass",
-            "step02_groups/tests/test_page.py::test_title has no docstring that says what it is "
-            "for.",
+            "step02_groups/tests/test_page.py::test_title has no docstring.",
         ),
         (
             "step02_groups/tests/test_groups.py",
             "Code like ``a | b``.",
             "Code like",
-            "step02_groups/tests/test_groups.py::TestRoom::test_the_orm_and_a_pipe: its "
-            "docstring's first line is no whole sentence.",
+            "step02_groups/tests/test_groups.py::TestRoom::test_the_orm_and_a_pipe: the "
+            "first line of its docstring is no full sentence.",
         ),
         (
             "step01_echo/tests/test_echo.py",
             '"""An echo."""',
             "",
-            "step01_echo/tests/test_echo.py has no docstring that says what it is for.",
+            "step01_echo/tests/test_echo.py has no docstring.",
         ),
         (
             "step02_groups/tests/test_page.py",
             "test_title",
             "test_header",
-            "test_title is gone from step02_groups/tests/test_page.py: bring it back, or say why "
-            'under retires in course/steps.toml, as "tests/test_page.py::test_title".',
+            "test_title is gone from step02_groups/tests/test_page.py: bring the test "
+            "back, or give the reason under retires in course/steps.toml, as "
+            '"tests/test_page.py::test_title".',
         ),
         (
             "step02_groups/tests/test_groups.py",
             "class TestRoom:",
             "class",
-            "step02_groups/tests/test_groups.py is no Python: invalid syntax (<unknown>, line 3).",
+            "step02_groups/tests/test_groups.py is no valid Python: "
+            "invalid syntax (<unknown>, line 3).",
         ),
     ],
     ids=["no docstring", "half a sentence", "no title", "a lost test", "no Python"],
@@ -224,5 +225,5 @@ def test_what_the_page_cannot_be_made_of(
     ],
 )
 def test_a_name_is_a_sentence(name: str, words: str) -> None:
-    """Abbreviations are written as usual."""
+    """Abbreviations get their capitals."""
     assert in_words(name) == words

@@ -1,4 +1,4 @@
-"""What `make test-all` remembers, and what makes it forget."""
+"""The memory of `make test-all`: remembered jobs, and changes that make a job run again."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ GREEN = Part("step01_echo", 2.0, [Test("one", "passed", 1.5)])
 
 @pytest.fixture
 def root(tmp_path):
-    """A course of one step, outside git, with what is nobody's file."""
+    """A course of one step, outside git, with files that belong to no step."""
     add_step(tmp_path, "step01_echo", {"chat/views.py": "", ".venv/big.py": "", "db.sqlite3": ""})
     (tmp_path / ".course").mkdir()
     (tmp_path / ".course" / "times.json").write_text("{}")
@@ -33,7 +33,7 @@ def python(tmp_path):
 
 
 def job_of(root: Path, code: str, name: str = "step01_echo") -> Job:
-    """Return a job of the step that runs Python code and leaves one test that passed."""
+    """Return a job of the step that runs Python code and leaves one passed test."""
     results = root / ".course" / "results" / name
     code = (
         f"{code}\nfrom pathlib import Path\nPath({str(results / 'a.xml')!r}).write_text({PASSES!r})"
@@ -43,17 +43,17 @@ def job_of(root: Path, code: str, name: str = "step01_echo") -> Job:
 
 
 def test_files_are_those_that_make_up_the_course(root):
-    """No environment, no database, nothing that the tools leave."""
+    """Environments, databases and files of the tools do not count."""
     assert sorted(memory.read_files(root)) == ["step01_echo/chat/views.py", "step01_echo/manage.py"]
 
 
 def become_a_program(file: Path) -> None:
-    """`chmod +x`."""
+    """Set the executable bit."""
     file.chmod(0o755)
 
 
 def become_a_link(file: Path) -> None:
-    """To a file with the same content."""
+    """Replace the file by a link to a file with the same content."""
     file.unlink()
     file.symlink_to("../manage.py")
 
@@ -61,7 +61,7 @@ def become_a_link(file: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
 @pytest.mark.parametrize("change", [become_a_program, become_a_link])
 def test_a_file_is_more_than_its_content(root, change):
-    """Git keeps these too, and tests look at them."""
+    """Git keeps the executable bit and links too, and tests depend on them."""
     before = memory.read_files(root)
     change(root / "step01_echo" / "chat" / "views.py")
     after = memory.read_files(root)
@@ -69,7 +69,7 @@ def test_a_file_is_more_than_its_content(root, change):
 
 
 def test_a_fingerprint_changes_with_what_is_needed_and_nothing_else(root):
-    """With a needed file's content, its name and its presence, and with the machine."""
+    """Content, name and presence of a needed file count, and so does the machine."""
     files = {"step01_echo/a.py": "1", "step02_groups/a.py": "1"}
     now = memory.fingerprint(["step01_echo"], files, ["3.11"])
     same = files | {"step02_groups/a.py": "2", "step010_other/a.py": "1"}
@@ -80,7 +80,7 @@ def test_a_fingerprint_changes_with_what_is_needed_and_nothing_else(root):
 
 
 def test_another_package_or_program_is_another_machine(python, monkeypatch, tmp_path):
-    """Tests of a browser end as the browser does."""
+    """A new browser may change the results of the browser's tests."""
     before = memory.read_machine(python)
     assert sys.version in before
     (python.parent.parent / "lib" / "python3.11" / "site-packages" / "b-1.dist-info").mkdir()
@@ -93,7 +93,7 @@ def test_another_package_or_program_is_another_machine(python, monkeypatch, tmp_
 
 
 def test_only_what_was_green_is_remembered(tmp_path):
-    """With the fingerprint that it had, and as tests that took no time."""
+    """A job is remembered with its fingerprint, and its tests with no time."""
     (tmp_path / "a.xml").write_text(PASSES)
     memory.remember(GREEN, tmp_path, "now")
     assert memory.recall("step01_echo", tmp_path, "later") is None
@@ -115,7 +115,7 @@ FAILS = PASSES.replace("/><", "><failure/></testcase><")
     "text", [None, PASSES[:-5], "<testsuite/>", FAILS], ids=["gone", "half", "empty", "failed"]
 )
 def test_results_that_are_not_those_of_then_are_not_remembered(tmp_path, text):
-    """They are gone, half there, without tests, or those of a run by hand that failed."""
+    """Missing, broken, empty or newer results make the job run again."""
     results = tmp_path / "a.xml"
     results.write_text(PASSES)
     memory.remember(GREEN, tmp_path, "now")
@@ -127,7 +127,7 @@ def test_results_that_are_not_those_of_then_are_not_remembered(tmp_path, text):
 
 
 def test_a_job_is_run_once(root, python, monkeypatch):
-    """Until something changes."""
+    """The job runs again only after a change."""
     monkeypatch.delenv("CI", raising=False)
     job = job_of(root, "")
     assert run_and_remember([job], python, root)["step01_echo"].seconds > 0
@@ -137,7 +137,7 @@ def test_a_job_is_run_once(root, python, monkeypatch):
 
 
 def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, monkeypatch):
-    """An editor saves a file while its old content is being tested."""
+    """An editor may save a file while the tests of the old content run."""
     monkeypatch.delenv("CI", raising=False)
     views = root / "step01_echo" / "chat" / "views.py"
     job = job_of(root, f"open({str(views)!r}, 'a').write('# more')")
@@ -146,13 +146,13 @@ def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, mon
 
 
 def test_what_was_green_before_ctrl_c_is_not_run_again(root, python, monkeypatch):
-    """Nor is it forgotten how long it took. A job that was broken off is run again."""
+    """The time of a green job is kept too. An interrupted job runs again."""
     monkeypatch.delenv("CI", raising=False)
     jobs = [job_of(root, "", "one"), job_of(root, "", "other")]
     finish, ended = testing.finish, []
 
     def interrupt(running, time_limit):
-        """Press Ctrl-C once the first of both has ended."""
+        """Press Ctrl-C when the first of the two jobs has ended."""
         if ended:
             raise KeyboardInterrupt
         part = finish(running, time_limit)

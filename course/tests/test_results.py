@@ -1,4 +1,4 @@
-"""JUnit files are read as they are, and shown as one table."""
+"""JUnit files are read, and shown as one table."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def tests(tmp_path):
 
 
 def test_each_outcome_is_read(tests):
-    """Failures, errors while preparing and cleaning up, skips; each with its message."""
+    """Failures, errors in setup and teardown, and skips have their messages."""
     assert [(test.id, test.outcome) for test in tests] == [
         ("tests/test_echo.py::test_answer[日本語]", "passed"),
         ("tests/test_echo.py::TestEcho::test_in_a_class", "failed"),
@@ -66,14 +66,14 @@ def test_a_file_that_is_skipped_says_why(tmp_path, reason):
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
 def test_what_is_written_can_be_read(tmp_path, outcome):
-    """The proof that a step runs alone is kept in the same form."""
+    """`standalone` writes its proof in the same format."""
     test = Test("runs on its own", outcome, 1.5, 'ended with "3" & no <page>')
     write_junit(test, tmp_path / "proof.xml")
     assert read_junit(tmp_path / "proof.xml") == [test]
 
 
 def test_the_report_names_everything_and_fits_a_terminal(tests):
-    """Row by row, skips and failures with their reasons, the slowest, and one closing line."""
+    """The report has rows, skips, failures, the slowest tests, and one closing line."""
     wordy = replace(tests[1], message="because " * 100)
     endless = Test("tests/test_echo.py::test_" + "very_" * 20 + "long", "passed", 0.4)
     shown = report([Part("step01_echo", 12.34, tests), Part("course", 1.0, [wordy, endless])], 13.0)
@@ -94,7 +94,7 @@ def test_the_report_names_everything_and_fits_a_terminal(tests):
 
 
 def test_only_the_ten_slowest_are_named():
-    """And nothing is said of failures or skips where there are none."""
+    """Without failures and skips, the report has no section for them."""
     many = [Test(f"test_{n}", "passed", n) for n in range(30)]
     lines = report([Part("course", 1.0, many)], 1.0).splitlines()
     assert lines[-1] == "30 passed, 0 failed"

@@ -1,4 +1,4 @@
-"""`make run`: a server in a real terminal, and an end that leaves nothing behind."""
+"""`make run`: a server in a real terminal, and an end that leaves no process behind."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from course.tests.conftest import is_alive, pids, plant, run_course, sentence
 
 @pytest.fixture
 def port():
-    """A port to serve on, that nothing serves on afterwards either."""
+    """A port that is free before and after the test."""
     number = free_port()
     yield number
     assert not answers(number)
@@ -33,7 +33,7 @@ def make_run(port: int) -> list[str]:
 
 
 def assert_stopped(shown) -> None:
-    """Check that a server said good-bye, and that neither it nor its child is left."""
+    """Check that a server said good-bye, and that server and child have ended."""
     assert "Stopped." in shown.seen
     assert "Traceback" not in shown.seen
     started = pids(shown.seen)
@@ -42,7 +42,7 @@ def assert_stopped(shown) -> None:
 
 
 def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
-    """The keys a learner presses, in a terminal, without make: exit code 0."""
+    """A learner presses Ctrl-C in a terminal; without make, the exit code is 0."""
     shown = terminal(course_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     assert f"http://127.0.0.1:{port}/" in shown.seen
@@ -53,7 +53,7 @@ def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
 
 
 def test_ctrl_c_through_make(ready, terminal, port):
-    """The same keys with make in between, which ends by the same interrupt."""
+    """The same key also stops make."""
     shown = terminal(make_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     shown.type("\x03")
@@ -63,7 +63,7 @@ def test_ctrl_c_through_make(ready, terminal, port):
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, stop_signal):
-    """An editor's stop button, or `kill`, reaches one process only."""
+    """An editor's stop button and `kill` reach only one process."""
     shown = terminal(course_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     os.kill(shown.pid, stop_signal)
@@ -72,7 +72,7 @@ def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, sto
 
 
 def test_the_server_can_ask_the_learner(ready, terminal, port):
-    """Standard input reaches the step, which `breakpoint()` needs."""
+    """Standard input reaches the step, so `breakpoint()` works."""
     shown = terminal(course_run(port), ready, FAKE_ASK="1")
     shown.read(until="(Ctrl-C stops it)")
     shown.type("where am I\n")
@@ -82,7 +82,7 @@ def test_the_server_can_ask_the_learner(ready, terminal, port):
 
 
 def test_the_second_start_installs_nothing(ready, terminal, port):
-    """It takes a second or two, and says so."""
+    """The second start takes a second or two."""
     shown = terminal(course_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     shown.type("\x03")
@@ -93,7 +93,7 @@ def test_the_second_start_installs_nothing(ready, terminal, port):
 
 @pytest.mark.parametrize("code", ["0", "3"])
 def test_a_server_that_ends_by_itself_is_a_failure(ready, port, code):
-    """The exit code is not 0, and a sentence says what happened."""
+    """The exit code is not 0, and a sentence gives the reason."""
     ended = run_course("run", "1", f"--port={port}", root=ready, FAKE_CODE=code)
     assert ended.returncode == 2
     assert f"ended by itself (exit code {code})" in ended.stderr
@@ -101,7 +101,7 @@ def test_a_server_that_ends_by_itself_is_a_failure(ready, port, code):
 
 
 def test_a_port_in_use_is_refused_before_anything_is_done(fresh):
-    """One sentence names another port; no environment was made."""
+    """One sentence names another port, and no environment is made."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = sentence(run_course("run", "1", f"--port={port}", root=fresh))
@@ -111,7 +111,7 @@ def test_a_port_in_use_is_refused_before_anything_is_done(fresh):
 
 
 def test_the_real_first_step(tmp_path, terminal, port):
-    """Step 1 itself, with Django's reloader: it starts at once, and Ctrl-C leaves nothing."""
+    """Step 1 runs with Django's reloader, and Ctrl-C leaves no process behind."""
     step = all_steps()[0]
     plant(tmp_path)
     shutil.rmtree(tmp_path / step.label)

@@ -1,4 +1,4 @@
-"""A step proves itself in a folder of its own, with an environment of its own."""
+"""A copy of a step runs in its own folder, with its own environment."""
 
 import subprocess
 import sys
@@ -14,12 +14,12 @@ from course.tests.conftest import HERE, add_step, clean, run_course
 
 
 def copy_of(root: Path) -> Path:
-    """Return the folder in which step 1 of `root` is proved."""
+    """Return the folder of the copy of step 1 of `root`."""
     return root / ".course" / "standalone" / "step01_echo"
 
 
 def test_the_four_plain_commands_are_run(tested):
-    """They stand in the log as a reader would type them, with what `/` answered."""
+    """The log shows the commands as a reader types them, and the status of `/`."""
     python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
     commands = [line[2:] for line in tested.log.splitlines() if line.startswith("$ ")]
     assert commands[0].endswith("-m venv .venv")
@@ -31,7 +31,7 @@ def test_the_four_plain_commands_are_run(tested):
 
 
 def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
-    """The environment is kept; a file that left the step, or that a run left, is gone."""
+    """The environment is kept, and old files of the step or of a run are deleted."""
     copy = copy_of(ready)
     for name in ("old.py", "db.sqlite3", "tests/test_old.py"):
         (copy / name).parent.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
 
 @pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
 def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
-    """Other requirements, another lock or another Python: the environment is made anew."""
+    """New requirements, a new lock file or a new Python make the environment anew."""
     made = []
 
     def run_shown(command, copy, env):
@@ -72,7 +72,7 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
 
 
 def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
-    """The step sees no settings, no path and no service of whoever runs the proof."""
+    """The step gets no settings, path or service from the shell."""
     for name in ("PYTHONPATH", "DATABASE_URL", "REDIS_URL", "DJANGO_DEBUG", "PYTEST_ADDOPTS"):
         monkeypatch.setenv(name, "leak")
     env = standalone.standalone_environment(tmp_path / "requirements.lock")
@@ -81,7 +81,7 @@ def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
 
 
 def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
-    """For pip, which looks for several files where there is a space; it refuses what differs."""
+    """Pip splits a path at spaces, but not a URL. A version outside the lock is refused."""
     lock = tmp_path / "my コース" / "requirements.lock"
     lock.parent.mkdir()
     lock.write_text("six==1.0.0\n")
@@ -92,7 +92,7 @@ def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
 
 
 def test_a_copy_serves_one_run_at_a_time(ready):
-    """Two would write into each other's files and databases."""
+    """Two runs would overwrite each other's files and databases."""
     with environment.alone(copy_of(ready).with_suffix(".lock"), "in the way"):
         command = [sys.executable, "-m", "course", "standalone", "1"]
         pipe = subprocess.PIPE
@@ -105,19 +105,19 @@ def test_a_copy_serves_one_run_at_a_time(ready):
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"FAKE_STATUS": "500"}, "answered 500 where 200 was due"),
+        ({"FAKE_STATUS": "500"}, "answered 500 instead of 200"),
         ({"FAKE_CODE": "3"}, "runserver ended by itself with exit code 3"),
     ],
 )
 def test_a_server_that_does_not_serve_fails_the_proof(tmp_path, variables, reason):
-    """The reason says what was seen."""
+    """The reason names the status or the exit code."""
     (tmp_path / "manage.py").write_bytes((HERE / "fake_manage.py").read_bytes())
     with pytest.raises(standalone.ProofFailed, match=reason):
         standalone.serve_once(tmp_path, Path(sys.executable), clean_environment() | variables)
 
 
 def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
-    """A command that fails before pytest leaves a result that names it."""
+    """If a command before pytest fails, a result names the command."""
     arguments = ["standalone", "1", "--results", str(tmp_path)]
     failed = run_course(*arguments, root=ready, FAKE_MIGRATE="4")
     assert failed.returncode == 1
@@ -129,7 +129,7 @@ def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
 
 @pytest.mark.parametrize("code", [0, 3, -9])
 def test_tests_that_mostly_wait_run_beside_the_others(tmp_path, capfd, code):
-    """Each file of tests runs once, in one of two copies; what fails in either is a failure."""
+    """Each file of tests runs once, in one of two copies, and both copies can fail the run."""
     fake = "import os, sys; print(os.path.basename(os.getcwd()), *sys.argv[1:], flush=True)\n"
     end = f"sys.exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
     fake += f"if 'tests/test_redis.py' in sys.argv: {end}\n"

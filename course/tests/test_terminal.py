@@ -1,4 +1,4 @@
-"""Colour only where it helps, progress wherever somebody waits."""
+"""Colour on terminals only, and progress for everybody who waits."""
 
 import io
 import sys
@@ -17,7 +17,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def usual(monkeypatch):
-    """A terminal that can show colour, whatever the tests are run in."""
+    """A terminal that shows colour, independent of this machine's settings."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
@@ -30,13 +30,13 @@ def test_colour_is_for_terminals():
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_a_reader_can_do_without(monkeypatch, name, value):
-    """NO_COLOR, and terminals that know no colour, are respected."""
+    """NO_COLOR and terminals without colour are respected."""
     monkeypatch.setenv(name, value)
     assert colour("hi", "red", Screen()) == "hi"
 
 
 def test_progress_on_a_terminal_is_one_line(monkeypatch):
-    """The seconds are written over and over; what stays is how long it took."""
+    """The seconds overwrite each other, and the last line gives the duration."""
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
     progress = Progress("Waiting")
@@ -48,7 +48,7 @@ def test_progress_on_a_terminal_is_one_line(monkeypatch):
 
 
 def test_progress_elsewhere_is_plain_lines(capsys):
-    """A log gets a line at the start and one at the end."""
+    """A log gets a line at the start and a line at the end."""
     progress = Progress("Waiting")
     progress.tick()
     progress.done()

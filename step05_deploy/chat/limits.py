@@ -65,7 +65,8 @@ class Person:
 
     def __init__(self):
         self.messages, self.mistakes = RateLimit(), RateLimit()
-        # The sockets of one person read one page at a time, so threads are left for others.
+        # The sockets of one person read one page at a time. So threads are left for
+        # other people.
         self.reading = asyncio.Lock()
         self.consumers = set()  # of the connections that are open
 

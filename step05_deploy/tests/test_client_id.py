@@ -13,7 +13,7 @@ from .helpers import hear, say
 
 
 async def test_a_message_that_is_sent_again_is_stored_once(connect):
-    """The client that missed the answer gets it now. The room hears nothing new."""
+    """A client that missed the answer gets it again. The room hears nothing new."""
     sender, listener = await connect(), await connect()
     await say(sender, "hello?", client_id="a")
     first = await hear(sender)
@@ -51,7 +51,7 @@ async def test_the_first_text_is_the_message(connect):
 async def test_each_user_and_each_room_has_client_ids_of_its_own(
     connect, bens_session
 ):
-    """Clients make up the ids, so two may choose the same: both messages are stored."""
+    """Two clients may choose the same id: both messages are stored."""
     ann, ben = await connect(), await connect(session=bens_session)
     for socket, text in [(ann, "from Ann"), (ben, "from Ben")]:
         await say(socket, text, client_id="a")
@@ -64,7 +64,7 @@ async def test_each_user_and_each_room_has_client_ids_of_its_own(
 
 
 async def test_a_message_reaches_the_room_although_its_process_died(connect, ann):
-    """A process stored the message and told nobody. Sent again, the message is heard."""
+    """A process stored a message and told nobody: sent again, the message is heard."""
     sender, listener = await connect(), await connect()
     await say(sender, "one", client_id="a")
     assert (await hear(sender)).get("client_id") == "a"

@@ -24,7 +24,7 @@ async def test_the_page_of_somebody_else_is_signed_out(connect, query):
 async def test_the_page_of_the_same_user_may_come_back(
     connect, django_user_model, name
 ):
-    """The address has the username, which may contain ``+`` and letters of any script."""
+    """A socket's address has the username, with ``+`` or letters of any script."""
     user = await django_user_model.objects.acreate(username=name)
     session = await database_sync_to_async(session_cookie)(user)
     other = await connect(f"{LOBBY}?as={name[0]}", session=session)
@@ -40,7 +40,7 @@ def test_the_page_knows_its_user(page):
 
 
 def test_the_page_loads_the_script_that_comes_back(visitor, page):
-    """The page's script imports conversation.js, which the server has as JavaScript."""
+    """The page's script imports conversation.js, which is served as JavaScript."""
     (path,) = re.findall(r'<script type="module" src="([^"]+)"', page)
     imports = re.findall(IMPORT, visitor.get(path).text, re.MULTILINE)
     assert imports == ["./conversation.js"]
@@ -51,7 +51,7 @@ def test_the_page_loads_the_script_that_comes_back(visitor, page):
 
 
 def test_in_production_both_scripts_have_hashed_names(settings, tmp_path):
-    """Browsers may keep old files for ever, so a script imports the other by its hash."""
+    """Browsers may keep files for ever, so a script imports the other by its hash."""
     settings.STATIC_ROOT = tmp_path
     hashed = {"BACKEND": "config.static.HashedNames"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": hashed}

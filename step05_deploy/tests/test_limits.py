@@ -16,9 +16,11 @@ from django.http import HttpRequest
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-from chat import consumers, limits
+from chat import consumers, limits, reader
 from chat.consumers import ChatConsumer
 from chat.limits import MAX_FAILURES, MAX_SOCKETS, Person
+from chat.models import Room
+from chat.storage import PAGE
 
 from .helpers import SECONDS, close_code, hear, hear_any, hear_inside, say, submit
 from .server import UvicornWorker
@@ -77,6 +79,17 @@ async def test_all_sockets_of_a_person_share_one_limit(connect, worker, bens_ses
     await say(bens, "hi from Ben")
     while (heard := await hear(bens))["message"] != "hi from Ben":
         assert heard["username"] == "ann"
+
+
+async def test_a_new_connection_brings_no_new_burst(connect, worker):
+    """The server remembers the people who came last, also without a socket."""
+    for room, count in [("first", 10), ("second", 8)]:
+        socket = await connect(f"/ws/chat/{room}/", server=worker)
+        for _ in range(count):
+            await say(socket, "hi")
+        answers = [await hear(socket) for _ in range(count)]
+        await socket.close()
+    assert sum("seq" in answer for answer in answers) < 8
 
 
 async def test_mistakes_take_no_turn_of_a_message(connect, worker):
@@ -142,6 +155,30 @@ async def test_one_person_may_open_fifty_sockets(connect, worker, bens_session):
     async with asyncio.timeout(SECONDS):
         while "error" in await hear_any(await connect(server=worker)):
             await asyncio.sleep(0.05)
+
+
+async def test_the_sockets_of_a_person_read_one_page_at_a_time(join, monkeypatch):
+    """The threads that read from the database are few, and other people need some."""
+    await Room.objects.acreate(name="lobby", seq=2 * PAGE + 1)
+    running, most = 0, 0
+
+    async def read_after(room, seq, newest):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return [{"seq": n} for n in range(seq + 1, min(seq + PAGE, newest) + 1)]
+
+    monkeypatch.setattr(reader, "read_after", read_after)
+    sockets = await asyncio.gather(
+        *[join("/ws/chat/lobby/?after=0") for _ in range(4)]
+    )
+    for socket in sockets:
+        for seq in range(1, 2 * PAGE + 2):
+            assert await hear_inside(socket) == {"seq": seq}
+        await socket.disconnect()
+    assert most == 1
 
 
 async def test_a_socket_that_broke_makes_room_too(ann, join, monkeypatch):

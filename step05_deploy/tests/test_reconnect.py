@@ -1,4 +1,4 @@
-"""client.py stays in the conversation: no message is lost, none is shown or stored twice."""
+"""client.py connects again: no message is lost, none is shown or stored twice."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ def mortal(server, tmp_path):
 
 
 async def test_a_server_that_dies_costs_no_message(mortal, connect, cat):
-    """Messages of others come once when it is back, then the lines typed meanwhile."""
+    """The messages of others come once, in order, then the lines typed meanwhile."""
     with terminal_client(mortal, cat) as client:
         write(client, PASSWORD)
         assert "Connected" in await read_line(client)
@@ -106,7 +106,7 @@ async def test_the_end_of_the_input_waits_for_unsent_lines(mortal, cat):
 
 
 def test_a_long_pipe_is_stored_in_order(server, settings, tmp_path):
-    """Lines come faster than one person may write: the client waits when it is told to."""
+    """When lines come faster than a person may write, the client waits as told."""
     settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
     cat = create_cat()
     strict = Worker(
@@ -236,7 +236,7 @@ async def test_the_history_comes_first(script):
 
 @pytest.mark.parametrize("code", [1012, 4013, 4008])
 async def test_the_client_comes_back_for_later_messages(script, code):
-    """It asks for the messages after the last number that it got, with a new token."""
+    """The client asks for the messages after its last number, with a new token."""
     async with joined(script) as (client, socket):
         await socket.message(1, "one")
         assert await read_line(client) == "ann: one"
@@ -273,7 +273,7 @@ async def test_a_line_waits_for_the_answer_to_the_one_before(script):
 
 
 async def test_a_line_waits_until_the_client_has_caught_up(script):
-    """A line may be typed at any time. It is sent when it is clear what was stored."""
+    """A line may be typed early. The client sends it when it knows what was stored."""
     with terminal_client(script, "ann") as client:
         write(client, PASSWORD)
         write(client, "early")
@@ -286,7 +286,7 @@ async def test_a_line_waits_until_the_client_has_caught_up(script):
 
 
 async def test_an_unacknowledged_message_is_sent_again(script):
-    """It has the same client_id, so the server stores it once."""
+    """A message keeps its client_id, so the server stores it once."""
     async with joined(script) as (client, socket):
         write(client, "first")
         write(client, "second")
@@ -328,7 +328,7 @@ async def test_an_answer_that_comes_twice_is_shown_once(script):
 
 
 async def test_an_old_message_of_ours_is_shown(script):
-    """The answer may be older than other messages, and the next line goes."""
+    """An answer may be older than other messages. It is shown, and the next line goes."""
     async with joined(script) as (client, socket):
         write(client, "sent long ago")
         write(client, "next")
@@ -405,7 +405,7 @@ async def test_a_client_that_is_signed_out_does_not_come_back(script):
 
 @pytest.mark.parametrize("status", [503, 429])
 async def test_without_a_token_the_client_tries_again(script, status):
-    """A server that gives no token now may give one later. A wrong password stays wrong."""
+    """A server that is busy may give a token later. A wrong password ends the client."""
     async with joined(script) as (client, socket):
         script.status = status
         await socket.close(1012)
@@ -433,7 +433,7 @@ async def test_the_first_connection_must_succeed(script):
 
 
 def test_waits_grow_and_differ():
-    """Waits of 0.5 to 15 seconds, each a random part: clients do not return together."""
+    """The waits grow to 15 seconds and are random: clients do not return together."""
     for tries, longest in [(0, 0.5), (1, 1), (2, 2), (4, 8), (5, 15), (100_000, 15)]:
         waits = [reconnect_wait(tries) for _ in range(2000)]
         assert 0 <= min(waits) < 0.05 * longest

@@ -106,7 +106,7 @@ async def test_processes_count_together(connect, ann):
 
 
 async def test_a_message_that_is_not_stored_takes_no_number(connect):
-    """The number belongs to the transaction: if that fails, the next message gets it."""
+    """If the transaction fails, the next message gets the number."""
     socket = await connect()
     with database() as sql:
         sql.execute(
@@ -154,7 +154,7 @@ async def test_an_empty_room_is_caught_up_at_once(connect):
 
 
 async def test_the_history_ends_with_caught_up(connect, ann):
-    """The frame comes once, after the last 50 messages, with the number of the last."""
+    """``caught_up`` comes once, after the last 50 messages, with the last number."""
     await store(ann, *"x" * 60)
     numbers, then = await arrival(await connect())
     assert then == [{"caught_up": 60}]
@@ -254,7 +254,7 @@ async def test_a_message_before_the_subscription_is_not_missed(
 
 @pytest.mark.parametrize("query", ["", "?after=0"])
 async def test_deleted_messages_are_no_holes(connect, ann, query):
-    """The messages that exist come; ``caught_up`` has the number of the room's last."""
+    """The messages that exist come. ``caught_up`` has the room's counter."""
     await store(ann, *"x" * 60)
     deleted = [3, 30, *range(56, 61)]
     await Message.objects.filter(id__in=await ids_of(deleted)).adelete()
@@ -268,7 +268,7 @@ async def test_deleted_messages_are_no_holes(connect, ann, query):
 
 
 async def test_a_live_message_that_was_deleted_stops_nobody(connect, ann):
-    """When the next message comes, its number is the next that exists."""
+    """A room goes on after a deleted message with the next one that exists."""
     socket = await connect()
     await say(socket, "one")
     assert (await hear(socket)).get("seq") == 1
@@ -289,7 +289,7 @@ def ids_of(numbers):
 
 
 async def test_a_lost_event_is_read_from_the_database(connect, ann):
-    """The next event shows that one is missing. The server reads it, and keeps the order."""
+    """The next event shows that messages are missing. The server reads them first."""
     sockets = [await connect() for _ in range(2)]
     await store(ann, "lost one", "lost two")
     await say(sockets[0], "three")
@@ -339,7 +339,7 @@ def layer(monkeypatch):
     "order", [[2, 1, 0], [0, 0, 1, 1, 2], [1, 2, 0, 1], [2]], ids=str
 )
 async def test_events_in_any_order_come_in_order(join, layer, order):
-    """Late, repeated and lost events: each message comes once, in the order of storing."""
+    """Events may be late, repeated or lost. Each message comes once, in its order."""
     speaker, listener = await join(), await join()
     layer.kept = []
     for number in range(3):
@@ -372,8 +372,8 @@ async def test_a_history_that_cannot_be_read_ends_the_connection(connect, ann, t
     )
 
 
-async def test_a_hole_that_cannot_be_read_stays_no_hole(server, connect, ann):
-    """The connection ends, or the missing messages come later: no client skips them."""
+async def test_a_hole_that_cannot_be_read_is_filled_later(server, connect, ann):
+    """The connection ends, or the messages come later: no client skips a message."""
     socket = await connect()
     await say(socket, "one")
     assert (await hear(socket)).get("seq") == 1

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from chat import fanout
+from chat import fanout, live
 from chat.fanout import LAYER_TIMEOUT, Subscription
 from chat.models import Message
 
@@ -156,8 +156,11 @@ def layer(monkeypatch):
     return layer
 
 
-async def test_a_message_that_was_missed_comes_with_the_subscription(join, layer):
-    """While the layer is away, a room reads what is new, again and again."""
+async def test_a_room_that_tries_to_subscribe_reads_what_is_new(
+    join, layer, monkeypatch
+):
+    """It tries again and again, and does not wait for the next sweep."""
+    monkeypatch.setattr(live, "SWEEP", 3600)
     socket = await join()
     await socket.send_json_to({"message": "alone?"})
     assert (await hear_inside(socket))["message"] == "alone?"

@@ -98,17 +98,20 @@ def test_a_draft_that_cannot_be_stored_fails_alone(ann, gone, count, place):
 def test_the_same_client_id_twice_in_a_batch_is_stored_once(ann):
     """A client may send a message again before the first one is stored."""
     batch = [draft(ann, "hi", "a"), draft(ann, "ho", "b"), draft(ann, "hi", "a")]
-    stored = store(batch)
-    assert results(stored) == [(1, True), (2, True), (1, False)]
+    store([draft(ann, "first")])
+    with CaptureQueriesContext(connection) as queries:
+        stored = store(batch)
+    assert results(stored) == [(2, True), (3, True), (2, False)]
+    assert [query["sql"][:5] for query in queries].count("BEGIN") == 1
     assert stored[0][0] == stored[2][0]
     # And after it was stored.
     assert results(store([*batch, draft(ann, "new", "c")])) == [
-        (1, False),
         (2, False),
-        (1, False),
-        (3, True),
+        (3, False),
+        (2, False),
+        (4, True),
     ]
-    assert numbers("lobby") == [1, 2, 3]
+    assert numbers("lobby") == [1, 2, 3, 4]
 
 
 def test_a_client_id_belongs_to_one_person_and_one_room(ann, django_user_model):
