@@ -8,27 +8,15 @@ from playwright.sync_api import Error, Locator, Page, expect
 
 from course.browser.sites import PASSWORD, Site
 
-# Daphne breaks the connection off when its close frame is not answered within a second, or, as that
-# second ends with the clock's, within a moment: the browser may have read the handshake alone.
 OPEN_SOCKET = """
 url => new Promise(resolve => {
-    function open(tries) {
-        const socket = new WebSocket(url);
-        let opened = false;
-        socket.onopen = () => {
-            opened = true;
-            socket.send(JSON.stringify({message: "may I?"}));
-        };
-        socket.onmessage = event => {
-            const frame = JSON.parse(event.data);
-            if (!("caught_up" in frame)) resolve(frame);
-        };
-        socket.onclose = event => {
-            if (opened && event.code === 1006 && tries > 1) open(tries - 1);
-            else resolve(event.code);
-        };
-    }
-    open(3);
+    const socket = new WebSocket(url);
+    socket.onopen = () => socket.send(JSON.stringify({message: "may I?"}));
+    socket.onmessage = event => {
+        const frame = JSON.parse(event.data);
+        if (!("caught_up" in frame)) resolve(frame);
+    };
+    socket.onclose = event => resolve(event.code);
     setTimeout(resolve, 10_000, "neither a frame nor a close");
 })
 """
@@ -221,8 +209,7 @@ def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
 def try_socket(page: Page, url: str) -> dict | int:
     """Open a socket from the page; return the first frame it gets, or its close code.
 
-    The socket says "may I?" once it is open. In a room without history, that comes back. One that
-    was open, and is cut off without a close code, is opened again, twice at most.
+    The socket says "may I?" once it is open. In a room without history, that comes back.
     """
     return page.evaluate(OPEN_SOCKET, url)
 

@@ -20,9 +20,17 @@ from course.steps import Step, all_steps
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"
-# A password hash is slow on purpose, and a database waits for the disk; here they need not.
+# A password hash is slow on purpose, and a database waits for the disk; here they need not. And
+# Daphne cuts a connection off within a second after its close frame: a busy browser has not always
+# read the frame by then.
 SETTINGS = """
+import daphne.server
 from config.settings import *
+Factory = daphne.server.WebSocketFactory
+set_options = Factory.setProtocolOptions
+Factory.setProtocolOptions = lambda *all, **options: set_options(
+    *all, closeHandshakeTimeout=10, **options
+)
 options = DATABASES["default"].setdefault("OPTIONS", {})
 options["init_command"] = options.get("init_command", "") + "; PRAGMA synchronous=OFF"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -15,6 +15,7 @@ JS = "export const answer = 42;\n"
 DEFECTS = {
     f"{STEP}/unused.py": "import os\n",
     f"{STEP}/spaced.py": "urls = [ 1 ]\n",
+    "course/tight.py": "urls=[]\n",
     f"{STEP}/templates/chat/open.html": "<html><p></html>\n{% endblock %}\n",
     "course/interim/step02_x/part01/chat/templates/chat/half.html": "<html><p></html>\n",
     "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",
@@ -103,12 +104,13 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     }
     for name in ("pyproject.toml", "course/oxlint.json"):
         good[name] = (ROOT / name).read_text("utf-8")
-    assert [code for _, code, _ in run_linters(tmp_path, good)] == [0] * 6
+    assert [code for _, code, _ in run_linters(tmp_path, good)] == [0] * 7
     found = run_linters(tmp_path, DEFECTS)
     assert all(code != 0 for _, code, _ in found)
     named = [[Path(file).name for file in DEFECTS if Path(file).name in said] for *_, said in found]
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
         ("ruff", ["unused.py"]),
+        ("ruff", ["tight.py"]),
         ("ruff", ["spaced.py"]),
         ("djlint", ["open.html", "half.html"]),
         ("oxlint", ["wild.js", "loose.js"]),

@@ -103,6 +103,7 @@ def unit_command(program, port):
     assert unit.exists(), "deploy/chat@.service is missing"
     text = unit.read_text("utf-8").replace("\\\n", " ")
     command = re.search(rf"^(# )?ExecStart=\S+ (-m {program} .*)", text, re.MULTILINE)
+    assert command, f"deploy/chat@.service has no command for {program}"
     return shlex.split(command[2].replace("%i", str(port)))
 
 
