@@ -40,7 +40,7 @@ COMMANDS = {
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
     "propagate": ("propagate FROM=1", "carry the changes of one step into later ones"),
-    "lint": ("lint", "check style and common mistakes"),
+    "lint": ("lint", "check English, style and common mistakes"),
     "upgrade": ("upgrade", "raise all versions, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
@@ -64,7 +64,7 @@ def overview() -> str:
     lines += [
         "",
         "A step has parts. After each part, the project so far runs.",
-        "PART=2 chooses a part for run, test, diff, stack and redgreen.",
+        "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
         "ONLY=chat/consumers.py lets diff show one file.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",

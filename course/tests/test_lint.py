@@ -15,7 +15,7 @@ JS = "export const answer = 42;\n"
 DEFECTS = {
     f"{STEP}/unused.py": "import os\n",
     f"{STEP}/spaced.py": "urls = [ 1 ]\n",
-    "course/tight.py": "urls=[]\n",
+    "course/tight.py": "ANSWER=42\n",
     f"{STEP}/templates/chat/open.html": "<html><p></html>\n{% endblock %}\n",
     "course/interim/step02_x/part01/chat/templates/chat/half.html": "<html><p></html>\n",
     "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",

@@ -22,10 +22,7 @@ def read_query(scope):
 
 
 class TokenMiddleware(BaseMiddleware):
-    """Put the user of ``?token=`` into the scope.
-
-    An invalid token gives AnonymousUser. The cookie is never a fallback.
-    """
+    """Put the user of ``?token=`` into the scope: AnonymousUser if it is invalid."""
 
     def __init__(self, inner, without_token):
         """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
@@ -37,6 +34,7 @@ class TokenMiddleware(BaseMiddleware):
         query = read_query(scope)
         if "token" not in query:
             return await self.without_token(scope, receive, send)
+        # The cookie is never a fallback for an invalid token.
         user = await in_a_thread(redeem_token)(query["token"])
         scope = {**scope, "user": user or AnonymousUser()}
         return await super().__call__(scope, receive, send)
