@@ -6,7 +6,7 @@ from course.processes import wait_until
 from course.production.clients import GAVE_UP, Client, Proxy
 from course.production.conftest import Vanished
 from course.production.crowd import BOTH, ONE, Background, Crowd
-from course.production.daphne import lacks
+from course.production.daphne import is_limited
 from course.production.prepared import PUPILS, sign_in
 from course.stack import HOST, Stack
 
@@ -32,7 +32,7 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
     for crier in criers:
         # Variation selectors: twelve bytes each on the wire, and no place on a page.
         crier.window, crier.padding = 40, "\U000e0100" * 200 + "."
-    kept = lacks(stack.server, "waiting for a client that does not read")
+    kept = is_limited(stack.server, "No back-pressure for a client that does not read")
     with crowd.fault(f"a client that does not read, {stack.server}"):
         crowd.join(deaf, *criers)
         deaf.listening.clear()

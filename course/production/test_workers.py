@@ -10,7 +10,7 @@ from course.processes import wait_until
 from course.production.clients import GAVE_UP
 from course.production.conftest import Site, Vanished
 from course.production.crowd import BOTH, ONE, Crowd, rooms_with_people
-from course.production.daphne import lacks
+from course.production.daphne import is_limited
 from course.stack import Stack
 
 LONG_HISTORY = """
@@ -109,6 +109,6 @@ def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None
             stack.start(name)
         crowd.window.look()
         codes = [code for client in crowd.clients for code in client.codes] + crowd.window.codes
-    assert set(codes) == {1006 if lacks(stack.server, "a close frame at a stop") else 1012}
+    assert set(codes) == {1006 if is_limited(stack.server, "No close frame at a stop") else 1012}
     assert all(client.codes for client in crowd.direct)
     assert max(seconds) < 10

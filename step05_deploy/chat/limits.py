@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
@@ -68,7 +68,7 @@ class Person:
         # The sockets of one person read one page at a time. So threads are left for
         # other people.
         self.reading = asyncio.Lock()
-        self.consumers = set()  # of the connections that are open
+        self.consumers = WeakSet()  # of the connections that are open
 
     @classmethod
     def of(cls, user):

@@ -47,14 +47,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
     awaits.
     """
 
-    async def __call__(self, scope, receive, send):
-        """Handle one connection, and forget it however it ends."""
-        self.person = Person.of(scope["user"])
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.person.consumers.discard(self)
-
     async def connect(self):
         """Refuse strangers. Join the room's group, accept, then send the history."""
         self.user = self.scope["user"]
@@ -65,13 +57,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated or belongs_to != self.user.get_username():
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        self.person.consumers.add(self)
-        if len(self.person.consumers) > MAX_SOCKETS:
+        self.person = Person.of(self.user)
+        if len(self.person.consumers) >= MAX_SOCKETS:
             await self.accept()
             error = f"You have {MAX_SOCKETS} connections open. Close some of them."
             await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
+        self.person.consumers.add(self)
         # Join the user's group first, then ask the database. A sign-out after that is
         # sent to the group; a sign-out before it is seen in the database.
         self.user_group = user_group(self.user.pk)
@@ -165,6 +158,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def disconnect(self, code):
         """Leave the groups. Code 1001: the tab was closed or left the page."""
+        self.person.consumers.discard(self)
         await self.channel_layer.group_discard(self.room_group, self.channel_name)
         await self.channel_layer.group_discard(self.user_group, self.channel_name)
         logger.info("disconnect %s %s", self.scope["path"], code)

@@ -1,8 +1,7 @@
 """Fan-out once per process: one subscription for all sockets of a group.
 
-When every socket is a member of the group, each message costs a task, two queues and a
-thread hop for every socket. Here the process is the member: each message comes once
-and is encoded once.
+When every socket is a member, each message costs a task and two queues per socket. Here
+the process is the member: each message comes once and is encoded once.
 """
 
 import asyncio
@@ -16,9 +15,7 @@ from channels.layers import get_channel_layer
 from .outbox import TOO_SLOW, encode
 
 logger = logging.getLogger(__name__)
-
-# The subscriptions by group. A server has one event loop; each test has its own.
-subscriptions = WeakKeyDictionary()
+subscriptions = WeakKeyDictionary()  # by event loop, then by group
 
 
 class Subscription:
