@@ -37,8 +37,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     With ``?after=<seq>`` a client gets all messages after that number. After that, or
     after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
 
-    The consumer is no member of a group. It joins the ``LiveRoom`` of this process,
-    which puts each message into its outbox.
+    The consumer is no member of a group: the ``LiveRoom`` fills its outbox.
     """
 
     async def __call__(self, scope, receive, send):
