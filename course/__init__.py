@@ -1,1 +1,1 @@
-"""What makes five step folders one course: the tools behind `make`, and their tests."""
+"""The tools behind `make`, and their tests."""

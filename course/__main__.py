@@ -1,7 +1,7 @@
 """Entry point of `python -m course`.
 
-The version check comes first and keeps to syntax that Python 2.7 can read, because the
-reader whose Python is too old is the one who needs a sentence instead of a traceback.
+The version check comes first, in syntax that Python 2.7 can read: a reader whose Python is too
+old gets a sentence, not a traceback.
 """
 
 import sys
@@ -10,7 +10,7 @@ NEEDED = (3, 11)
 
 
 def main():
-    """Refuse an old Python in one sentence (exit code 2), else hand over to the command line."""
+    """Run the command line; return the exit code, 2 if this Python is too old."""
     if sys.version_info < NEEDED:
         sys.stderr.write(
             "The course needs Python %d.%d or later and this is Python %d.%d.%d: "

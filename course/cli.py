@@ -27,45 +27,45 @@ from course.processes import forget_git, interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
 
-# What each command is called with `make`, and what it does, in the order of first use.
+# How `make` calls each command, and what the command does; in the order of first use.
 COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step, and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
-    "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 beside other ways to do it"),
-    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail on what was before"),
+    "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 and other ways to write it"),
+    "redgreen": ("redgreen [STEP=2]", "prove that new tests fail without their part"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
-    "propagate": ("propagate FROM=1", "carry what changed in one step into later ones"),
+    "propagate": ("propagate FROM=1", "carry the changes of one step into later ones"),
     "lint": ("lint", "check style and common mistakes"),
     "upgrade": ("upgrade", "raise all versions, then test everything"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
-# What the system says of a folder that somebody else owns, or that lies on a read-only disk.
+# The errors that the system raises in another user's folder, or on a read-only disk.
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one sentence."""
+    """An argument parser that reports a mistake in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UserError instead of printing the usage above the complaint."""
+        """Raise UserError with `message`; argparse would print its usage and exit."""
         message = message.removeprefix("argument command: ")
         raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
 
 
 def overview() -> str:
-    """Return the list of commands, a line each."""
+    """Return the list of commands, one line each."""
     lines = [colour("Django Channels in five steps", "bold"), ""]
     lines += [f"  make {usage:<25} {text}" for usage, text in COMMANDS.values() if usage]
     lines += [
         "",
-        "A step is told in parts, and after each part there is a project that runs.",
-        "PART=2 chooses one for run, test, diff, stack and redgreen. With diff,",
-        "ONLY=chat/consumers.py shows one file.",
+        "A step has parts. After each part, the project so far runs.",
+        "PART=2 chooses a part for run, test, diff, stack and redgreen.",
+        "ONLY=chat/consumers.py lets diff show one file.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
         "Without make:    python -m course run 1        (python -m course run --help)",
@@ -84,16 +84,16 @@ def build_parser() -> Parser:
     step_help = "the step: its number (1) or its folder (step01_echo)"
     for name in ("run", "test", "redgreen", "standalone"):
         made[name].add_argument("step", nargs="?", help=step_help)
-    made["run"].add_argument("--port", default="8000", help="where to listen (default: 8000)")
-    made["stack"].add_argument("--port", default="8080", help="nginx's (default: 8080)")
-    made["stack"].add_argument("--workers", default="2", help="how many (default: 2)")
+    made["run"].add_argument("--port", default="8000", help="the server's port (default: 8000)")
+    made["stack"].add_argument("--port", default="8080", help="the port of nginx (default: 8080)")
+    made["stack"].add_argument("--workers", default="2", help="number of workers (default: 2)")
     made["stack"].add_argument(
-        "--server", default="uvicorn", help="what the workers are: uvicorn (default) or daphne"
+        "--server", default="uvicorn", help="program of the workers: uvicorn (default) or daphne"
     )
-    made["stack"].add_argument("--shards", default="1", help="Redis servers (default: 1)")
-    made["bench"].add_argument("--runs", default="3", help="how often (default: 3)")
+    made["stack"].add_argument("--shards", default="1", help="number of Redis servers (default: 1)")
+    made["bench"].add_argument("--runs", default="3", help="number of runs (default: 3)")
     made["bench"].add_argument(
-        "--parts", action="store_true", help="measure what each part buys (make: PARTS=1)"
+        "--parts", action="store_true", help="measure the gain of each part (make: PARTS=1)"
     )
     made["test-all"].add_argument(
         "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
@@ -101,35 +101,35 @@ def build_parser() -> Parser:
     made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
     made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
     for name in ("run", "test", "diff", "stack", "redgreen"):
-        made[name].add_argument("--part", help="one part of the step: its number")
+        made[name].add_argument("--part", help="the number of one part of the step")
     made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
     made["drift"].add_argument(
-        "--accept", action="store_true", help="write files.toml as the folders are (make: ACCEPT=1)"
+        "--accept", action="store_true", help="write files.toml from the folders (make: ACCEPT=1)"
     )
     made["propagate"].add_argument("step", nargs="?", metavar="from", help=step_help)
     made["propagate"].add_argument(
-        "--dry-run", action="store_true", help="show, write nothing (make: DRY_RUN=1)"
+        "--dry-run", action="store_true", help="show the changes, write nothing (make: DRY_RUN=1)"
     )
     made["propagate"].add_argument(
-        "--part", help="carry from the interim files of this part of the step (make: PART)"
+        "--part", help="carry the changes of this part's interim files (make: PART)"
     )
     made["propagate"].add_argument(
-        "--right", metavar="FILE", help="a file that is right without a change (make: RIGHT)"
+        "--right", metavar="FILE", help="declare that this file needs no change (make: RIGHT)"
     )
     for name in ("redgreen", "standalone"):
         made[name].add_argument("--results", type=Path, help="folder for JUnit files")
     made["scaling"].add_argument(
-        "--take", action="store_true", help="keep what make bench measured last (make: TAKE=1)"
+        "--take", action="store_true", help="take the last figures of make bench (make: TAKE=1)"
     )
     for name in ("guarantees", "scaling"):
         made[name].add_argument(
-            "--check", action="store_true", help="write nothing, fail where the page is stale"
+            "--check", action="store_true", help="write nothing; fail if the page is out of date"
         )
     return parser
 
 
 def require(value: str | None, make_usage: str) -> str:
-    """Return the step that was asked for, or raise UserError that says how to name one."""
+    """Return `value`, the wanted step; if it is missing, raise UserError with `make_usage`."""
     if not value:
         raise UserError(f"Which step? Say: make {make_usage} (the steps are {choices()}).")
     return value
@@ -184,11 +184,11 @@ def dispatch(options: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; return the exit code: 0, 1 for a failure, 2 for a user's error."""
+    """Run the command line; return 0, 1 for a failure, 2 for a mistake of the user."""
     interrupt_on_signals()
     forget_git()
     for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a character shows a question mark instead of failing.
+        # If the console cannot show a character, print a question mark instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -200,13 +200,13 @@ def main(arguments: Sequence[str]) -> int:
         print("\nStopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough.
+        # The reader of our output, such as `| head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno not in NOT_OURS or error.filename is None:
             raise
         text = f"{error.filename} cannot be used ({error.strerror}): copy the course to a folder "
-        text += "that you may write to, and run the command there."
+        text += "that you may write to, then run the command there."
         print(colour(text, "red", sys.stderr), file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
-"""What holds for all tests of the course, however pytest was started."""
+"""Settings for all tests of the course, however pytest was started."""
 
 from course.processes import forget_git
 
-# `git rebase -x` and git's hooks would otherwise lead the tests into the reader's own repository.
+# Git sets variables in hooks and in `git rebase -x`. With these, a test's git commands would
+# write to the reader's own repository.
 forget_git()

@@ -1,7 +1,7 @@
-"""`make diff`: what one step changes against another, without what no reader needs.
+"""`make diff`: show the differences between two steps, without files that explain nothing.
 
-From a step to the next one it goes part by part: each mid-point against the one before it, the
-files in the order in which the manifest names them.
+Between a step and the next one, the diff goes part by part: each mid-point against the mid-point
+before. The files come in the order in which the manifest names them.
 """
 
 import os
@@ -25,23 +25,23 @@ from course.terminal import UserError, colour, is_terminal, wants_colour
 
 COUNTED = ("Python", "templates", "JavaScript")
 
-# Settings of the reader's own git that would change what a class sees.
+# Override the settings of the reader's own git that would change the diff.
 GIT = (
     "git", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "core.safecrlf=false",
 )  # fmt: skip
 # How a coloured line begins: `yellow bold` is written as \033[1;33m.
 COLOURS = r"^(?:\033\[[\d;]*m)*"
-# The line of hashes that git puts above each file, coloured or not.
+# The line of hashes above each file, coloured or not.
 HASHES = re.compile(COLOURS + r"index [0-9a-f]+\.\..*\n", re.MULTILINE)
-# Where the next file begins: lines of the files themselves begin with a blank, + or -.
+# The beginning of the next file. Lines of a file begin with a blank, + or -.
 FILES = re.compile(rf"(?={COLOURS}diff --git )", re.MULTILINE)
-# Hunk headers that name the class or function, as far as git knows the language.
+# For these languages, git names the class or function in the header of a hunk.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
 
 @dataclass(frozen=True)
 class Change:
-    """How many lines a file gained and lost; its path inside the later step, or the former."""
+    """The lines that a file gained and lost, and its path in the later step, or the earlier one."""
 
     path: PurePosixPath
     added: int
@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Section:
-    """Two mid-points to compare under one title; `files` is the order in which files are told."""
+    """Two mid-points to compare under one title; `files` is the order of the files."""
 
     title: str
     before: Midpoint
@@ -59,7 +59,10 @@ class Section:
 
 
 def git_diff(place: Path, labels: tuple[str, str], *options: str) -> str:
-    """Return the output of `git diff` between the two folders of these names in `place`."""
+    """Return the output of `git diff` between the two folders `labels` in `place`.
+
+    Raises UserError if git fails.
+    """
     attributes = place.parent / "attributes"
     attributes.write_text(ATTRIBUTES, "utf-8")
     command = [
@@ -67,37 +70,38 @@ def git_diff(place: Path, labels: tuple[str, str], *options: str) -> str:
         "--no-ext-diff", "--no-prefix", "--diff-algorithm=histogram", *options,
         *labels,
     ]  # fmt: skip
-    # A file in another encoding is shown as far as it can be read.
+    # A file in another encoding is shown with replacement characters.
     done = subprocess.run(
         command, cwd=place, capture_output=True, encoding="utf-8", errors="replace"
     )
-    # git diff ends with 1 where there are differences, with more where it failed.
+    # The exit code is 1 if there are differences, and greater if git failed.
     if done.returncode > 1:
         raise UserError(f"git could not compare the steps: {done.stderr.strip()}")
     return done.stdout
 
 
 def count(place: Path, labels: tuple[str, str]) -> list[Change]:
-    """Return the files that differ in the two folders in `place`, with their lines."""
+    """Return the number of changed lines of each file that differs in two folders in `place`."""
     fields = iter(git_diff(place, labels, "--numstat", "-z").split("\0"))
     changes = []
     for entry in fields:
         if not entry:
             continue
         added, removed, _ = entry.split("\t")
-        # With -z a pair of names follows; a file that came or went has no name on one side.
+        # With -z, both names follow; the missing side of a new or deleted file is /dev/null.
         before, after = next(fields), next(fields)
         path = PurePosixPath(before if after == "/dev/null" else after)
-        # A binary file has "-" for its lines.
+        # Git writes "-" for the lines of a binary file.
         lines = [0 if number == "-" else int(number) for number in (added, removed)]
         changes.append(Change(PurePosixPath(*path.parts[1:]), *lines))
     return changes
 
 
 def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[Section]:
-    """Return what is shown from one step to another: part by part, if they follow each other.
+    """Return the sections of a diff: one for each part, if the steps follow each other.
 
-    With `wanted`, the number of a part, nothing but that; UserError if there is none.
+    If `wanted` is the number of a part, return that section alone. Raises UserError if there is
+    no such part.
     """
     following = steps in pairwise(all_steps(root))
     entries = load(root) if following else []
@@ -122,10 +126,10 @@ def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[S
 def compare(
     section: Section, only: str | None, folder: Path
 ) -> tuple[dict[Change, str], list[Change]]:
-    """Return the diff of each file, in the order of telling, and what is left out as noise.
+    """Return the diff of each file, in the section's order, and the files left out as noise.
 
-    With `only`, the path of a file, nothing but that, and it is no noise. The files are copied
-    to `folder`.
+    If `only` is the path of a file, return that file alone, even if it is noise. The files are
+    copied to `folder`.
     """
     labels = section.before.label, section.after.label
     code, noise = folder / "code", folder / "noise"
@@ -146,26 +150,26 @@ def compare(
 
 
 def lines_of(changes: list[Change]) -> tuple[int, int]:
-    """Return how many lines the changes add and remove together."""
+    """Return the sums of the added and the removed lines."""
     return sum(c.added for c in changes), sum(c.removed for c in changes)
 
 
 def heading(title: str, changes: list[Change]) -> str:
-    """Return the lines that stand above the changes of one part."""
+    """Return the heading of one part, with the sums of its lines."""
     added, removed = lines_of(changes)
     text = f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
-    # Line by line: a pager forgets the colour at the end of each.
+    # Colour each line by itself: a pager resets the colour at the end of a line.
     return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * 59, text, "=" * 59))
 
 
 def noise_line(changes: list[Change]) -> str:
-    """Return the line that names what was left out, with its lines."""
+    """Return the text that names the files left out, each with its number of lines."""
     named = ", ".join(f"{c.path} +{c.added} −{c.removed}" for c in changes)
     return "\n".join(paragraph(f"Left out above: {named}", ""))
 
 
 def table(changes: list[Change]) -> str:
-    """Return the lines added and removed for each kind of file, and the total that counts."""
+    """Return the table of added and removed lines: each kind of file, and the budget."""
 
     def row(name: str, chosen: list[Change], style: str = "") -> str:
         added, removed = lines_of(chosen)
@@ -182,13 +186,13 @@ def table(changes: list[Change]) -> str:
 
 
 def page(text: str) -> None:
-    """Print `text`, on a terminal through the pager that git would use."""
+    """Print `text`; on a terminal, use the pager that git would use."""
     if is_terminal(sys.stdout):
         pager = subprocess.run(["git", "var", "GIT_PAGER"], capture_output=True, text=True)
         words = shlex.split(pager.stdout)
         if words and words[0] != "cat" and shutil.which(words[0]):
             env = {"LESS": "FRX", "LV": "-c"} | dict(os.environ)
-            with undisturbed():  # In a pager Ctrl-C is a key like others.
+            with undisturbed():  # Pagers handle Ctrl-C themselves.
                 subprocess.run(words, input=text, encoding="utf-8", env=env)
             return
     sys.stdout.write(text)
@@ -198,14 +202,14 @@ def page(text: str) -> None:
 def show(
     first: str, second: str, part: str | None = None, only: str | None = None, root: Path = ROOT
 ) -> int:
-    """Show the difference between two steps and count its lines; return the exit code.
+    """Show the differences between two steps and count the lines; return the exit code.
 
-    With `part`, the number of a part, only this part is shown and counted; with `only`, the path
-    of a file inside the step, only this file.
+    `part` is the number of a part: show and count that part alone. `only` is the path of a file in
+    the step: show and count that file alone. Raises UserError for a wrong step, part or file.
     """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
-        raise UserError(f"{steps[0].label} against itself shows nothing: name two steps.")
+        raise UserError(f"{steps[0].label} against itself shows nothing: name two different steps.")
     found = sections(steps, part, root)
     if not shutil.which("git"):
         raise UserError("make diff needs git: install it, and run the command again.")
@@ -219,6 +223,6 @@ def show(
                 shown.append(title + "".join(texts.values()) + closing)
                 counted += [*texts, *left_out]
     if only and not counted:
-        raise UserError(f"{only} does not change there: name a file as chat/consumers.py.")
+        raise UserError(f"{only} does not change there: name a file by its path, such as chat/consumers.py.")
     page("\n".join(shown) + f"\n{table(counted)}\n")
     return 0

@@ -1,4 +1,4 @@
-"""What kind of file a file of a step is, and whether it is worth a reader's time in a diff."""
+"""The kinds of files in a step, and which of them a diff leaves out."""
 
 from pathlib import PurePosixPath
 

@@ -57,10 +57,13 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     chats = [folder / "chat" for folder in folders]
     templates = [str(chat / "templates") for chat in chats if (chat / "templates").is_dir()]
     scripts = [str(chat / "static") for chat in chats if (chat / "static").is_dir()]
+    # A diff puts one character before each line, and a projector shows 88.
+    projected = ["--config", "line-length = 87"]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
     return [
         tool("ruff", "check", "--quiet", "course", *steps),
-        tool("ruff", "format", "--quiet", "--diff", "course", *steps),
+        tool("ruff", "format", "--quiet", "--diff", "--exclude", INTERIM, "course"),
+        tool("ruff", "format", "--quiet", "--diff", *projected, *map(str, folders)),
         tool("djlint", "--quiet", "--lint", *templates),
         tool("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
         tool("mypy", "--no-error-summary", "course"),

@@ -32,8 +32,8 @@ HEAD = """\
 
 # What each step guarantees
 
-Each line is a test. A ✓ says that it runs, and passes, in that step. What one step guarantees the
-later ones guarantee as well; where a later step gives something up (–), the page says why.
+Each line is a test. A ✓ says that it runs, and passes, in that step. Later steps keep the
+guarantees of earlier ones. Where a later step gives one up (–), the page says why.
 """
 
 

@@ -27,7 +27,7 @@ from course.terminal import UserError, colour, say
 
 MEMORY = Path(".course") / "propagate.json"
 INTERIM = "course/interim/"
-RIGHT = "right"
+RIGHT, WAITS = "right", "waits"
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
 # A conflict as `git merge-file --diff3` writes it: our lines, those of the base, and theirs.
 MARKS = r"^<{40}.*\n((?s:.*?))^\|{40}.*\n((?s:.*?))^={40}\r?\n((?s:.*?))^>{40}.*\n"
@@ -43,7 +43,9 @@ class Note(NamedTuple):
     head: str  # the earlier file in the last commit
     base: str  # the earlier file before the change
     carried: str  # the earlier file with the change
-    lacking: str | None  # the later file without the change; RIGHT; None if it never lacked it
+    # The later file without the change, so that an edit solves a conflict. WAITS if only another
+    # file of its tree has a conflict. RIGHT if it needs no change, None if it had the change.
+    lacking: str | None
     merged: bool  # git changed the later file; nobody did so by hand
 
 
@@ -80,11 +82,15 @@ def version(file: Path) -> str:
     return f"{'100755' if os.access(file, os.X_OK) else '100644'} {blob}"
 
 
+def lacks(root: Path, name: str, note: Note) -> bool:
+    """Tell whether the later file `name` of a note is still without the change."""
+    return note.lacking in (WAITS, version(root / name))
+
+
 def waiting(notes: Notes, root: Path, name: str) -> list[str]:
     """Return the earlier files with a change that the file `name` lacks."""
-    now, noted = version(root / name), notes.get(name, {})
-    found = [old for old, note in noted.items() if note.lacking == now]
-    return [old for old in found if version(root / old) != noted[old].base]
+    found = [(old, note) for old, note in notes.get(name, {}).items() if lacks(root, name, note)]
+    return [old for old, note in found if version(root / old) != note.base]
 
 
 def remind(root: Path = ROOT) -> int:
@@ -153,7 +159,7 @@ class Carrier:
             name: {
                 old: note
                 for old, note in notes.items()
-                if note.head == self.head.get(old, "") or note.lacking == version(root / name)
+                if note.head == self.head.get(old, "") or lacks(root, name, note)
             }
             for name, notes in recall(root).items()
         }
@@ -239,7 +245,7 @@ class Carrier:
     def has(self, name: str, old: str) -> bool:
         """Tell whether a file has taken the change of an earlier file, by merge or by hand."""
         note = self.notes.get(name, {}).get(old)
-        return note is not None and note.lacking not in (RIGHT, version(self.root / name))
+        return bool(note and note.lacking != RIGHT and not lacks(self.root, name, note))
 
     def base(self, target: str, path: str) -> tuple[str, bool]:
         """Return the version of a source's file that `target` has taken already.
@@ -248,13 +254,12 @@ class Carrier:
         took that change by hand: its lines do not tell which of them belong to the change.
         """
         own, name = f"{self.source}/{path}", f"{target}/{path}"
-        notes, now = self.notes.get(name, {}), version(self.root / name)
-        taken, by_hand = self.head.get(own, ""), False
+        notes, taken, by_hand = self.notes.get(name, {}), self.head.get(own, ""), False
         if own in notes:
-            taken = notes[own].base if notes[own].lacking == now else notes[own].carried
+            is_lacking = lacks(self.root, name, notes[own])
+            taken = notes[own].base if is_lacking else notes[own].carried
         for old, note in self.notes.get(own, {}).items():
-            is_settled = old in notes and notes[old].lacking != now
-            if is_settled and notes[old].carried == note.carried and self.has(own, old):
+            if old in notes and not lacks(self.root, name, notes[old]) and self.has(own, old):
                 if note.merged:
                     merged, conflicts = self.merge(note.head, taken, note.carried)
                     taken = taken if conflicts else merged
@@ -268,8 +273,8 @@ class Carrier:
         now = {name: self.work.get(name, "") for name in names}
         base, by_hand = self.base(target, old)
         if by_hand and RIGHT in (note.lacking for note in self.notes[names[0]].values()):
-            return Result("kept", "", now)
-        patch = self.diff(since, "-p", "--binary", "--full-index", "--", old, new)
+            return Result("kept", ": declared right, so nothing is carried", now)
+        patch = self.diff(since, "-p", "--full-index", "--", old, new)
         shutil.copyfile(self.scratch / "work", self.scratch / "index")
         place = f"--directory={self.prefix}{target}"
         command = ("apply", "--cached", "--3way", "--whitespace=nowarn", place)
@@ -318,12 +323,15 @@ class Carrier:
         for word, _, files in results:
             for name in files:
                 own = self.source + name.removeprefix(target)
-                is_new = word == "conflict" or files[name] != self.work.get(name, "")
+                lacking = None
+                if word == "conflict" or files[name] != self.work.get(name, ""):
+                    is_waiting = has_conflict and word != "conflict"
+                    lacking = WAITS if is_waiting else version(self.root / name)
                 note = Note(
                     head=self.head.get(own, ""),
                     base=self.base(target, name.removeprefix(f"{target}/"))[0],
                     carried=self.work.get(own, ""),
-                    lacking=version(self.root / name) if is_new else None,
+                    lacking=lacking,
                     merged=word != "kept" and not has_conflict,
                 )
                 found.append((name, own, note, waiting(self.notes, self.root, name)))
@@ -332,9 +340,10 @@ class Carrier:
         for name, own, note, others in found:
             notes = self.notes.setdefault(name, {})
             for other in others:
-                # The source lacks this change of another tree, so the file still waits for it.
-                if not self.has(own, other):
-                    notes[other] = notes[other]._replace(lacking=version(self.root / name))
+                # The source may have brought another change that the file was waiting for.
+                lacking = None if self.has(own, other) else version(self.root / name)
+                if lacking is None or notes[other].lacking != WAITS:
+                    notes[other] = notes[other]._replace(lacking=lacking)
             notes[own] = note
 
     def write(self, files: dict[str, str]) -> None:

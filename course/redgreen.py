@@ -32,7 +32,7 @@ SILENT_FOR = 60.0  # seconds without a word from pytest, after which a test hang
 WAITS_FOR = 1.5  # seconds: a second, and room for a busy machine
 GIST = 160  # characters
 
-# What a test may fail with where its concept is missing: the start of pytest's message.
+# The right reasons to fail where the concept is missing: how pytest's message starts.
 RIGHT_REASONS = re.compile(
     r"""
       assert\ | AssertionError | Failed:\ DID\ NOT\ RAISE | Failed:\ DID\ NOT\ WARN
@@ -114,12 +114,12 @@ class Trial:
 
     @property
     def log(self) -> Path:
-        """What pytest prints, each test named before it runs."""
+        """The output of pytest, which names each test before it runs."""
         return self.folder.with_suffix(".log")
 
     @property
     def junit(self) -> Path:
-        """What pytest says at its end."""
+        """The results, which pytest writes at its end."""
         return self.folder.with_suffix(".xml")
 
     @property

@@ -11,7 +11,7 @@ from course.terminal import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a copy of a step leaves behind where git cannot say which files belong to it.
+# Left out of a copy of a step where git cannot say which files belong to it.
 IGNORED_FOLDERS = {".git", ".venv", ".course", "__pycache__", "midpoints", "staticfiles"}
 IGNORED_FOLDERS |= {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
 IGNORED_SUFFIXES = {".sqlite3", ".pyc"}

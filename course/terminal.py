@@ -1,4 +1,4 @@
-"""What a person sees: colour, progress, and errors that are one clear sentence."""
+"""Output for people: colour, progress, and errors in one clear sentence."""
 
 import os
 import shutil

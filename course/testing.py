@@ -36,7 +36,7 @@ ROOM = 4 * 2**30  # bytes: several times what a run writes
 # The tests of the tools that need next to nothing of the later steps: no change there is theirs.
 TOOLS = ["cli", "environment", "memory", "processes", "redgreen", "results", "run"]
 TOOLS += ["standalone", "terminal", "testing"]
-# What each job runs; a folder is without what another job takes of it. The tests of the
+# The tests of each job. A folder goes without the files that other jobs name. The tests of the
 # production stack mostly wait, so they run side by side.
 PYTEST_JOBS = {
     "tools": [f"course/tests/test_{name}.py" for name in TOOLS],
@@ -123,7 +123,7 @@ def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> i
 def needs_of(name: str, steps: list[Step]) -> list[str]:
     """Return the files and folders that one of `PYTEST_JOBS` depends on, beside the tools."""
     labels = [step.label for step in steps]
-    # What the tests of real sites share.
+    # The tests of real sites share these.
     shared = ["course/browser", "course/production"]
     shared += [f"course/tests/{name}.py" for name in ("conftest", "terminals")]
     match name:

@@ -64,7 +64,7 @@ def read_lines(loop, lines):
 
 
 class Conversation:
-    """What outlives a socket: the last number, and the lines to send."""
+    """The state that outlives a socket: the last number, and the lines to send."""
 
     def __init__(self, options, password):
         self.options = options
@@ -81,7 +81,8 @@ class Conversation:
     async def chat(self):
         """Chat through as many sockets as it takes to send all lines."""
         arguments = (asyncio.get_running_loop(), self.lines)
-        # A daemon thread does not keep the program alive while it waits for the keyboard.
+        # A daemon thread does not keep the program alive while it waits for the
+        # keyboard.
         threading.Thread(target=read_lines, args=arguments, daemon=True).start()
         while not self.is_done:
             try:

@@ -160,14 +160,6 @@ def complaints() -> list[str]:
     return []
 
 
-@pytest.fixture
-def lost_connections(complaints: list[str]) -> Iterator[list[str]]:
-    """Let the browser complain about lost connections; return what it complained about."""
-    yield complaints
-    lost = re.compile(r"WebSocket connection to|WebSocket is closed before")
-    complaints[:] = [text for text in complaints if not lost.match(text)]
-
-
 @pytest.fixture(scope="session")
 def spare_contexts() -> list[BrowserContext]:
     """Return browsers with cookies of their own that earlier tests have left behind, clean."""
@@ -226,6 +218,14 @@ def new_context(
     assert found == []
 
 
+@pytest.fixture
+def lost_connections(new_context: Callable, complaints: list[str]) -> Iterator[None]:
+    """Let the browser complain about lost connections: `new_context` does not look at that."""
+    yield
+    lost = re.compile(r"WebSocket connection to|WebSocket is closed before")
+    complaints[:] = [text for text in complaints if not lost.match(text)]
+
+
 def sign_up_unseen(site: Site, context: BrowserContext, who: str) -> list:
     """Sign somebody up without a page, for tests that are about something else; return cookies."""
     url = f"{site.url}/accounts/signup/"
@@ -273,7 +273,7 @@ def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
 
 @pytest.fixture
 def wire(
-    site: Site, room: str, new_window: Callable, lost_connections: list[str]
+    site: Site, room: str, new_window: Callable, lost_connections: None
 ) -> Callable[[type[AnyWire]], AnyWire]:
     """Return a function that opens a window of Ann in a room, and holds its wire."""
 

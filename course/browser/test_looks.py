@@ -85,12 +85,19 @@ LAST_LINE_IS_SEEN = """
     return end <= log.getBoundingClientRect().bottom;
 }
 """
-# From left to right: a line's name, and the characters of its text that are asked for.
+# From left to right: what stands in a line, and the characters of its text that are asked for.
 PLACES = """
-characters => {
-    const line = document.querySelector("#chat-log p:last-child");
-    const words = line.lastChild.firstChild ?? line.lastChild;
-    const places = {name: line.querySelector("b").getBoundingClientRect().x};
+([selector, characters]) => {
+    const line = [...document.querySelectorAll(selector)].at(-1);
+    const words = (line.querySelector("bdi") ?? line).firstChild;
+    const places = {};
+    for (const element of line.querySelectorAll("time, b"))
+        places[element.localName] = element.getBoundingClientRect().x;
+    if (line.lastChild !== words && line.lastChild.nodeType === Node.TEXT_NODE) {
+        const range = document.createRange();
+        range.selectNode(line.lastChild);
+        places[line.lastChild.data.trim()] = range.getBoundingClientRect().x;
+    }
     for (const character of characters) {
         const range = document.createRange();
         range.setStart(words, words.data.indexOf(character));
@@ -235,15 +242,17 @@ def test_a_click_leaves_the_input_to_write_on(join):
     expect_lines(page, "one", "two")
 
 
-@steps(first=4)
-def test_hebrew_stands_in_its_place(join):
-    """A name stands before what was said, and a text from right to left keeps its own order."""
+@steps()
+def test_hebrew_stands_in_its_place(site: Site, join):
+    """Time and name stand before what was said; a text from right to left keeps its own order."""
     page = join("דוד")
+    before = ["time"] * site.remembers + ["b"] * site.knows_people
     say(page, "100 שלום!")
-    expect_lines(page, "דוד 100 שלום!")
-    expect_count(page, "#chat-log p.message", 1)
-    assert page.evaluate(PLACES, "1ש!") == ["name", "!", "ש", "1"]
+    expect_lines(page, "100 שלום!")
+    if site.has_rooms:
+        assert page.evaluate(PLACES, [LINES, "1ש!"]) == [*before, "!", "ש", "1"]
+    else:  # the server's word, Echo, comes first: the line is one from left to right
+        assert page.evaluate(PLACES, [LINES, "E1ש!"]) == ["E", "1", "ש", "!"]
     say(page, "hello!")
-    expect_lines(page, "דוד 100 שלום!", "דוד hello!")
-    expect_count(page, "#chat-log p.message", 2)
-    assert page.evaluate(PLACES, "h!") == ["name", "h", "!"]
+    expect_lines(page, "100 שלום!", "hello!")
+    assert page.evaluate(PLACES, [LINES, "h!"]) == [*before, "h", "!"]

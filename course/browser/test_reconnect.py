@@ -10,12 +10,16 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from course.browser.pages import (
+    LINES,
     comes_to_show,
     expect_closed,
     expect_count,
     expect_lines,
+    expect_lines_by_our_clock,
     expect_open,
     expect_reconnecting,
+    expect_unsent,
+    hurry,
     lines,
     message_input,
     page_path,
@@ -27,10 +31,12 @@ from course.browser.pages import (
     write,
 )
 from course.browser.sites import DAPHNE, PART_5, UVICORN, Site, sites
+from course.browser.test_looks import PLACES
 from course.browser.wires import Network, Script
 
 Join = Callable[..., Page]
 
+NOT_SENT = "Not sent: You are signed out. Your message: \u2068{}\u2069"
 TOO_MANY = 4008
 TOO_SLOW = 4013
 MAX_LINES = 1000  # what the page keeps
@@ -46,6 +52,7 @@ VALUES (?, ?, (SELECT id FROM auth_user WHERE username = ?), ?, datetime())
 """
 # From now on the page notes the sockets it opens, the numbers that they bring, and how they close.
 NOTE_SOCKETS = """
+Math.random = () => 0.02;  // for short waits
 window.opened = 0;
 window.numbers = [];
 window.codes = [];
@@ -68,13 +75,16 @@ BELOW = """
 })))
 """
 NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
+# One after another: Chromium holds back whoever opens many at once.
 OPEN_SOCKETS = """
-([url, count]) => {
-    window.others = Array.from({length: count}, () => new WebSocket(url));
-    return Promise.all(window.others.map(socket => new Promise((resolve, reject) => {
+async ([url, count]) => {
+    window.others = [];
+    while (window.others.length < count) await new Promise((resolve, reject) => {
+        const socket = new WebSocket(url);
         socket.onopen = resolve;
         socket.onerror = reject;
-    })));
+        window.others.push(socket);
+    });
 }
 """
 CLOSE_SOCKETS = "() => window.others.forEach(socket => socket.close())"
@@ -126,6 +136,8 @@ def test_a_page_comes_back_to_a_server_that_died(site: Site, room: str, join: Jo
     say(ann, "before")
     expect_lines(ben, "before")
     write(ben, "half a thought")
+    for page in (ann, ben):
+        hurry(page)
     site.kill()
     try:
         for page in (ann, ben):
@@ -147,7 +159,7 @@ def test_a_page_comes_back_to_a_server_that_died(site: Site, room: str, join: Jo
 @sites(DAPHNE, UVICORN)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_restart_costs_nothing(site: Site, room: str, new_noted_page):
-    """The page comes back: from uvicorn, which closes with 1012, and from Daphne, which does not."""
+    """The page comes back to uvicorn, which says with 1012 that it stops, and to Daphne."""
     page = new_noted_page()
     page.goto(site.url + page_path(site, room))
     expect_open(page)
@@ -168,6 +180,7 @@ def test_a_restart_costs_nothing(site: Site, room: str, new_noted_page):
 def test_an_empty_room_is_come_back_to(site: Site, room: str, join: Join):
     """A page that has joined before anything was said shows all of it, not the last 50."""
     page = join("ann")
+    hurry(page)
     site.kill()
     try:
         expect_reconnecting(page)
@@ -177,7 +190,7 @@ def test_an_empty_room_is_come_back_to(site: Site, room: str, join: Join):
     expect_lines(page, *numbers)
 
 
-@sites(DAPHNE, UVICORN)
+@sites(UVICORN)
 @pytest.mark.usefixtures("lost_connections")
 def test_ten_thousand_missed_messages(site: Site, room: str, new_noted_page):
     """All arrive, each once and in order; the log keeps 1,000 lines, and shows its end."""
@@ -193,11 +206,12 @@ def test_ten_thousand_missed_messages(site: Site, room: str, new_noted_page):
         numbers = say_numbers(site, room, "ann", 10_000)
     finally:
         site.start()
-    expect(page.locator("p.sending")).to_have_count(0, timeout=30_000)
-    expect(lines(page).last).to_contain_text("typed while it was down")
+    expect(lines(page).last).to_contain_text("typed while it was down", timeout=30_000)
+    expect_unsent(page)
     expect(lines(page)).to_have_count(MAX_LINES)
-    got = [seq for seq in page.evaluate("window.numbers") if seq]
-    assert got == list(range(1, len(numbers) + 3))
+    # On a busy machine they may need more than one connection.
+    got = dict.fromkeys(seq for seq in page.evaluate("window.numbers") if seq)
+    assert list(got) == list(range(1, len(numbers) + 3))
     seen = lines(page).evaluate_all(NUMBERS)
     assert seen[:-1] == list(range(10_000 - MAX_LINES + 2, 10_001))
     say(page, "after")
@@ -215,7 +229,7 @@ def test_a_page_without_a_network_says_so(join: Join):
     try:
         expect_reconnecting(ann, "No network. ")
         say(ann, "from the tunnel")
-        expect_lines(ann, "from the tunnel sending…")
+        expect_unsent(ann, "from the tunnel")
         say(ben, "anybody there?")
         expect_lines(ben, "anybody there?")
     finally:
@@ -223,6 +237,7 @@ def test_a_page_without_a_network_says_so(join: Join):
     expect_open(ann)
     for page in (ann, ben):
         expect_lines(page, "anybody there?", "from the tunnel")
+    expect_unsent(ann)
 
 
 @sites(DAPHNE)
@@ -251,9 +266,9 @@ def test_a_frozen_server_is_left(site: Site, room: str, join: Join, new_noted_pa
         page.clock.run_for(2_000)
         assert page.evaluate(OPENED) == 3
     expect(status(page)).to_have_text("Connected")
-    expect(page.locator("p.message")).to_have_count(1)
+    expect_lines_by_our_clock(page, "anybody there?")
     say(ben, "yes")
-    expect(lines(page)).to_contain_text(["anybody there?", "yes"])
+    expect_lines_by_our_clock(page, "anybody there?", "yes")
     expect_lines(ben, "anybody there?", "yes")
 
 
@@ -267,7 +282,7 @@ def test_whoever_signs_out_does_not_come_back(
     page = network.page
     stop_clock(page)
     network.is_slow = True
-    say(page, "too late")
+    say(page, "אחרי!")
     network.hear()
     phone = new_window()
     phone.goto(f"{site.url}/chat/")
@@ -275,7 +290,8 @@ def test_whoever_signs_out_does_not_come_back(
     phone.get_by_role("button", name="Sign out").click()
     expect(status(page)).to_have_text("Signed out. Reload the page to sign in.")
     expect(status(page)).to_have_attribute("data-state", "closed")
-    expect(lines(page)).to_contain_text(["too late Not sent: You are signed out."])
+    expect(lines(page)).to_have_text([NOT_SENT.format("אחרי!")])
+    assert page.evaluate(PLACES, [LINES, "א!"]) == ["!", "א"]
     say(page, "typed later")
     expect(message_input(page)).to_have_value("typed later")
     page.evaluate("dispatchEvent(new Event('online'))")
@@ -293,12 +309,12 @@ def test_nobody_speaks_as_somebody_else(site: Site, join: Join):
     try:
         expect_reconnecting(ann, "No network. ")
         say(ann, "Ben must not say this")
-        expect_lines(ann, "Ben must not say this sending…")
+        expect_unsent(ann, "Ben must not say this")
         ann.context.add_cookies(site.sessions["ben"])
     finally:
         ann.context.set_offline(False)
     expect_closed(ann, "Signed out. Reload the page to sign in.")
-    expect_lines(ann, "Ben must not say this Not sent: You are signed out.")
+    expect_lines(ann, NOT_SENT.format("Ben must not say this"))
     say(ben, "hello")
     expect_lines(ben, "hello")
 
@@ -376,8 +392,8 @@ def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_cloc
     script = wire(Script)
     page = script.page
     stop_clock(page)
-    page.evaluate(NOTE_SOCKETS)
-    page.evaluate("Math.random = () => 1")
+    page.evaluate(f"() => {{ {NOTE_SOCKETS} }}")
+    page.evaluate("Math.random = () => 1")  # the longest waits
 
     def expect_wait(seconds: float) -> None:
         """See that the page connects again after exactly so long."""
@@ -398,30 +414,31 @@ def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_cloc
 
 @sites(DAPHNE)
 def test_a_connection_that_brings_nothing_is_left(wire: Callable, stop_clock: Callable):
-    """Ten seconds after the last message, unless the server has said that these were all.
+    """It has ten seconds for all that was missed, and what was typed goes with the next one.
 
     What the old socket still says is not heard.
     """
     script = wire(Script)
     page = script.page
     stop_clock(page)
-    page.evaluate(NOTE_SOCKETS)
+    page.evaluate(f"() => {{ {NOTE_SOCKETS} }}")
     page.clock.run_for(60_000)
     assert page.evaluate(OPENED) == 0
     script.close()
+    expect_reconnecting(page)
     page.clock.run_for(500)
     script.accept(2, caught_up=None)
     say(page, "anybody there?")
     page.clock.run_for(9_000)
     script.message(1, "one of many")
-    expect(lines(page)).to_have_count(2)
-    page.clock.run_for(9_900)
+    expect_lines_by_our_clock(page, "one of many")
+    page.clock.run_for(900)
     expect(status(page)).to_have_text("Connected")
     page.clock.run_for(2_000)
-    script.accept(3)
+    assert script.accept(3, caught_up=1) == "as=ann&after=1"
     sent = script.hear()
     script.sockets[1].send(json.dumps({"error": "Hello from the dead."}))
     script.message(2, "anybody there?", sent["client_id"], "ann")
-    expect(lines(page)).to_contain_text(["ben one of many", "ann anybody there?"])
+    expect_lines_by_our_clock(page, "ben one of many", "ann anybody there?")
     page.clock.run_for(60_000)
     assert page.evaluate(OPENED) == 2

@@ -54,8 +54,9 @@ class Wire:
 class Network(Wire):
     """A wire to the page's real server, which is slow when the test wants that.
 
-    While `is_slow`, what the page says does not arrive, but waits in `kept` for `deliver`. While
-    `is_deaf`, what the server says is lost. `answers` has every frame of the server.
+    While `is_slow`, what the page says does not arrive, but waits in `kept` for `deliver`, and the
+    server does not notice that a socket was closed. While `is_deaf`, what the server says is lost.
+    `answers` has every frame of the server.
     """
 
     def __init__(self, page: Page) -> None:
@@ -79,9 +80,28 @@ class Network(Wire):
             if not self.is_deaf:
                 socket.send(text)
 
+        def close(code: int | None, reason: str | None) -> None:
+            if not self.is_slow:
+                server.close()
+
         socket.on_message(say)
+        socket.on_close(close)
         server.on_message(answer)
         self.sockets.append(socket)
+
+    def accept(self, number: int) -> str:
+        """Wait until the page's socket of this number has caught up; return its query."""
+        query = super().accept(number)
+
+        def caught_up() -> bool:
+            return sum("caught_up" in answer for answer in self.answers) >= number
+
+        self.wait(caught_up, f"what it missed, on socket {number}")
+        return query
+
+    def change(self) -> None:
+        """Tell the page that the network is another one: it leaves its socket for a new one."""
+        self.page.evaluate("dispatchEvent(new Event('online'))")
 
     def deliver(self) -> None:
         """Let the oldest frame that was kept arrive."""

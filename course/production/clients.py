@@ -202,8 +202,6 @@ class Client:
             else:
                 self.complaints.append(str(frame))
             return
-        if "caught_up" in frame:
-            return
         if message := self.waiting.pop(client_id, None):
             self.round_trips.append((message.said, time.monotonic() - message.said))
         seq = frame["seq"]

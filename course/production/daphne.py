@@ -1,7 +1,9 @@
 """The limits of Daphne in production, named in one place. The README of step 5 has them too.
 
 On Daphne as on uvicorn nothing is lost, nothing comes twice, and everything comes in order. Each
-limit here comes from Daphne, or from Autobahn, its WebSocket library; step 5 does not patch it.
+limit here comes from Daphne, or from Autobahn, its WebSocket library. Step 5 does not patch them.
+
+uvicorn has one of the limits as well: `ON_BOTH`. No test holds a server to that one.
 """
 
 from dataclasses import dataclass
@@ -53,6 +55,17 @@ LIMITS = {
     ),
 }
 
+ON_BOTH = {
+    "waiting for a client that sends pings and does not read": Limit(
+        "the answers wait in the memory of the process. nginx ends such a connection after 30 "
+        "seconds in which nothing moves",
+        "the same",
+        "Both servers answer a ping at once, whether the client reads or not. An operator can "
+        "limit the memory of a worker: MemoryMax= of systemd, mem_limit of Compose.",
+        None,
+    ),
+}
+
 
 def lacks(server: str, what: str) -> bool:
     """Tell whether a server lacks something that `LIMITS` names; KeyError if it names no such."""
@@ -62,7 +75,7 @@ def lacks(server: str, what: str) -> bool:
 def as_table() -> str:
     """Return the limits as a table in Markdown, for the README of step 5."""
     lines = ["| Daphne lacks | on uvicorn | on Daphne | why |", "|---|---|---|---|"]
-    for name, limit in LIMITS.items():
+    for name, limit in (LIMITS | ON_BOTH).items():
         why = f"{limit.why} ([issue]({limit.issue}))" if limit.issue else limit.why
         lines.append(f"| {name} | {limit.uvicorn} | {limit.daphne} | {why} |")
     return "\n".join(lines)

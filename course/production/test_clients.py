@@ -55,7 +55,7 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
 
 
 @ONE
-def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd) -> None:
+def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd, vanished: Vanished) -> None:
     """All get everything, and the clients that stayed hardly wait."""
     keys = {name: sign_in(stack, name).cookies["sessionid"] for name in PUPILS}
     pupils = [

@@ -1,4 +1,4 @@
-"""What the tests of the tools share: a small course of fake steps, and ways to run commands."""
+"""The tests of the tools share a small course of fake steps, and ways to run commands."""
 
 import os
 import re

@@ -72,7 +72,7 @@ def test_a_mistake_is_answered_with_one_sentence(arguments, said):
 
 
 def test_the_sentence_names_the_steps_there_are():
-    """Who named no step sees which there are."""
+    """A command without a step names the steps."""
     assert choices() in sentence(run_course("run"))
 
 

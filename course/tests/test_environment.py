@@ -26,7 +26,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def done(monkeypatch):
-    """What was created and installed, in order, with neither really happening."""
+    """The environments and packages that would be made, in order; none really is."""
     calls = []
 
     def run_quietly(command, progress, **_):
@@ -51,7 +51,7 @@ def ensure(root: Path) -> None:
 
 
 def test_the_second_time_installs_nothing(root, done):
-    """What is there and up to date is used as it is."""
+    """An environment that is up to date is used as it is."""
     ensure(root)
     assert done == ["create", "install requirements.txt"]
     ensure(root)

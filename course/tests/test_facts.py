@@ -1,4 +1,4 @@
-"""What the libraries do, where the steps are built on it: a new version that differs shows here."""
+"""Facts about the libraries that the steps rely on: a new version that differs shows here."""
 
 import asyncio
 

@@ -40,6 +40,6 @@ def test_an_old_python_is_refused_in_one_sentence(command):
 
 @pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
 def test_the_guard_can_be_read_by_an_old_python(name):
-    """What runs before the check is syntax that Python 3.6 knows, in plain ASCII for 2.7."""
+    """The lines before the check are syntax of Python 3.6, in plain ASCII for 2.7."""
     source = (ROOT / "course" / name).read_text("ascii")
     ast.parse(source, feature_version=(3, 6))

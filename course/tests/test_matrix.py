@@ -103,13 +103,13 @@ def course(tmp_path: Path) -> Path:
 
 
 def test_the_page_of_this_course_is_not_stale() -> None:
-    """Who changes a test or its docstring makes the page anew."""
+    """After a change of a test or its docstring, the page must be made anew."""
     checked = run_course("guarantees", "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_what_the_page_says(course: Path) -> None:
-    """Who brings a guarantee, what it is, which steps keep it, and why one does not."""
+    """The page says which step brings a guarantee, which keep it, and why one does not."""
     assert guarantees(root=course) == 0
     text = (course / PAGE).read_text("utf-8")
     assert text.startswith("<!-- Made by `make guarantees`")

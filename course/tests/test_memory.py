@@ -146,7 +146,7 @@ def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, mon
 
 
 def test_what_was_green_before_ctrl_c_is_not_run_again(root, python, monkeypatch):
-    """Nor is it forgotten how long it took. What was broken off is run again."""
+    """Nor is it forgotten how long it took. A job that was broken off is run again."""
     monkeypatch.delenv("CI", raising=False)
     jobs = [job_of(root, "", "one"), job_of(root, "", "other")]
     finish, ended = testing.finish, []

@@ -20,6 +20,8 @@ NAMED = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
 SETTINGS = """
 [apply]
     whitespace = error
+[core]
+    safecrlf = true
 [color]
     ui = always
 [diff]
@@ -45,7 +47,7 @@ def commit(root):
 
 
 def text(tree):
-    """Return a file of 30 lines, of which line 20 says which tree it is from."""
+    """Return the 30 lines of a file; line 20 names its tree."""
     lines = [f"line {n}\n" for n in range(1, 31)]
     lines[19] = f"from {tree}\n"
     return "".join(lines)
@@ -53,7 +55,7 @@ def text(tree):
 
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory):
-    """Four steps and the interim files of two parts; line 20 of each chat.py differs."""
+    """A repository of four steps and two parts; line 20 of each chat.py differs."""
     root = tmp_path_factory.mktemp("committed") / "my course"
     for label in STEPS:
         files = {CHAT: text(label), "chat/same.py": text("all"), "README.md": label}
@@ -62,6 +64,7 @@ def committed(tmp_path_factory):
         (root / folder / "chat").mkdir(parents=True)
         (root / folder / CHAT).write_text(text(folder))
     (root / ".gitignore").write_text(".course/\n*.ignored\n")
+    (root / ".gitattributes").write_text("* text=auto eol=lf\n")
     git(root, "init", "-q")
     commit(root)
     return root
@@ -85,7 +88,7 @@ def edit(root, name, before, after):
 
 
 def state(root):
-    """Return the bytes and the mode of each file in `root`, also of git's."""
+    """Return the bytes and the mode of each file in `root`, git's own files included."""
     return {p: (p.read_bytes(), p.stat().st_mode) for p in root.rglob("*") if p.is_file()}
 
 
@@ -111,19 +114,23 @@ def waiting(root, capsys):
 
 
 def test_a_fix_reaches_each_later_step_and_interim_file(root, capsys):
-    """Each keeps its own line 20, and nothing else is touched."""
-    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    """Each file keeps its own line 20. A second run has nothing to do."""
+    edit(root, f"{ONE}/{CHAT}", "line 18\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 0
     for tree in LATER:
-        assert (root / tree / CHAT).read_text() == text(tree).replace("line 4\n", "fixed\n")
+        assert (root / tree / CHAT).read_text() == text(tree).replace("line 18\n", "fixed\n")
     assert changed(root) == {f"{tree}/{CHAT}" for tree in (ONE, *LATER)}
     shown = capsys.readouterr().out
     assert [line for line in shown.splitlines() if line[0] != " "] == LATER
     assert shown.count(f"\n  changed   {CHAT}\n") == len(LATER)
+    before = state(root)
+    assert propagate.propagate("1", root=root) == 0
+    assert capsys.readouterr().out == f"Each later step has the changes of {ONE}.\n"
+    assert state(root) == before
 
 
 def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
-    """But nothing before it. A new interim file is no change of the later trees."""
+    """The trees before that part stay as they are. A new interim file is not carried."""
     edit(root, f"{FIRST}/{CHAT}", "line 4\n", "fixed\n")
     (root / FIRST / "chat" / "same.py").write_text("new\n")
     assert propagate.propagate("3", "1", root=root) == 0
@@ -132,9 +139,10 @@ def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
 
 
 def test_every_kind_of_change_is_carried(root, capsys):
-    """Staged or not, with names that are hard to spell, and the executable bit."""
+    """Additions, deletions, renames, pictures and the executable bit, staged or not."""
     step = root / ONE
     (step / "chat" / "日本 語[1].py").write_text("new\n")
+    (step / ":new.py").write_bytes(b"new\r\n")
     (step / "a.png").write_bytes(b"\x89PNG\0\xff\n")
     (step / "manage.py").chmod(0o755)
     git(root, "rm", "-q", f"{ONE}/chat/same.py")
@@ -145,9 +153,10 @@ def test_every_kind_of_change_is_carried(root, capsys):
     assert propagate.propagate(ONE, root=root) == 0
     for tree in LATER:
         files = {p.relative_to(root / tree).as_posix() for p in (root / tree).rglob("*.*")}
-        step_files = {"manage.py", "a.png", "README.md", "chat/日本 語[1].py"}
+        step_files = {"manage.py", "a.png", "README.md", ":new.py", "chat/日本 語[1].py"}
         assert files == {"talk.py"} | (set() if tree in PARTS else step_files)
         assert (root / tree / "talk.py").read_text() == text(tree).replace("line 4\n", "fixed \n")
+        assert (root / tree / "chat").exists() == (tree in STEPS)
         if tree in STEPS:
             assert (root / tree / "a.png").read_bytes() == b"\x89PNG\0\xff\n"
             assert os.access(root / tree / "manage.py", os.X_OK)
@@ -156,7 +165,7 @@ def test_every_kind_of_change_is_carried(root, capsys):
 
 
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
-    """One line for each step says so; the rest is carried, and nothing waits."""
+    """One line says so; the other files are carried, and no file waits."""
     (root / THREE / "chat" / "same.py").unlink()
     (root / THREE / "a.png").unlink()
     commit(root)
@@ -172,7 +181,7 @@ def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
 
 
 def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root, capsys):
-    """File, line in that tree, and the part of the diff that does not apply."""
+    """The output names the file, its lines, and the part of the diff that does not apply."""
     edit(root, f"{THREE}/{CHAT}", "line 9\n", "added\nadded\nlocal\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 2\nline 3\n", "line 2\nmore\nmore\nline 3\n")
@@ -189,22 +198,22 @@ def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root
 
 
 def test_each_kind_of_conflict_is_one(root, capsys):
-    """A new file where another is, even an ignored one; a picture; a deleted file; a taken name."""
+    """Another picture, a deleted file that differs, and a name that another file has."""
     (root / TWO / "a.png").write_bytes(b"\x89PNG\0two")
     edit(root, f"{THREE}/chat/same.py", "line 9\n", "local\n")
     (root / TWO / "talk.py").write_text("two\n")
     (root / FOUR / "new.py").write_text("four\n")
     (root / TWO / "x.ignored").write_text("mine\n")
-    (root / THREE / "folder").write_text("three\n")
+    (root / TWO / "y.ignored").write_text("mine\n")
     commit(root)
     (root / ONE / "a.png").write_bytes(b"\x89PNG\0one")
     (root / ONE / "chat/same.py").unlink()
     (root / ONE / CHAT).rename(root / ONE / "talk.py")
     (root / ONE / "new.py").write_text("one\n")
     (root / ONE / "x.ignored").write_text("one\n")
-    (root / ONE / "folder").mkdir()
-    (root / ONE / "folder" / "new.py").write_text("one\n")
-    git(root, "add", "--force", f"{ONE}/x.ignored")
+    (root / ONE / "y.ignored").mkdir()
+    (root / ONE / "y.ignored" / "new.py").write_text("one\n")
+    git(root, "add", "--force", f"{ONE}/x.ignored", f"{ONE}/y.ignored/new.py")
     before = state(root)
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
@@ -216,14 +225,14 @@ def test_each_kind_of_conflict_is_one(root, capsys):
         assert f"conflict  {said}\n" in shown.split(f"\n{tree}\n")[-1] or shown.startswith(tree)
     assert "conflict  chat/chat.py → talk.py\n    another talk.py is there\n" in shown
     assert "conflict  x.ignored\n    another x.ignored is there\n" in shown
-    assert "conflict  folder/new.py\n    another folder/new.py is there\n" in shown
+    assert "conflict  y.ignored/new.py\n    another y.ignored/new.py is there\n" in shown
     later = {path: was for path, was in before.items() if path.is_relative_to(root / TWO)}
     assert later.items() <= state(root).items()
 
 
 @pytest.fixture
 def solved(root, capsys):
-    """A change that step 2 took, and that has a conflict everywhere else, solved in three ways."""
+    """A change that step 2 takes; its conflicts in the other trees are solved."""
     edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
@@ -239,23 +248,46 @@ def solved(root, capsys):
 
 @pytest.mark.parametrize("source", [ONE, TWO, FIRST, THREE])
 def test_what_was_solved_is_not_asked_again(solved, source):
-    """Not from the step where the change began, nor from one that took it or was changed by hand.
+    """FROM may be the step of the change, a step that took it, or a step that was solved by hand.
 
-    What is new in any of these goes on, also into the files that were solved.
+    A new change of that step reaches the later files, the solved ones included.
     """
     part = ("3", "1") if source == FIRST else (source,)
-    before = changed(solved), holding(solved, "from")
-    assert propagate.propagate(*part, root=solved) == 0
-    assert before == (changed(solved), holding(solved, "from"))
-    edit(solved, f"{source}/{CHAT}", "line 4\n", "more\n")
-    assert propagate.propagate(*part, root=solved) == 0
     later = LATER[LATER.index(source) :] if source in LATER else LATER
-    assert holding(solved, "more\n") == later
-    assert holding(solved, "four\n") == [FOUR]
+    solutions = {tree: (solved / tree / CHAT).read_text().splitlines()[19] for tree in LATER}
+    for old, new in (("line 4\n", "more\n"), ("line 9\n", "again\n")):
+        edit(solved, f"{source}/{CHAT}", old, new)
+        assert propagate.propagate(*part, root=solved) == 0
+        # The file that was declared right is kept in the first run.
+        left = [SECOND] if (source, new) == (FIRST, "more\n") else []
+        assert holding(solved, new) == [tree for tree in later if tree not in left]
+        for tree in LATER:
+            assert (solved / tree / CHAT).read_text().splitlines()[19] == solutions[tree]
+
+
+def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):
+    """If that file changes the same line later, a later file has a conflict."""
+    edit(solved, f"{SECOND}/{CHAT}", f"from {SECOND}\n", "second\n")
+    assert propagate.propagate("3", "2", root=solved) == 1
+    assert waiting(solved, capsys) == [f"{THREE}/{CHAT}", f"{FOUR}/{CHAT}"]
+
+
+def test_a_step_that_took_a_change_goes_on_from_it(root):
+    """Later steps take its next change of that line. They keep the change if that step loses it."""
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
+    propagate.propagate("1", root=root)
+    git(root, "checkout", "-q", "--", TWO)
+    with pytest.raises(UserError, match="no changes to carry"):
+        propagate.propagate("2", root=root)
+    assert holding(root, "one\n") == LATER[1:]
+    propagate.propagate("1", root=root)
+    edit(root, f"{TWO}/{CHAT}", "one\n", "two\n")
+    assert propagate.propagate("2", root=root) == 0
+    assert holding(root, "two\n") == LATER
 
 
 def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
-    """The second of two commands. It solves what waits, but not what is right as it is."""
+    """The second of two commands changes the waiting files, but no file that is declared right."""
     for tree in (SECOND, THREE, FOUR):
         edit(root, f"{tree}/{CHAT}", f"from {tree}\n", "from part 1\n")
     edit(root, f"{FIRST}/{CHAT}", f"from {FIRST}\n", "from part 1\n")
@@ -270,22 +302,41 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
     assert waiting(root, capsys) == []
 
 
-def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys):
-    """The command is the same once more; until then the rest waits as well."""
+@pytest.mark.parametrize("source", ["1", "2"])
+def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
+    """Its other files wait as well, until the change comes from any step that has it."""
     edit(root, f"{THREE}/{CHAT}", "line 4\n", "local\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
     edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
     propagate.propagate("1", root=root)
     edit(root, f"{THREE}/{CHAT}", "local\n", "fixed here\n")
+    edit(root, f"{THREE}/chat/same.py", "line 9\n", "more\n")
     assert waiting(root, capsys) == [f"{THREE}/chat/same.py"]
-    assert propagate.propagate("1", root=root) == 0
+    assert propagate.propagate(source, root=root) == 0
     assert holding(root, "fixed\n", "chat/same.py") == [TWO, THREE, FOUR]
     assert waiting(root, capsys) == []
 
 
+def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
+    """Its tree has a conflict in another file, so an edit of this file solves nothing."""
+    for tree in (THREE, FOUR):
+        edit(root, f"{tree}/{CHAT}", "line 4\n", "local\n")
+    commit(root)
+    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    propagate.propagate("1", root=root)
+    edit(root, f"{THREE}/chat/same.py", "line 9\n", "more\n")
+    propagate.propagate("3", root=root)
+    assert holding(root, "more\n", "chat/same.py") == [THREE, FOUR]
+    edit(root, f"{FOUR}/chat/same.py", "line 14\n", "again\n")
+    assert f"{FOUR}/chat/same.py" in waiting(root, capsys)
+
+
 def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
-    """Not by a commit, nor by another change of the same file; taken back, it is not missed."""
+    """A commit keeps the file waiting, and so does another change. Taken back, it is not missed."""
+    (root / ONE / CHAT).chmod(0o755)
+    commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     propagate.propagate("1", root=root)
     missed = [f"{tree}/{CHAT}" for tree in LATER]
@@ -304,7 +355,7 @@ def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
 
 
 def test_the_same_line_is_changed_again_before_the_commit(root):
-    """At last it is as it was: what is carried next is what is new since the last time."""
+    """Each run carries only the difference since the last run."""
     for old, new in [("line 4", "one"), ("one", "two"), ("two", "line 4")]:
         edit(root, f"{ONE}/{CHAT}", f"{old}\n", f"{new}\n")
         assert propagate.propagate("1", root=root) == 0
@@ -313,9 +364,10 @@ def test_the_same_line_is_changed_again_before_the_commit(root):
 
 
 def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
-    """Or renamed, or deleted. What was carried and taken back in one step is carried again."""
+    """The file is then renamed and deleted. A later step that loses a change gets it again."""
     new, newer = root / ONE / "new.py", root / ONE / "newer.py"
     new.write_text(text("new"))
+    (root / TWO / "new.py").write_text(text("new"))
     assert propagate.propagate("1", root=root) == 0
     edit(root, f"{ONE}/new.py", "line 4\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 0
@@ -332,7 +384,8 @@ def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
 
 
 def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
-    """Not even an object of git. The same is said when it is done."""
+    """It leaves git as it was, too. The real run prints the same lines."""
+    edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     (root / ONE / "new.py").write_text("new\n")
     (root / ONE / "a.png").unlink()
@@ -340,7 +393,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
     assert propagate.propagate("1", dry_run=True, root=root) == 1
     assert state(root) == before
     dry = capsys.readouterr().out
-    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER)
+    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER) - 1
     assert propagate.propagate("1", root=root) == 1
     done = capsys.readouterr().out
     assert dry.endswith("Nothing was written: this was a dry run.\n")
@@ -348,7 +401,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
 
 
 def test_the_readers_index_is_left_alone(root):
-    """What is staged stays staged; what lies on disk is carried."""
+    """Staged changes stay staged; the content on disk is carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
     edit(root, f"{TWO}/{CHAT}", "line 9\n", "two\n")
     git(root, "add", "--all")
@@ -363,7 +416,7 @@ def test_the_readers_index_is_left_alone(root):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    """In a folder with a space, below the top of a repository, and from a hook of another one."""
+    """The path has a space, the course lies below the repository's top, and GIT_DIR is set."""
     root = plant(tmp_path / "my course" / "here")
     for label in ("step01_echo", "step02_groups"):
         (root / label / "a b.py").write_text(f"{label}\n")
@@ -386,14 +439,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_drift_fails_while_a_file_waits(monkeypatch, code):
-    """Whatever else it finds."""
+    """The manifest has nothing to say here."""
     monkeypatch.setattr(cli.manifest, "drift", lambda *_: 0)
     monkeypatch.setattr(propagate, "remind", lambda: code)
     assert cli.dispatch(cli.build_parser().parse_args(["drift"])) == code
 
 
 def test_a_merge_that_is_not_finished_is_refused(root):
-    """The file would have git's markers in it."""
+    """Otherwise the markers of git would be carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "first\n")
     git(root, *NAMED, "stash")
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "second\n")
@@ -416,7 +469,7 @@ def test_a_merge_that_is_not_finished_is_refused(root):
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
-    """Nothing has changed, or there is no such step or part; README.md is each step's own."""
+    """No changes, no such step, no later step, no such part. A README.md is not carried."""
     (root / ONE / "README.md").write_text("new\n")
     with pytest.raises(UserError, match=said):
         propagate.propagate(*arguments, root=root)
@@ -425,7 +478,7 @@ def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
 
 
 def test_without_git_there_is_nothing_to_compare_with(root, monkeypatch):
-    """No checkout, no commit, no git: a sentence each."""
+    """Without a checkout, a commit or git, one sentence says so."""
     shutil.rmtree(root / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
     with pytest.raises(UserError, match=r"finds no last commit in .*not a git repository"):

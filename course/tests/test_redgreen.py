@@ -139,7 +139,7 @@ def result_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the command came to: its exit code, its lines, its results by file."""
+    """The outcome of the command: its exit code, its lines, its results by file."""
 
     code: int
     lines: list[str]
@@ -294,7 +294,7 @@ def test_hangs(capfd):
     ],
 )
 def test_the_right_reasons(message: str) -> None:
-    """What a step without the concept really answers."""
+    """Real answers of a step without the concept."""
     assert complaint(Test("tests/test_x.py::test_y", "failed", 1.0, message), EMPTY) == ""
 
 

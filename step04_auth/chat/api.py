@@ -36,8 +36,8 @@ def read_fields(request):
 def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}``.
 
-    Takes ``username`` and ``password`` as JSON or as a form; without them, the token is
-    for the session's user. Errors: 400 malformed, 401 wrong.
+    Takes ``username`` and ``password`` as JSON or as a form; without them, the token
+    is for the session's user. Errors: 400 malformed, 401 wrong.
     """
     try:
         fields = read_fields(request)

@@ -3,7 +3,7 @@
 import json
 
 from django.contrib.auth import authenticate
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.http import JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
@@ -36,8 +36,8 @@ def read_fields(request):
 def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}``.
 
-    Takes ``username`` and ``password`` as JSON or as a form; without them, the token is
-    for the session's user. Errors: 400 malformed, 401 wrong, 429 wait.
+    Takes ``username`` and ``password`` as JSON or as a form; without them, the token
+    is for the session's user. Errors: 400 malformed, 401 wrong, 429 wait.
     """
     try:
         fields = read_fields(request)
@@ -48,9 +48,10 @@ def token(request):
         return session_token(request)
     if not is_text(username) or not is_text(password):
         return error_response(400, "Send username and password as text, or sign in.")
-    user = authenticate(request, username=username, password=password)
-    if user is None and hasattr(request, "must_wait"):
-        return error_response(429, request.must_wait)
+    try:
+        user = authenticate(request, username=username, password=password)
+    except ValidationError as error:
+        return error_response(429, error.message)
     if user is None:
         return error_response(401, "The username or the password is wrong.")
     return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})

@@ -48,18 +48,17 @@ class Subscription:
         try:
             await found.ready.wait()
         except BaseException:
-            await found.leave()
+            found.leave()
             raise
         return found
 
-    async def leave(self, outbox=None):
+    def leave(self, outbox=None):
         """Undo one ``enter``. The last one ends the subscription."""
         self.outboxes.discard(outbox)
         self.visitors -= 1
         if self.visitors == 0:
             self.ended = True
             self.receiving.cancel()
-            await asyncio.wait([self.receiving])
 
     async def receive(self):
         """Handle the group's events until cancelled.

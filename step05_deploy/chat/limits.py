@@ -1,15 +1,17 @@
 """Limits: what one person may use, and how often a password may be wrong."""
 
+import asyncio
 import math
 import threading
 import time
-from weakref import WeakSet, WeakValueDictionary
+from collections import deque
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.forms import AuthenticationForm
 from django.core.cache import cache
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
@@ -17,6 +19,8 @@ MAX_SOCKETS = 50  # of one person in one process
 MAX_FAILURES = 5  # wrong passwords for one name from one address …
 FAILURES_LAST = 60  # … within this many seconds
 QUEUE_LIMIT = 5  # seconds that a sign-in waits for its turn
+TOO_BUSY = "Too many people sign in now. Try again in a moment."
+TOO_OFTEN = "Too many wrong passwords. Try again in a minute."
 # Checking a password is slow on purpose. A few at a time leave the processor to the
 # chat.
 checking = threading.BoundedSemaphore(4)
@@ -52,55 +56,51 @@ class RateLimit:
 
 
 class Person:
-    """What one person uses in this process, on all devices together."""
+    """One person in this process: the sockets, and the rate of messages."""
 
-    # By user id. An entry goes when no consumer refers to the person any more.
+    # By user id. An entry goes when nothing refers to the person any more.
     people = WeakValueDictionary()
+    # References to those who came last. Else a new connection would bring a new burst.
+    recent = deque(maxlen=1000)
 
     def __init__(self):
         self.messages, self.mistakes = RateLimit(), RateLimit()
-        self.consumers = WeakSet()  # forgets a consumer that ended, however it ended
+        # The sockets of one person read one page at a time, so threads are left for others.
+        self.reading = asyncio.Lock()
+        self.consumers = set()  # of the connections that are open
 
     @classmethod
     def of(cls, user):
         """Return the one object for a user."""
-        return cls.people.setdefault(user.pk, cls())
+        person = cls.people.setdefault(user.pk, cls())
+        cls.recent.append(person)
+        return person
 
 
 class PasswordBackend(ModelBackend):
     """Check a few passwords at a time. Refuse a name after too many wrong ones.
 
-    For the form, the admin and the token view. ``request.must_wait`` tells the reason.
+    The sign-in form, the admin and the token view all ask it. A form shows the text of
+    a ``ValidationError``.
     """
 
     def authenticate(self, request, username=None, password=None, **kwargs):
-        """Return the user, or None. PermissionDenied: the person has to wait."""
+        """Return the user, or None. ValidationError: the person has to wait."""
         if not connection.in_atomic_block:
             connection.close()  # others may use it while we wait
         if not checking.acquire(timeout=QUEUE_LIMIT):
-            request.must_wait = "Too many people sign in now. Try again in a moment."
-            raise PermissionDenied
+            raise ValidationError(TOO_BUSY)
         try:
             # Count first, so that parallel guesses all see it, and undo it on success.
-            address = request.META["REMOTE_ADDR"] if request else ""
+            address = request.META.get("REMOTE_ADDR", "") if request else ""
             key = "chat.failures." + salted_hmac(address, f"{username}").hexdigest()
             cache.add(key, 0, timeout=FAILURES_LAST)
             if cache.incr(key) > MAX_FAILURES:
-                request.must_wait = "Too many wrong passwords. Try again in a minute."
-                raise PermissionDenied
+                raise ValidationError(TOO_OFTEN)
             user = super().authenticate(request, username, password, **kwargs)
             if user is not None:
-                cache.decr(key)
+                with suppress(ValueError):  # a minute is over: the count is gone
+                    cache.decr(key)
             return user
         finally:
             checking.release()
-
-
-class SignInForm(AuthenticationForm):
-    """Django's sign-in form, which also says why a person has to wait."""
-
-    def get_invalid_login_error(self):
-        """Return the error for the page."""
-        if hasattr(self.request, "must_wait"):
-            return ValidationError(self.request.must_wait)
-        return super().get_invalid_login_error()

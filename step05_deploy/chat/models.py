@@ -1,4 +1,4 @@
-"""What the chat stores."""
+"""The messages, as the database has them."""
 
 from django.conf import settings
 from django.db import models, transaction

@@ -24,7 +24,7 @@ class Outbox:
     The client finds the messages in the database when it connects again.
     """
 
-    def __init__(self, send, user_id):
+    def __init__(self, send, user_id=None):
         """Take the ``send`` of an ASGI application, and the user at the other end."""
         self.send_event = send
         self.user_id = user_id

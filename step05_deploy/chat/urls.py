@@ -5,16 +5,11 @@ from django.urls import path, re_path
 from django.views.generic import RedirectView
 
 from . import api, health, views
-from .limits import SignInForm
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="index")),
     path("accounts/signup/", views.SignUpView.as_view(), name="signup"),
-    path(
-        "accounts/login/",
-        LoginView.as_view(authentication_form=SignInForm),
-        name="login",
-    ),
+    path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("api/token/", api.token, name="token"),
     path("healthz", health.healthz, name="healthz"),

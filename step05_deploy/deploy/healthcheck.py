@@ -4,7 +4,7 @@ import os
 import sys
 import urllib.request
 
-# Django answers only to the names it knows, so the question is for the first of them.
+# Django refuses a host name that is not allowed, so ask for the first allowed one.
 host = os.environ["DJANGO_ALLOWED_HOSTS"].split(",")[0].lstrip(".*") or "localhost"
 request = urllib.request.Request(
     "http://127.0.0.1:8000/healthz", headers={"Host": host}

@@ -1,32 +1,39 @@
-"""Whoever floods the server is slowed down, then closed; the others do not notice."""
+"""Limits: a flood is slowed down, then closed, and guessing passwords is slow work."""
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import authenticate
+from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.http import HttpRequest
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-from chat import api
+from chat import consumers, limits
+from chat.consumers import ChatConsumer
+from chat.limits import MAX_FAILURES, MAX_SOCKETS, Person
 
-from .helpers import close_code, hear, say, socket_path
-from .server import UvicornWorker, Worker
+from .helpers import SECONDS, close_code, hear, hear_any, hear_inside, say, submit
+from .server import UvicornWorker
 
-FLOODING = 1008
+FLOODING = 4008
+PASSWORD = "correct horse battery"
+WAIT_A_MINUTE = "Too many wrong passwords. Try again in a minute."
+
+# --- messages
 
 
-@pytest.fixture(
-    scope="module", params=[UvicornWorker, Worker], ids=["uvicorn", "daphne"]
-)
-def worker(request, django_db_setup, tmp_path_factory):
+@pytest.fixture(scope="module")
+def worker(django_db_setup, tmp_path_factory):
     """Run one server on the tests' database, with a small limit."""
-    worker = request.param(
+    worker = UvicornWorker(
         tmp_path_factory.mktemp("limits") / "log",
         DATABASE_URL=f"sqlite:///{settings.DATABASES['default']['NAME']}",
         CHAT_MESSAGE_RATE="2",
@@ -38,7 +45,7 @@ def worker(request, django_db_setup, tmp_path_factory):
 
 
 async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
-    """Ten at once pass; whatever is refused passes when it is sent again as told."""
+    """Ten messages pass at once. The others pass when they are sent again as told."""
     socket = await connect(server=worker)
     for number in range(13):
         await say(socket, f"message {number}", client_id=f"{number}")
@@ -54,11 +61,26 @@ async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
 
     await asyncio.gather(*[again(answer) for answer in refused])
     for answer in refused:
-        assert (await hear(socket)).get("client_id") == answer["client_id"]
+        message = await hear(socket)
+        assert message["client_id"] == answer["client_id"]
+        assert "seq" in message
+
+
+async def test_all_sockets_of_a_person_share_one_limit(connect, worker, bens_session):
+    """A second tab gives no second burst. Another person has a burst of their own."""
+    sockets = [await connect(f"/ws/chat/{n}/", server=worker) for n in range(3)]
+    for number in range(18):
+        await say(sockets[number % 3], "hi")
+    answers = [await hear(sockets[number % 3]) for number in range(18)]
+    assert 10 <= sum("seq" in answer for answer in answers) < 18
+    bens = await connect("/ws/chat/0/", server=worker, session=bens_session)
+    await say(bens, "hi from Ben")
+    while (heard := await hear(bens))["message"] != "hi from Ben":
+        assert heard["username"] == "ann"
 
 
 async def test_mistakes_take_no_turn_of_a_message(connect, worker):
-    """After as many bad frames as may come at once, as many messages may."""
+    """After ten bad frames at once, ten messages may pass."""
     socket = await connect(server=worker)
     for _ in range(10):
         await socket.send("no JSON")
@@ -68,86 +90,237 @@ async def test_mistakes_take_no_turn_of_a_message(connect, worker):
     assert ["error" in answer for answer in answers] == [True] * 10 + [False] * 10
 
 
-async def test_a_flood_is_cut_off(connect, worker):
-    """Who does not stop is closed with 1008, even if none of it is a message."""
-    flooding, other = await connect(server=worker), await connect(server=worker)
-    with suppress(ConnectionClosed):
-        for _ in range(10_000):
-            await flooding.send("garbage")
-            await asyncio.sleep(
-                0
-            )  # hears, too: who only sends may not get to read the goodbye
-    answers = []
+@pytest.mark.parametrize("frame", ["garbage", '{"message": "hi"}'])
+async def test_a_flood_is_cut_off(connect, worker, bens_session, frame):
+    """A client that does not stop is closed with 4008. Other people go on."""
+    flooding = await connect("/ws/chat/flood/", server=worker)
+    other = await connect(server=worker, session=bens_session)
+
+    async def flood():
+        with suppress(ConnectionClosed):
+            for _ in range(10_000):
+                await flooding.send(frame)
+                await asyncio.sleep(0)
+
+    sending = asyncio.create_task(flood())
+    errors = 0
     with suppress(ConnectionClosed):
         while True:
-            answers.append(await hear(flooding))
+            errors += "error" in await hear(flooding)
+    await sending
     assert flooding.close_code == FLOODING
-    assert 20 <= len(answers) < 40
-    assert all(list(answer) == ["error"] for answer in answers)
+    assert 10 <= errors < 40
     await say(other, "all quiet")
     assert (await hear(other))["message"] == "all quiet"
 
 
-def test_passwords_are_checked_a_few_at_a_time(monkeypatch):
-    """Each takes a connection to the database: many guesses must leave some to the others."""
-    running, most = [], 0
-
-    def authenticate(request, **credentials):
-        nonlocal most
-        running.append(request)
-        most = max(most, len(running))
-        time.sleep(0.05)
-        running.pop()
-
-    def guess(number):
-        fields = {"username": f"guess{number}", "password": "x"}
-        return Client().post("/api/token/", fields).status_code
-
-    monkeypatch.setattr(api, "authenticate", authenticate)
-    with ThreadPoolExecutor(12) as pool:
-        assert set(pool.map(guess, range(12))) == {401}
-    assert most <= 4
-
-
-async def test_a_huge_frame_closes_its_socket_alone(connect, worker):
-    """A megabyte and more is told 1009, or it would be sent again; and the others go on."""
-    huge, other = await connect(server=worker), await connect(server=worker)
-    await huge.send("x" * 2_000_000)
+async def test_a_huge_frame_closes_its_socket_alone(connect, worker, bens_session):
+    """More than 64 KiB is answered with 1009, or the client would send it again."""
+    huge = await connect(server=worker)
+    other = await connect(server=worker, session=bens_session)
+    await huge.send("x" * 70_000)
     assert await close_code(huge) == 1009
     await say(other, "all quiet")
     assert (await hear(other))["message"] == "all quiet"
 
 
-@pytest.mark.skipif(
-    not Path("/proc").is_dir(), reason="only Linux says what a process uses"
-)
-async def test_who_reads_nothing_fills_no_memory(connect, worker, ann):
-    """Of all that a client has missed, the server holds a page, until the client reads it."""
-    assert find_spec("chat.outbox"), (
-        "whatever is to be sent is given to the server at once"
-    )
-    room = apps.get_model("chat", "Room")
-    message = apps.get_model("chat", "Message")
-    await room.objects.acreate(name="lobby", seq=20_000)
-    await message.objects.abulk_create(
-        message(room="lobby", seq=seq, user=ann, text="x" * 1000)
-        for seq in range(1, 20_001)
-    )
-    first = await connect(server=worker)
-    assert (await hear(first))["seq"] == 19_951
+# --- sockets
 
-    def megabytes():
-        pages = Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1]
-        return int(pages) * 4096 / 1e6
 
-    before = megabytes()
-    lazy = [
-        await connect(socket_path("lobby") + "?after=0", server=worker)
-        for _ in range(3)
-    ]
-    for socket in lazy:
-        socket.transport.pause_reading()
-    await asyncio.sleep(2)
-    assert megabytes() - before < 30
-    for socket in lazy:
-        socket.transport.abort()
+async def test_one_person_may_open_fifty_sockets(connect, worker, bens_session):
+    """The next one gets an error that says why, and 4008. A closed one makes room."""
+    sockets = [await connect(server=worker) for _ in range(MAX_SOCKETS)]
+    refused = await connect(server=worker)
+    error = await hear_any(refused)
+    assert error == {"error": "You have 50 connections open. Close some of them."}
+    assert await close_code(refused) == FLOODING
+    await connect(server=worker, session=bens_session)
+    await say(sockets[0], "the others go on")
+    for socket in sockets:
+        assert (await hear(socket))["message"] == "the others go on"
+    await sockets.pop().close()
+    async with asyncio.timeout(SECONDS):
+        while "error" in await hear_any(await connect(server=worker)):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_socket_that_broke_makes_room_too(ann, join, monkeypatch):
+    """An exception that leaves a consumer skips ``disconnect``."""
+
+    async def receive(self, text_data=None, bytes_data=None):
+        raise RuntimeError("a mistake in the program")
+
+    async def break_one():
+        broken = await join()
+        await broken.send_json_to({"message": "hi"})
+        with suppress(RuntimeError):
+            await broken.wait()
+
+    monkeypatch.setattr(consumers, "MAX_SOCKETS", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChatConsumer, "receive", receive)
+        for _ in range(3):
+            await break_one()
+    assert not Person.of(ann).consumers
+    first, second, third = await join(), await join(), await join()
+    assert list(await hear_inside(third)) == ["error"]
+    for socket in [first, second]:
+        await socket.disconnect()
+
+
+# --- passwords
+
+
+@pytest.fixture
+def cat(stranger):
+    """Sign up a user with a password, and return the name."""
+    name = f"cat{time.monotonic_ns()}"  # the servers of the tests count by name
+    fields = {"username": name, "password1": PASSWORD, "password2": PASSWORD}
+    submit(stranger, "/accounts/signup/", **fields)
+    stranger.cookies.clear()
+    return name
+
+
+def ask(client, username, password):
+    """Ask for a token; return the status of the answer."""
+    fields = {"username": username, "password": password}
+    return client.post("/api/token/", json=fields).status_code
+
+
+def sign_in(client, path, username, password):
+    """Sign in with a form; return the page that follows."""
+    return submit(client, path, username=username, password=password)
+
+
+def test_only_wrong_passwords_are_counted(stranger, cat):
+    """A right password never waits. After five wrong ones, that name has to wait."""
+    for _ in range(10):
+        assert ask(stranger, cat, PASSWORD) == 200
+    with ThreadPoolExecutor(10) as pool:
+        at_once = pool.map(lambda _: ask(stranger, cat, PASSWORD), range(10))
+        assert set(at_once) == {200}
+    victim = f"{cat} the victim"
+    statuses = [ask(stranger, victim, f"{number}") for number in range(7)]
+    assert statuses == [401] * MAX_FAILURES + [429] * 2
+    assert ask(stranger, cat, PASSWORD) == 200
+
+
+def test_one_count_for_the_token_the_form_and_the_admin(stranger, cat):
+    """Wherever the passwords were wrong, each page says that the person has to wait."""
+    assert ask(stranger, cat, "wrong") == 401
+    for path in ["/accounts/login/", "/admin/login/"] * 2:
+        page = sign_in(stranger, path, cat, "wrong").text
+        assert "Please enter" in page
+        assert WAIT_A_MINUTE not in page
+    # From now on, the right password has to wait too: a guess may be right.
+    answer = stranger.post("/api/token/", json={"username": cat, "password": PASSWORD})
+    assert (answer.status_code, answer.json()) == (429, {"error": WAIT_A_MINUTE})
+    for path in ["/accounts/login/", "/admin/login/"]:
+        page = sign_in(stranger, path, cat, PASSWORD).text
+        assert WAIT_A_MINUTE in page
+        assert "Please enter" not in page
+    assert "/accounts/login/" in stranger.get("/chat/").url
+
+
+def test_many_guesses_at_once_are_five_tries(stranger, cat, monkeypatch):
+    """A guess counts before it is checked, so parallel guesses do not slip through."""
+    passwords = [f"{number}" for number in range(24)]
+    passwords.insert(12, PASSWORD)
+    with ThreadPoolExecutor(25) as pool:
+        statuses = list(pool.map(lambda guess: ask(stranger, cat, guess), passwords))
+    assert statuses.pop(12) in (200, 429)
+    assert set(statuses) == {401, 429}
+    assert statuses.count(401) <= MAX_FAILURES
+
+    tried = []
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        tried.append(password)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(ModelBackend, "authenticate", authenticate)
+    with ThreadPoolExecutor(24) as pool:
+        statuses = list(pool.map(lambda guess: ask_inside(cat, guess), passwords))
+    assert statuses.count(401) == len(tried) == MAX_FAILURES
+
+
+def ask_inside(username, password):
+    """Ask for a token in this process; return the status of the answer."""
+    fields = {"username": username, "password": password}
+    return Client().post("/api/token/", fields).status_code
+
+
+def test_passwords_are_checked_a_few_at_a_time(monkeypatch):
+    """A guess that waits for its turn uses no database connection: the chat does."""
+    running, most, connected = [], 0, []
+
+    class Turns:
+        """The semaphore, which also notes whether a thread waits with a connection."""
+
+        semaphore = threading.BoundedSemaphore(4)
+        release = semaphore.release
+
+        def acquire(self, timeout):
+            connected.append(connection.connection is not None)
+            return self.semaphore.acquire(timeout=timeout)
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        nonlocal most
+        running.append(username)
+        most = max(most, len(running))
+        connection.ensure_connection()
+        time.sleep(0.05)
+        running.pop()
+
+    assert limits.checking._initial_value == 4
+    monkeypatch.setattr(limits, "checking", Turns())
+    monkeypatch.setattr(ModelBackend, "authenticate", authenticate)
+    guesses = [f"guess {number}" for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(lambda name: ask_inside(name, "x"), guesses)) == {401}
+    assert most == 4
+    assert connected == [False] * 12
+
+
+def test_a_long_queue_of_passwords_is_refused(stranger, monkeypatch):
+    """A person who would wait for long is told so, instead of waiting."""
+    monkeypatch.setattr(limits, "checking", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(limits, "QUEUE_LIMIT", 0.01)
+    limits.checking.acquire()
+    fields = {"username": "ann", "password": "x"}
+    answer = Client().post("/api/token/", fields)
+    assert answer.status_code == 429
+    assert answer.json()["error"].startswith("Too many people sign in now.")
+
+
+def test_a_right_password_at_the_end_of_the_minute_passes(monkeypatch, ann):
+    """The count of the wrong ones may be gone when the check of this one ends."""
+    monkeypatch.setattr(limits, "FAILURES_LAST", 0.05)
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        time.sleep(0.1)
+        return ann
+
+    monkeypatch.setattr(ModelBackend, "authenticate", authenticate)
+    assert ask_inside("ann", "right") == 200
+
+
+def test_code_signs_in_as_before(client, django_user_model):
+    """``Client().login()`` has no request. It works as with Django's own backend."""
+    django_user_model.objects.create_superuser("root", password=PASSWORD)
+    assert not client.login(username="root", password="wrong")
+    assert client.login(username="root", password=PASSWORD)
+    assert client.get("/admin/").status_code == 200
+    client.logout()
+    fields = {"username": "root", "password": PASSWORD, "next": "/admin/"}
+    assert client.post("/admin/login/", fields).url == "/admin/"
+
+
+def test_a_request_without_an_address_is_counted_too():
+    """On a Unix socket, the server does not know where a request comes from."""
+    request = HttpRequest()
+    credentials = {"username": "dog", "password": "wrong"}
+    for _ in range(MAX_FAILURES):
+        assert authenticate(request, **credentials) is None
+    with pytest.raises(ValidationError, match=WAIT_A_MINUTE):
+        authenticate(request, **credentials)

@@ -1,291 +1,316 @@
-"""A room in one process: what is lost, late or doubled on the way comes once, and in order."""
+"""A room in one process: each message comes once and in order, whatever the layer does."""
 
 import asyncio
-import importlib
-import time
 from functools import partial
-from importlib.util import find_spec
-from types import SimpleNamespace
 
 import pytest
 from channels.layers import get_channel_layer
-from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from .helpers import SECONDS
+from chat import consumers, live, reader
+from chat.consumers import ChatConsumer
+from chat.fanout import subscriptions
+from chat.models import Message, Room
+from chat.outbox import Outbox
+from chat.rooms import group_name
+from chat.storage import PAGE
 
+from .helpers import SECONDS, hear_inside
 
-@pytest.fixture
-def live():
-    """Return the module of that name."""
-    assert find_spec("chat.live"), "the channel layer is trusted with everything"
-    return importlib.import_module("chat.live")
-
-
-@pytest.fixture
-def layer(live, monkeypatch):
-    """Return the channel layer, and have it lose everything as long as ``layer.lossy``."""
-    layer = get_channel_layer()
-    group_send = layer.group_send
-    layer.lossy = False
-
-    async def group_send_or_not(group, event):
-        if not layer.lossy:
-            await group_send(group, event)
-
-    monkeypatch.setattr(layer, "group_send", group_send_or_not)
-    return layer
+TOO_SLOW = 4013
 
 
 @pytest.fixture
-def stored(live):
-    """Return a function that stores a message as another process does, and returns its frame."""
-    users, messages = get_user_model().objects, chat_model("Message").objects
+async def join(join):
+    """Join as the common fixture does. All sockets are closed at the end."""
+    sockets = []
 
-    async def stored(text):
-        user, _ = await users.aget_or_create(username="elsewhere")
-        return (await messages.acreate(room="lobby", user=user, text=text)).as_frame()
+    async def join_and_note(path="/ws/chat/lobby/"):
+        sockets.append(await join(path))
+        return sockets[-1]
 
-    return stored
-
-
-@pytest.fixture
-def tell(live, layer):
-    """Return a function that tells this process of messages stored in another one."""
-
-    async def tell(*frames):
-        event = {"type": "chat.stored", "frames": list(frames)}
-        await layer.group_send(live.group_name("lobby"), event)
-
-    return tell
+    yield join_and_note
+    for socket in sockets:
+        await socket.disconnect()
+    await get_channel_layer().flush()
 
 
-def chat_model(name):
-    """Return a model of the chat."""
-    return apps.get_model("chat", name)
+async def stored(text, **more):
+    """Store a message as another process does, and return its frame."""
+    user, _ = await get_user_model().objects.aget_or_create(username="elsewhere")
+    message = await Message.objects.acreate(
+        room="lobby", text=text, **{"user": user, **more}
+    )
+    return message.as_frame()
 
 
-async def hears(socket, count):
-    """Return the texts of the next frames."""
-    frames = [await socket.receive_json_from(timeout=SECONDS) for _ in range(count)]
-    assert [frame["seq"] for frame in frames] == [
-        frames[0]["seq"] + n for n in range(count)
-    ]
-    return [frame["message"] for frame in frames]
+async def tell(*frames):
+    """Tell this process of messages that were stored in another one."""
+    for frame in frames:
+        event = {"type": "chat.message", "frame": frame}
+        await get_channel_layer().group_send(group_name("lobby"), event)
 
 
-async def test_what_another_process_stored_comes_at_once(join, stored, tell):
-    """One process stores and tells, the others hand out."""
+async def hears(socket, *texts):
+    """Check that these are the next messages of a socket, each with the next number."""
+    frames = [await hear_inside(socket) for _ in texts]
+    assert [frame["message"] for frame in frames] == list(texts)
+    first = frames[0]["seq"]
+    assert [frame["seq"] for frame in frames] == list(range(first, first + len(texts)))
+
+
+async def is_closed_with(socket):
+    """Return the code with which a socket is closed."""
+    while (event := await socket.receive_output(SECONDS))["type"] != "websocket.close":
+        pass
+    return event["code"]
+
+
+async def test_a_message_of_another_process_comes_at_once(join):
+    """One process stores and tells. The others hand out."""
     socket = await join()
     await tell(await stored("hi"))
-    assert await hears(socket, 1) == ["hi"]
-    await socket.disconnect()
+    await hears(socket, "hi")
 
 
-async def test_what_is_overtaken_comes_in_its_turn(
-    join, live, stored, tell, monkeypatch
-):
-    """Two processes tell in any order; clients hear in the order of storing."""
-    monkeypatch.setattr(
-        live, "OVERTAKING", 60
-    )  # or it would be read from the database
+async def test_a_message_that_is_overtaken_comes_in_its_turn(join):
+    """Two processes tell in any order. Clients hear in the order of storing."""
     socket = await join()
     one, two, three = [await stored(text) for text in ["one", "two", "three"]]
-    await tell(three)
-    await tell(two)
-    assert await socket.receive_nothing()
-    await tell(one)
-    assert await hears(socket, 3) == ["one", "two", "three"]
-    await socket.disconnect()
+    await tell(three, two, one)
+    await tell(await stored("four"))
+    await hears(socket, "one", "two", "three", "four")
 
 
-async def test_what_comes_twice_is_heard_once(join, live, stored, tell):
-    """The channel layer may repeat itself; nothing of that is kept."""
+async def test_an_event_that_comes_twice_is_heard_once(join):
+    """The channel layer may repeat itself."""
     socket = await join()
     one = await stored("one")
     await tell(one, one)
-    await tell(one)
-    await tell(await stored("two"))
-    assert await hears(socket, 2) == ["one", "two"]
-    here = live.subscriptions[asyncio.get_running_loop()]
-    assert here[live.group_name("lobby")].early == {}
-    await socket.disconnect()
+    await tell(await stored("two"), one)
+    await tell(await stored("three"))
+    await hears(socket, "one", "two", "three")
 
 
-async def test_a_hole_is_filled_from_the_database(join, stored, tell):
-    """A later message shows what is missing: it is read at once."""
+async def test_a_hole_is_filled_from_the_database(join):
+    """A later message shows that some are missing. They are read at once."""
     socket = await join()
     await stored("lost one")
     await stored("lost two")
     await tell(await stored("three"))
-    assert await hears(socket, 3) == ["lost one", "lost two", "three"]
-    await socket.disconnect()
+    await hears(socket, "lost one", "lost two", "three")
 
 
-async def test_what_is_lost_is_found_even_if_nothing_follows(join, stored):
-    """The counters in the database are compared every two seconds."""
-    socket = await join()
-    await stored("last words")
-    assert await hears(socket, 1) == ["last words"]
-    await socket.disconnect()
+async def test_deleted_messages_leave_holes_that_stop_nobody(join, monkeypatch):
+    """The admin may delete messages, also one whose event is still on its way."""
+    looks = []
 
+    async def read_and_count(room, seq, newest):
+        looks.append((seq, newest))
+        return await read_after(room, seq, newest)
 
-async def test_a_sender_hears_itself_without_the_channel_layer(join, layer):
-    """What is stored here is handed out here; only the others have to find it."""
-    layer.lossy = True
-    sender, listener = await join(), await join()
-    await sender.send_json_to({"message": "anyone?"})
-    for socket in [sender, listener]:
-        assert await hears(socket, 1) == ["anyone?"]
-        await socket.disconnect()
-
-
-async def test_a_message_sent_again_is_handed_out_if_nobody_has_heard_it(
-    join, live, ann, monkeypatch
-):
-    """Its process died between storing and telling; the sender comes back, and sends it again."""
-    monkeypatch.setattr(live, "SWEEP", 60)
-    socket, listener = await join(), await join()
-    store = importlib.import_module("chat.store")
-    drafts = [store.Draft(ann, "hello?", "a")]
-    await live.in_a_thread(store.store)("lobby", drafts)
-    await socket.send_json_to({"message": "hello?", "client_id": "a"})
-    for each in [socket, listener]:
-        assert await hears(each, 1) == ["hello?"]
-        await each.disconnect()
-
-
-async def test_deleted_messages_leave_holes_that_stop_nobody(join, live, stored, tell):
-    """The admin may delete what was said; the room goes on."""
+    read_after = reader.read_after
     early = await join()
     for number in range(1, 6):
         await tell(await stored(f"{number}"))
-    await hears(early, 5)
-    await chat_model("Message").objects.filter(seq__in=[2, 3, 5]).adelete()
+    await hears(early, "1", "2", "3", "4", "5")
+    await Message.objects.filter(seq__in=[2, 3, 5]).adelete()
     late = await join()
-    assert (await late.receive_json_from())["message"] == "1"
-    assert (await late.receive_json_from())["message"] == "4"
+    assert [(await hear_inside(late))["seq"] for _ in range(2)] == [1, 4]
+    monkeypatch.setattr(reader, "read_after", read_and_count)
     await stored("6")
-    await chat_model("Message").objects.filter(seq=6).adelete()
-    await tell(await stored("7"))
+    seventh = await stored("7")
+    await Message.objects.filter(seq__in=[6, 7]).adelete()
+    await tell(seventh)
+    await tell(await stored("8"))
     for socket in [early, late]:
-        assert (await socket.receive_json_from())["message"] == "7"
-        await socket.disconnect()
+        await hears(socket, "8")
+    assert looks == [(5, 7)]
 
 
-async def test_what_is_said_during_the_join_comes_once(
-    join, live, stored, tell, monkeypatch
-):
-    """A message just before or just after each look at the database is neither lost nor double."""
-    read_after = importlib.import_module("chat.store").read_after
-    consumers = importlib.import_module("chat.consumers")
+async def test_a_message_during_the_join_comes_once(join, monkeypatch):
+    """Others talk before, while and after a client that joins reads the history."""
 
-    async def read_while_others_talk(room, seq, until):
-        if until > 6:
-            return await read_after(room, seq, until)
+    async def read_while_others_talk(room, seq, newest):
+        if newest > 6:
+            return await read_after(room, seq, newest)
         await tell(await stored("before"))
-        frames = await read_after(room, seq, until)
+        frames = await read_after(room, seq, newest)
         await tell(await stored("after"))
+        # Let this process hear it.
+        await hears(early, "before", "after")
         return frames
 
+    async def read_history_while_others_talk(room, newest):
+        frames = await read_history(room, newest)
+        await tell(await stored("meanwhile"))
+        await hears(early, "meanwhile")
+        return frames
+
+    read_after, read_history = reader.read_after, consumers.read_history
     await stored("old")
     early = await join()
-    assert await hears(early, 1) == ["old"]
-    monkeypatch.setattr(consumers, "read_after", read_while_others_talk)
+    await hears(early, "old")
+    monkeypatch.setattr(reader, "read_after", read_while_others_talk)
+    monkeypatch.setattr(consumers, "read_history", read_history_while_others_talk)
     late = await join()
     said = ["before", "after"] * 3
-    assert await hears(late, 7) == ["old", *said]
-    assert await hears(early, 6) == said
+    await hears(late, "old", "meanwhile", *said)
     await tell(await stored("later"))
     for socket in [early, late]:
-        assert await hears(socket, 1) == ["later"]
-        await socket.disconnect()
+        await hears(socket, "later")
 
 
-async def test_ten_thousand_missed_messages_come_in_pages(join, live, ann):
-    """All of them, in order; no more than a page is in memory at a time."""
-    message = partial(chat_model("Message"), room="lobby", user=ann)
+async def test_a_message_during_the_first_join_comes_once(join, monkeypatch):
+    """Another process stores and tells while this one reads the room's number."""
+
+    async def read_seq_while_others_talk(room):
+        await tell(await stored("before"))
+        seq = await read_seq(room)
+        await tell(await stored("after"))
+        return seq
+
+    read_seq = live.read_seq
+    monkeypatch.setattr(live, "read_seq", read_seq_while_others_talk)
+    socket = await join()
+    await hears(socket, "before", "after")
+    await tell(await stored("later"))
+    await hears(socket, "later")
+
+
+async def test_a_client_that_knows_more_than_this_process_hears_nothing_twice(join):
+    """It comes from another process, which died before it told this one."""
+    early = await join()
+    for text in ["one", "two"]:
+        await stored(text)
+    socket = await join("/ws/chat/lobby/?after=2")
+    assert await socket.receive_json_from(SECONDS) == {"caught_up": 2}
+    await hears(early, "one", "two")
+    await tell(await stored("three"))
+    for each in [early, socket]:
+        await hears(each, "three")
+    claiming = await join("/ws/chat/lobby/?after=999999")
+    assert await claiming.receive_json_from(SECONDS) == {"caught_up": 3}
+
+
+async def test_a_sender_hears_itself_without_the_channel_layer(join, monkeypatch):
+    """A message that is stored here is handed out here. The others have to find it."""
+    sender, listener = await join(), await join()
+
+    async def fail(group, event):
+        raise RedisConnectionError("gone")
+
+    monkeypatch.setattr(get_channel_layer(), "group_send", fail)
+    for text in ["anyone?", "no?"]:
+        await sender.send_json_to({"message": text})
+    for socket in [sender, listener]:
+        await hears(socket, "anyone?", "no?")
+
+
+async def test_a_message_sent_again_is_handed_out_if_nobody_has_heard_it(join, ann):
+    """Its process died between storing and telling. The sender sends it again."""
+    sender, listener = await join(), await join()
+    await stored("hello?", user=ann, client_id="a")
+    await sender.send_json_to({"message": "hello?", "client_id": "a"})
+    for socket in [sender, listener]:
+        await hears(socket, "hello?")
+
+
+async def test_ten_thousand_missed_messages_come_in_pages(join, ann, monkeypatch):
+    """All of them come in order, and at most a page waits in memory."""
+    message = partial(Message, room="lobby", user=ann)
     messages = [message(text=f"{seq}", seq=seq) for seq in range(1, 10_001)]
-    await chat_model("Message").objects.abulk_create(messages, batch_size=1000)
-    await chat_model("Room").objects.acreate(name="lobby", seq=10_000)
-    outbox = importlib.import_module("chat.outbox")
+    await Message.objects.abulk_create(messages, batch_size=1000)
+    await Room.objects.acreate(name="lobby", seq=10_000)
     longest = 0
-    put = outbox.Outbox.put
-
-    async def send_slowly(event, send):
-        await asyncio.sleep(0)
-        await send(event)
+    put = Outbox.put
 
     def put_and_count(self, event):
         nonlocal longest
-        if not isinstance(self.send, partial):
-            self.send = partial(send_slowly, send=self.send)
         put(self, event)
         longest = max(longest, len(self.waiting))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox.Outbox, "put", put_and_count)
-        socket = await join("/ws/chat/lobby/?after=0")
-        seqs = [
-            (await socket.receive_json_from(timeout=SECONDS))["seq"]
-            for _ in range(10_000)
-        ]
+    monkeypatch.setattr(Outbox, "put", put_and_count)
+    socket = await join("/ws/chat/lobby/?after=0")
+    seqs = [(await hear_inside(socket))["seq"] for _ in range(10_000)]
     assert seqs == list(range(1, 10_001))
-    assert longest <= live.PAGE
-    await socket.disconnect()
+    assert longest <= PAGE
 
 
-async def test_a_room_in_which_nobody_is_left_costs_nothing(join, live, layer):
-    """No subscription, no task."""
+async def test_a_room_in_which_nobody_is_left_costs_nothing(join):
+    """No subscription is left, and no task."""
     before = asyncio.all_tasks()
-    sockets = [await join() for _ in range(3)]
-    assert len(layer.groups) == 2  # the room, and the process
+    sockets = [await join(path) for path in ["/ws/chat/a/", "/ws/chat/b/"] * 3]
+    await sockets[0].send_json_to({"message": "hi"})
+    await hear_inside(sockets[0])
     for socket in sockets:
         await socket.disconnect()
-    assert layer.groups == {}
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    async with asyncio.timeout(SECONDS):
+        while asyncio.all_tasks() - before or get_channel_layer().groups:
+            await asyncio.sleep(0.005)
+    assert not subscriptions[asyncio.get_running_loop()]
 
 
-async def test_all_who_wait_are_told_at_once_that_nothing_is_stored(
-    join, live, monkeypatch
+async def test_a_client_that_joins_without_the_database_comes_back_later(
+    join, monkeypatch
 ):
-    """Each attempt takes a while without a database: one is enough for everybody in the room."""
-    attempts = []
+    """The room cannot tell its number. The client is closed with 4013."""
 
-    def fail(room, drafts):
-        attempts.append(len(drafts))
-        time.sleep(0.3)
-        raise DatabaseError("gone")
+    async def fail(room):
+        raise OperationalError("the database has gone")
 
-    monkeypatch.setattr(live, "store", fail)
-    sockets = [await join() for _ in range(5)]
-    for socket in sockets:
-        await socket.send_json_to({"message": "hi", "client_id": "a"})
-        await asyncio.sleep(0.02)
-    for socket in sockets:
-        assert (await socket.receive_json_from(timeout=SECONDS))["retry_after"] > 0
-        await socket.disconnect()
-    assert attempts == [1]
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "read_seq", fail)
+        refused = await asyncio.gather(join(), join())
+        for socket in refused:
+            assert await is_closed_with(socket) == TOO_SLOW
+    socket = await join()
+    await tell(await stored("welcome back"))
+    await hears(socket, "welcome back")
 
 
-async def test_nothing_is_read_for_who_has_left(live, monkeypatch):
-    """Somebody asks for everything and hangs up: the rest of it need not be read."""
-    consumers = importlib.import_module("chat.consumers")
-    read = []
+async def test_clients_come_back_when_a_hole_cannot_be_filled(join, monkeypatch):
+    """The database is away for a moment. All clients of the room get 4013."""
 
-    async def read_after(room, seq, until):
-        read.append(seq)
-        return [{"seq": seq + 1}]
+    async def fail(room, seq, newest):
+        raise OperationalError("the database has gone")
+
+    sockets = [await join(), await join()]
+    await stored("lost")
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "read_after", fail)
+        await tell(await stored("two"))
+        for socket in sockets:
+            assert await is_closed_with(socket) == TOO_SLOW
+    await hears(await join("/ws/chat/lobby/?after=0"), "lost", "two")
+
+
+async def test_nothing_is_read_for_a_client_that_has_left(ann, monkeypatch):
+    """A client asks for everything and hangs up. The rest of it need not be read."""
+    await Room.objects.acreate(name="lobby", seq=1000)
+    pages = []
+
+    async def read_after(room, seq, newest):
+        pages.append(seq)
+        return [{"seq": seq + 1}] * PAGE
 
     async def send(event):
-        raise OSError("gone")
+        if event["type"] == "websocket.send":
+            raise OSError("gone")
 
-    monkeypatch.setattr(consumers, "read_after", read_after)
-    consumer = consumers.ChatConsumer()
-    consumer.outbox = importlib.import_module("chat.outbox").Outbox(send, 1)
-    consumer.outbox.accept()
-    consumer.room = SimpleNamespace(name="lobby", seq=1000, sockets=set())
-    await consumer.catch_up("0")
-    assert read == [0]
+    incoming = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+    monkeypatch.setattr(reader, "read_after", read_after)
+    scope = {
+        "type": "websocket",
+        "path": "/",
+        "query_string": b"after=0",
+        "user": ann,
+        "url_route": {"kwargs": {"room_name": "lobby"}},
+    }
+    serving = asyncio.create_task(ChatConsumer()(scope, incoming.get, send))
+    incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    await asyncio.wait_for(serving, SECONDS)
+    assert pages == [0]

@@ -31,13 +31,14 @@ async def test_a_slow_query_holds_up_nobody_else(connect, database):
     await say(waiting, "am I slow?")
     await asyncio.wait_for(await waiting.ping(), SECONDS)  # it has the message
 
-    async def make_a_mistake_and_join():
-        await listening.send("not JSON")
-        assert "error" in await hear(listening)
+    async def make_mistakes_and_join():
+        for _ in range(3):  # the first may overtake the message
+            await listening.send("not JSON")
+            assert "error" in await hear(listening)
         assert await hear(await connect(socket_path("two"))) == first
 
     answer = asyncio.create_task(hear(waiting))
-    others = asyncio.create_task(make_a_mistake_and_join())
+    others = asyncio.create_task(make_mistakes_and_join())
     await asyncio.wait([answer, others], return_when=asyncio.FIRST_COMPLETED)
     assert not answer.done(), "the others wait as well"
     await others

@@ -38,7 +38,7 @@ function receiveFrame(event) {
   const frame = JSON.parse(event.data);
   if ("error" in frame) {
     showLine("error", frame.error);
-  } else {
+  } else if ("message" in frame) { // ignore frames that we do not know
     showLine("message", textOf(frame));
   }
 }

@@ -4,9 +4,9 @@
 
 const SIGNED_OUT = 4001; // the server's close code for a client that is not signed in
 const TOO_LARGE = 1009; // the server's close code for a frame that it will never take
-// Seconds for a handshake, or until a message is acknowledged. A page that only
-// listens cannot tell a dead socket from a silent room, because browsers have no ping.
-// The server's ping ends such a socket.
+// Seconds until a new socket has caught up, or until a message is acknowledged. A page
+// that only listens cannot tell a dead socket from a silent room, because browsers
+// have no ping. The server's ping ends such a socket.
 const TIME_LIMIT = 10;
 
 // Seconds before the next try. Each wait is longer, to leave a server in trouble
@@ -45,17 +45,11 @@ export class Conversation {
         if (socket === this.socket) listener(event);
       });
     this.socket = socket;
-    this.caughtUp = false;
-    listen("open", () => this.opened());
+    listen("open", () => this.page.showStatus("open", "Connected"));
     listen("message", (event) => this.receive(JSON.parse(event.data)));
     // A browser tells a script nothing about an error. Only this event follows.
     listen("close", (event) => this.closed(event.code));
     this.later(TIME_LIMIT, () => this.reconnect());
-  }
-
-  opened() {
-    clearTimeout(this.timer);
-    this.page.showStatus("open", "Connected");
   }
 
   closed(code) {
@@ -85,6 +79,7 @@ export class Conversation {
     // Do not wait for the close event: without a network it takes minutes.
     this.socket?.close();
     this.socket = null;
+    this.caughtUp = false;
   }
 
   // The network went away or came back: the socket may be dead without knowing it.
@@ -119,7 +114,8 @@ export class Conversation {
 
   refuseOldest(reason) {
     const { message } = this.takeOldest();
-    this.page.showError(`Not sent: ${reason} Your message: ${message}`);
+    // \u2068 and \u2069 isolate the text, as <bdi> does.
+    this.page.showError(`Not sent: ${reason} Your message: \u2068${message}\u2069`);
   }
 
   receive(frame) {
@@ -128,15 +124,16 @@ export class Conversation {
     if ("error" in frame) {
       this.receiveError(frame, isOurs);
     } else if ("caught_up" in frame) {
+      clearTimeout(this.timer);
       this.last = frame.caught_up;
       this.tries = 0;
       this.caughtUp = true;
       this.sendOldest();
     } else {
       if (isOurs) this.takeOldest();
-      this.page.showMessage(frame);
-      // An announcement has no number. A message that we sent again has an old one.
-      this.last = Math.max(this.last, frame.seq ?? 0);
+      // A message that we sent again may be answered twice. Show it once.
+      if (isOurs || !(frame.seq <= this.last)) this.page.showMessage(frame);
+      this.last = Math.max(this.last, frame.seq ?? 0); // an announcement has no number
       if (isOurs) this.sendOldest();
     }
   }

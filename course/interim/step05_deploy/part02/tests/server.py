@@ -88,13 +88,5 @@ class Worker(Server):
 
     def command(self):
         """Return the arguments for Python that start the server."""
-        port = str(self.port)
-        return [
-            "-m",
-            "daphne",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            port,
-            "config.asgi:application",
-        ]
+        address = ["-b", "127.0.0.1", "-p", str(self.port)]
+        return ["-m", "daphne", *address, "config.asgi:application"]

@@ -47,6 +47,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
     awaits.
     """
 
+    async def __call__(self, scope, receive, send):
+        """Handle one connection, and forget it however it ends."""
+        self.person = Person.of(scope["user"])
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.person.consumers.discard(self)
+
     async def connect(self):
         """Refuse strangers. Join the room's group, accept, then send the history."""
         self.user = self.scope["user"]
@@ -57,7 +65,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated or belongs_to != self.user.get_username():
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        self.person = Person.of(self.user)
         self.person.consumers.add(self)
         if len(self.person.consumers) > MAX_SOCKETS:
             await self.accept()
@@ -101,7 +108,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if after.isdecimal():
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest:
-                await self.reader.read_page(newest)
+                async with self.person.reading:
+                    await self.reader.read_page(newest)
         else:
             for frame in await read_history(self.room_name, newest):
                 await self.send_frame(frame)

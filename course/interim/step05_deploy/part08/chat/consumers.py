@@ -45,7 +45,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
     """
 
     async def __call__(self, scope, receive, send):
-        """Handle one connection. What the consumer sends goes into the outbox."""
+        """Handle one connection. All that is sent goes through the outbox."""
+        self.person = Person.of(scope["user"])
         self.outbox = Outbox(send)
         try:
             await super().__call__(scope, receive, self.outbox.send)
@@ -53,6 +54,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             logger.exception("cannot read %s", scope["path"])
             self.outbox.close(TOO_SLOW)  # the client comes back, and asks again
         finally:
+            self.person.consumers.discard(self)
             await self.outbox.flush()
 
     async def connect(self):
@@ -65,7 +67,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated or belongs_to != self.user.get_username():
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        self.person = Person.of(self.user)
         self.person.consumers.add(self)
         if len(self.person.consumers) > MAX_SOCKETS:
             await self.accept()
@@ -109,7 +110,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if after.isdecimal():
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest and not self.outbox.closed:
-                await self.reader.read_page(newest)
+                async with self.person.reading:
+                    await self.reader.read_page(newest)
                 await self.outbox.flush()  # one page in memory, however many there are
         else:
             for frame in await read_history(self.room_name, newest):

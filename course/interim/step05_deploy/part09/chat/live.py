@@ -20,3 +20,8 @@ class LiveRoom(Subscription):
     async def chat_message(self, event):
         """Hand out an event of the group, in order and without holes."""
         await self.reader.take(event["frame"])
+
+    async def room_counted(self, event):
+        """Read what was lost, up to the counter in the database."""
+        while self.reader.seq < event["seq"]:
+            await self.reader.read_page(event["seq"])

@@ -45,24 +45,23 @@ class Subscription:
         try:
             await found.ready.wait()
         except BaseException:
-            await found.leave()
+            found.leave()
             raise
         return found
 
-    async def leave(self, outbox=None):
+    def leave(self, outbox=None):
         """Undo one ``enter``. The last one ends the subscription."""
         self.outboxes.discard(outbox)
         self.visitors -= 1
         if self.visitors == 0:
             self.ended = True
             self.receiving.cancel()
-            await asyncio.wait([self.receiving])
 
     async def receive(self):
         """Handle events until cancelled. After an error, send the clients away."""
-        layer = get_channel_layer()
-        channel = await layer.new_channel()
+        layer, channel = get_channel_layer(), None
         try:
+            channel = await layer.new_channel()
             await layer.group_add(self.group, channel)
             await self.subscribed()
             self.ready.set()

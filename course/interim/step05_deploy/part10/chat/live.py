@@ -52,9 +52,9 @@ class Process(Subscription):
         super().__init__(group)
         self.sweeping = asyncio.create_task(self.sweep())
 
-    async def leave(self, outbox=None):
+    def leave(self, outbox=None):
         """Undo one ``join``. The last one also ends the sweep."""
-        await super().leave(outbox)
+        super().leave(outbox)
         if self.visitors == 0:
             self.sweeping.cancel()
 

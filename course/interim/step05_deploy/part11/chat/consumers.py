@@ -15,7 +15,7 @@ from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
 from .reader import RoomReader
 from .rooms import group_name
-from .storage import Draft, read_history
+from .storage import Draft, read_history, read_seq
 from .threads import in_a_thread
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope, receive, send):
         """Handle one connection, and leave the room however the connection ends."""
+        self.person = Person.of(scope["user"])
         self.outbox = Outbox(send, scope["user"].pk)
         self.process = self.room = None
         try:
@@ -51,9 +52,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
             logger.exception("cannot read %s", scope["path"])
             self.outbox.close(TOO_SLOW)  # the client comes back, and asks again
         finally:
+            self.person.consumers.discard(self)
             for subscription in [self.room, self.process]:
                 if subscription:
-                    await subscription.leave(self.outbox)
+                    subscription.leave(self.outbox)
             await self.outbox.flush()
 
     async def connect(self):
@@ -66,7 +68,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated or belongs_to != self.user.get_username():
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        self.person = Person.of(self.user)
         self.person.consumers.add(self)
         if len(self.person.consumers) > MAX_SOCKETS:
             await self.accept()
@@ -98,9 +99,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def catch_up(self, after):
         """Send the messages after a number, or the history; then ``caught_up``."""
-        if self.room.ended:
+        if self.room.ended or self.process.ended:
             return self.outbox.close(TOO_SLOW)
         room = self.room.reader  # its number grows while we read
+        if after.isdecimal() and int(after[:18]) > room.seq:
+            # Another process has told the client more than this one knows yet.
+            newest = await read_seq(self.room.name)
+            await self.room.handle({"type": "room.counted", "seq": newest})
         reader = RoomReader(self.room.name, self.send_frame)
         reader.seq = newest = room.seq
         if after.isdecimal():
@@ -109,7 +114,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             for frame in await read_history(self.room.name, newest):
                 await self.send_frame(frame)
         while reader.seq < room.seq and not self.outbox.closed:
-            await reader.read_page(room.seq)
+            async with self.person.reading:
+                await reader.read_page(room.seq)
             await self.outbox.flush()  # one page in memory, however many there are
         # Nothing has waited since the comparison: the room's next message is our next.
         await self.send_frame({"caught_up": reader.seq})

@@ -2,9 +2,9 @@
 // the server sends what it missed. client.py does the same in a terminal.
 
 const SIGNED_OUT = 4001; // the server's close code for a client that is not signed in
-// Seconds that a handshake may take. A page that only listens cannot tell a dead
-// socket from a silent room, because browsers have no ping. The server's ping ends
-// such a socket.
+// Seconds until a new socket has caught up. A page that only listens cannot tell a
+// dead socket from a silent room, because browsers have no ping. The server's ping
+// ends such a socket.
 const TIME_LIMIT = 10;
 
 // Seconds before the next try. Each wait is longer, to leave a server in trouble
@@ -41,16 +41,11 @@ export class Conversation {
         if (socket === this.socket) listener(event);
       });
     this.socket = socket;
-    listen("open", () => this.opened());
+    listen("open", () => this.page.showStatus("open", "Connected"));
     listen("message", (event) => this.receive(JSON.parse(event.data)));
     // A browser tells a script nothing about an error. Only this event follows.
     listen("close", (event) => this.closed(event.code));
     this.later(TIME_LIMIT, () => this.reconnect());
-  }
-
-  opened() {
-    clearTimeout(this.timer);
-    this.page.showStatus("open", "Connected");
   }
 
   closed(code) {
@@ -95,6 +90,7 @@ export class Conversation {
     if ("error" in frame) {
       this.page.showError(frame.error);
     } else if ("caught_up" in frame) {
+      clearTimeout(this.timer);
       this.last = frame.caught_up;
       this.tries = 0;
     } else {

