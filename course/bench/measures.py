@@ -1,6 +1,7 @@
 """The measures, their order, and how one contender does in one run."""
 
 import json
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -214,6 +215,7 @@ def sample_once(yard: Yard, contender: Contender, plan: Plan, name: str) -> list
     file = yard.folder / "samples.json"
     command = ("-m", "course.bench.inside.sampled", str(file), *contender.command)
     part = yard.serve(replace(contender, name="sampled", command=command))
+    part.signal(signal.SIGUSR1)  # imports take longer than the measure
     try:
         job = dict(jobs(contender, plan))[name]
         whole = common(yard, contender, plan) | {"room": f"sampled-{name}"} | job

@@ -174,6 +174,9 @@ def test_a_part_that_dies_is_started_again(start, place_for_stacks):
     assert shown.terminal.wait() == 0
     shown.leaves_nothing()
     assert [*place_for_stacks.iterdir()] == []
+    if sys.platform == "linux":
+        memory = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+        assert str(shown.pid("postgres")) not in [line.split()[4] for line in memory]
 
 
 def test_a_part_that_dies_again_and_again_ends_everything(start, place_for_stacks):
@@ -241,7 +244,10 @@ def test_what_cannot_be_is_one_sentence():
 
 def test_a_mid_point_runs(tmp_path):
     """Here the first one that has nginx, laid out in a folder of the learner's."""
-    lay_out(find_midpoint(find_step(STEP), "3"), tmp_path)
+    step = find_step(STEP)
+    lay_out(find_midpoint(step, "3"), tmp_path)
+    code, final = (folder / "chat" / "consumers.py" for folder in (tmp_path, step.folder))
+    assert code.read_bytes() != final.read_bytes()
     with Stack(workers=1, code=tmp_path) as stack:
         assert requests.get(f"{stack.url}/healthz", timeout=5).ok
-        assert not (stack.site / "chat" / "storage.py").exists()
+        assert (stack.site / "chat" / "consumers.py").read_bytes() == code.read_bytes()

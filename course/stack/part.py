@@ -102,7 +102,7 @@ class Part:
     def stop(self, number: int | None = None) -> None:
         """End the process by this signal (default: as an operator does) and its children too.
 
-        Returns when all are gone; what is still there after `GRACE` seconds is killed.
+        Returns when all are gone. After `GRACE` seconds they are killed.
         """
         process = self.process
         if process is None:

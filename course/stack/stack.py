@@ -212,6 +212,7 @@ class Stack:
                 for part in found:
                     part.stop()
             if self.made:
+                services.free_memory(self.folder)
                 self.made.cleanup()
                 self.made = None
 
