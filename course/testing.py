@@ -45,7 +45,9 @@ PYTEST_JOBS = {
     "stack": [f"course/production/test_{name}.py" for name in ("stack", "command", "deploy")],
     "abuse": ["course/production/test_abuse.py"],
     "workers": [f"course/production/test_{name}.py" for name in ("clients", "workers")],
-    "services": [f"course/production/test_{name}.py" for name in ("services", "contract")],
+    "services": [
+        f"course/production/test_{name}.py" for name in ("services", "contract", "daphne")
+    ],
 }
 
 

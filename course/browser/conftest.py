@@ -1,4 +1,4 @@
-"""What the tests share: one browser, each step's site, and windows on it."""
+"""The tests share one browser, each step's site, and windows on it."""
 
 import itertools
 import os
@@ -49,7 +49,7 @@ INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
 AN_HOUR = 3_600_000  # milliseconds
 VIEWPORT = {"width": 800, "height": 600}  # the larger, the longer it takes to draw
-# What pages stored is gone; tells whether the browser was left dark, and whether the page would ask
+# Forgets what pages stored. Tells whether the browser was left dark, and whether the page would ask
 # before it is left.
 FORGET = """
 () => {
@@ -137,7 +137,7 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
     context.on("weberror", lambda error: complaints.append(str(error.error)))
 
     def note_failure(asked):
-        # Whoever leaves a page breaks off what it was still loading.
+        # Leaving a page breaks off the requests that it still waits for.
         if asked.failure != "net::ERR_ABORTED":
             complaints.append(f"{asked.url} {asked.failure}")
 

@@ -1,4 +1,4 @@
-"""What people do with the pages, and what they look at."""
+"""Actions of people on the pages, and the places where they look."""
 
 from contextlib import suppress
 from time import monotonic

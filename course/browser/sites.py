@@ -59,7 +59,7 @@ UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shu
 
 @dataclass(frozen=True)
 class Edition:
-    """What a site runs: a step, or its mid-point after a part, under Daphne or uvicorn.
+    """The program of a site: a step, or its mid-point after a part, under Daphne or uvicorn.
 
     Under Daphne, which is `runserver`, people may write as fast as tests do. Under uvicorn the
     step's limit is low.

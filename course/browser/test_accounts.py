@@ -19,7 +19,7 @@ from course.browser.sites import Site, steps
 
 @steps(first=4)
 def test_a_stranger_signs_up_on_the_way_to_a_room(site: Site, room: str, new_window):
-    """Who opens a room is sent to sign in, can sign up instead, and comes out in that room."""
+    """A stranger who opens a room can sign in or sign up, and then arrives in that room."""
     page = new_window()
     page.goto(site.url + page_path(site, room))
     expect(page).to_have_title(re.compile("Sign in"))

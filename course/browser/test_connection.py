@@ -38,7 +38,7 @@ def test_the_page_says_that_it_is_connecting_then_connected(site: Site, room: st
 
 @steps()
 def test_a_line_is_answered(join: Join):
-    """What somebody writes and sends with Enter or with the button comes back to them."""
+    """A line that is sent with Enter or with the button comes back to its sender."""
     page = join()
     say(page, "hello")
     expect_lines(page, "hello")

@@ -75,7 +75,7 @@ def test_whoever_comes_later_sees_the_last_50(join):
 
 @steps(first=3)
 def test_nothing_is_lost_or_doubled_while_others_talk(join):
-    """Whoever joins in the middle of a conversation sees each message once, in order."""
+    """A person who joins in the middle of a conversation sees each message once, in order."""
     ann, ben = join("ann"), join("ben")
     ann.evaluate(COUNT, [1, 90, 5])
     if not comes_to_show(ben, SHOWS_SIX, LINES):

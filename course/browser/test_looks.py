@@ -275,7 +275,7 @@ def test_nothing_sticks_out_on_a_phone(site: Site, join):
 
 @steps()
 def test_a_click_leaves_the_input_to_write_on(join):
-    """Whoever sends with the button need not click into the input for the next message."""
+    """After a click on the button, the next message needs no click into the input."""
     page = join()
     write(page, "one")
     page.locator("#chat-message-submit").click()

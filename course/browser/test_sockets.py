@@ -1,4 +1,4 @@
-"""What a browser's `onclose` is told: close codes, tokens and origins."""
+"""A browser's `onclose` gets close codes; tokens and origins as a browser meets them."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -99,7 +99,7 @@ def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..
 
 @steps(first=4)
 def test_a_deactivated_user_is_told_4001(site: Site, room: str, new_window: Callable[..., Page]):
-    """Who has been switched off gets in neither with a session nor with a token."""
+    """An inactive user gets in neither with a session nor with a token."""
     page = new_window("dora")
     page.goto(f"{site.url}/chat/")
     token = ask_for_token(page)

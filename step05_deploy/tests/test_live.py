@@ -1,4 +1,4 @@
-"""A room in one process: each message comes once and in order, whatever the layer does."""
+"""A room in one process: each message comes once and in order, whatever happens."""
 
 import asyncio
 from functools import partial
@@ -54,7 +54,7 @@ async def tell(*frames):
 
 
 async def hears(socket, *texts):
-    """Check that these are the next messages of a socket, each with the next number."""
+    """Check the next messages of a socket, and that their numbers have no holes."""
     frames = [await hear_inside(socket) for _ in texts]
     assert [frame["message"] for frame in frames] == list(texts)
     first = frames[0]["seq"]

@@ -80,7 +80,7 @@ async def test_a_lost_message_is_found_though_none_follows(connect, workers):
 
 
 async def test_a_sign_out_reaches_all_workers(connect, workers, session, bens_session):
-    """One group has all workers. Each closes the sockets of that user, and no others."""
+    """One group has all workers. Each closes the sockets of that user only."""
     anns = [
         await connect(f"/ws/chat/{room}/", server=worker)
         for worker in workers

@@ -239,7 +239,7 @@ async def test_a_sender_that_has_gone_does_not_stop_the_others(database, ann):
 
 
 async def test_clients_are_told_which_message_was_not_stored(join, monkeypatch):
-    """Each sender gets an error with its own client_id, and sends the message again."""
+    """Each sender gets an error with its own client_id, and sends it again."""
     attempts = []
 
     def fail(drafts):

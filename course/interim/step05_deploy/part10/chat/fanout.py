@@ -1,7 +1,7 @@
 """Fan-out once per process: one subscription for all sockets of a group.
 
-When every socket is a member, each message costs a task and two queues per socket. Here
-the process is the member: each message comes once and is encoded once.
+When every socket is a member, each message costs a task and two queues per socket.
+Here the process is the member: each message comes once and is encoded once.
 """
 
 import asyncio
