@@ -55,7 +55,7 @@ class Subscription:
         """Undo one ``enter``. The last one ends the subscription."""
         self.outboxes.discard(outbox)
         self.visitors -= 1
-        if self.visitors == 0:
+        if self.visitors == 0 and not self.ended:
             self.ended = True
             self.receiving.cancel()
 

@@ -208,6 +208,23 @@ async def test_an_event_that_fails_closes_the_sockets_of_its_group(layer):
     await until_nothing_is_left()
 
 
+async def test_a_subscription_that_failed_leaves_its_group(layer, monkeypatch):
+    """Its last socket may go while it tells the layer: that must not stop it."""
+    group_discard = layer.group_discard
+
+    async def take_longer(group, channel):
+        await asyncio.sleep(0.05)
+        await group_discard(group, channel)
+
+    monkeypatch.setattr(layer, "group_discard", take_longer)
+    subscription, socket = await Ears.enter("room.a"), Socket()
+    subscription.outboxes.add(socket)
+    await tell("room.a", method="no.such.method")
+    await until(lambda: socket.code)
+    subscription.leave(socket)
+    await until_nothing_is_left()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_connection_that_is_cut_off_leaves(layer, join, times):
     """A server may cancel a consumer, also while that one waits to leave."""
