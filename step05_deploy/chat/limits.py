@@ -31,28 +31,27 @@ class RateLimit:
 
     def __init__(self):
         self.left = settings.CHAT_MESSAGE_BURST
-        self.refused = 0
-        self.at = time.monotonic()
+        self.at = self.due = time.monotonic()
 
     def wait(self):
         """Count a frame. Return 0 if it may pass, else the seconds until its turn."""
+        rate, burst = settings.CHAT_MESSAGE_RATE, settings.CHAT_MESSAGE_BURST
         now = time.monotonic()
-        earned = (now - self.at) * settings.CHAT_MESSAGE_RATE
+        self.left = min(self.left + (now - self.at) * rate, burst)
         self.at = now
-        self.left = min(self.left + earned, settings.CHAT_MESSAGE_BURST)
-        self.refused = max(self.refused - earned, 0)
         if self.left >= 1:
             self.left -= 1
             return 0
-        # Each refused frame has a turn of its own: a client that waits so long passes.
-        seconds = (1 - self.left + self.refused) / settings.CHAT_MESSAGE_RATE
-        self.refused += 1
-        return math.ceil(seconds * 100) / 100
+        # Each refused frame has a turn of its own, after those that were refused
+        # before.
+        self.due = max(now + (1 - self.left) / rate, self.due + 1 / rate)
+        return math.ceil((self.due - now) * 100) / 100
 
     @property
     def is_flooded(self):
         """Whether more than a burst was refused: the client reads no answers."""
-        return self.refused > settings.CHAT_MESSAGE_BURST
+        seconds = self.due - self.at
+        return seconds * settings.CHAT_MESSAGE_RATE > settings.CHAT_MESSAGE_BURST
 
 
 class Person:

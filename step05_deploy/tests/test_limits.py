@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chat import consumers, limits, reader
 from chat.consumers import ChatConsumer
-from chat.limits import MAX_FAILURES, MAX_SOCKETS, Person
+from chat.limits import MAX_FAILURES, MAX_SOCKETS, Person, RateLimit
 from chat.models import Room
 from chat.storage import PAGE
 
@@ -68,6 +68,20 @@ async def test_a_burst_passes_and_more_has_to_wait(connect, worker):
         message = await hear(socket)
         assert message["client_id"] == answer["client_id"]
         assert "seq" in message
+
+
+def test_each_refused_message_has_a_turn_of_its_own(settings, monkeypatch):
+    """A message that comes back at its turn passes, whenever the others were refused."""
+    settings.CHAT_MESSAGE_RATE, settings.CHAT_MESSAGE_BURST = 2, 2
+    now = 100.0
+    monkeypatch.setattr("chat.limits.time.monotonic", lambda: now)
+    limit = RateLimit()
+    assert [limit.wait(), limit.wait()] == [0, 0]
+    turns = []
+    for now in [100.0, 100.3, 100.4]:  # noqa: B007 (the clock reads it)
+        turns.append(now + limit.wait())
+    for now in turns:  # noqa: B007
+        assert limit.wait() == 0
 
 
 async def test_all_sockets_of_a_person_share_one_limit(connect, worker, bens_session):
