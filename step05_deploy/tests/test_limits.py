@@ -78,7 +78,7 @@ def test_each_refused_message_has_a_turn_of_its_own(settings, monkeypatch):
     limit = RateLimit()
     assert [limit.wait(), limit.wait()] == [0, 0]
     turns = []
-    for now in [100.0, 100.3, 100.4]:  # noqa: B007 (the clock reads it)
+    for now in [100.0, 100.3, 100.4]:  # the clock reads it
         turns.append(now + limit.wait())
     for now in turns:  # noqa: B007
         assert limit.wait() == 0
