@@ -1,9 +1,9 @@
-"""Strangers are refused with close code 4001."""
+"""Strangers are refused with close code 4001, and a session makes a user."""
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from .helpers import SIGNED_OUT, hear, refusal, say
+from .helpers import SIGNED_OUT, hear, hear_inside, refusal, say
 
 
 @pytest.mark.parametrize("session", [None, "nonsense"])
@@ -27,3 +27,17 @@ async def test_a_cookie_is_trusted_from_our_own_pages_only(connect, origin):
     assert (await hear(socket))["username"] == "ann"
     with pytest.raises(InvalidStatus):
         await connect(origin=origin)
+
+
+@pytest.fixture(params=["cache", "cached_db", "signed_cookies"])
+def session_engine(request, settings):
+    """Keep sessions in another place than the database."""
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
+
+
+async def test_sessions_may_live_elsewhere(session_engine, join):
+    """The server asks the session engine, not the table, so any engine works."""
+    socket = await join()
+    await socket.send_json_to({"message": "hi"})
+    assert (await hear_inside(socket))["username"] == "ann"
+    await socket.disconnect()

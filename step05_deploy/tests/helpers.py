@@ -48,6 +48,8 @@ async def close_code(socket):
         heard = await hear(socket)
     except ConnectionClosed:
         return socket.close_code
+    except TimeoutError:
+        heard = "nothing"
     raise AssertionError(f"the socket is open, and hears {heard}")
 
 

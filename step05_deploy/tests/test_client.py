@@ -139,7 +139,10 @@ def test_the_password_is_not_shown_while_it_is_typed(server, cat):
             ("cat: hi", ""),
         ]:
             while expected not in seen:
-                seen += os.read(keyboard, 1024).decode()
+                try:
+                    seen += os.read(keyboard, 1024).decode()
+                except OSError:
+                    raise AssertionError(f"the client has ended: {seen}") from None
             os.write(keyboard, f"{typed}\n".encode())
     os.close(keyboard)
     assert PASSWORD not in seen
