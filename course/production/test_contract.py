@@ -272,14 +272,20 @@ def test_signing_out_closes_all_sockets_of_that_person(place: Place) -> None:
 
 def test_a_frame_that_is_too_large_closes_its_socket_alone(place: Place) -> None:
     """With 1009, so that the page does not send it again."""
-    with place.join("large") as other, place.join("large", PUPILS[2]) as socket:
+    with place.join("large") as other:
         # Much larger ones may end the connection before the client can read the code.
-        size, code = 70_000, 1009
+        size, code = 66_000, 1009
         server = place.stack.server
         if is_limited(server, "A frame over 1 MiB ends the connection without a code"):
             size, code = 2 << 20, 1006
-        socket.send("x" * size)
-        assert close_code(socket) == code
+        codes: list[int | None] = []
+        while code not in codes and len(codes) < 5:
+            with place.join("large", PUPILS[2]) as socket:
+                socket.send("x" * size)
+                codes.append(close_code(socket))
+        # The system may reset a connection that is closed while the client still sends: 1006.
+        assert code in codes
+        assert set(codes) <= {code, 1006}
         say(other, "all quiet")
         assert catch_up(other) == ([], 0)
         assert hear(other)["message"] == "all quiet"
