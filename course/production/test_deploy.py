@@ -1,4 +1,4 @@
-"""What an operator copies from step 5's `deploy/`, each file checked by the tool it is for."""
+"""The files in step 5's `deploy/` that an operator copies, each checked by its own tool."""
 
 import ast
 import re
