@@ -29,6 +29,5 @@ class RoomReader:
             await self.send(frame)
             self.seq = frame["seq"]
         if len(frames) < PAGE:
-            self.seq = (
-                newest  # that was all: the numbers that are missing were deleted
-            )
+            # That was all: the messages with the missing numbers were deleted.
+            self.seq = newest

@@ -10,9 +10,8 @@ from django.core import signing
 from django.core.cache import cache
 
 LIFETIME = 30  # seconds
-SALT = (
-    "chat.tokens"  # a signature for another purpose has another salt, and fails here
-)
+# A signature for another purpose has another salt, and fails here.
+SALT = "chat.tokens"
 
 
 def make_token(user):

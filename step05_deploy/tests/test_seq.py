@@ -99,10 +99,22 @@ async def test_processes_count_together(connect, ann):
     socket = await connect()
     for number in range(20):
         await asyncio.gather(say(socket, f"here {number}"), store(ann, "elsewhere"))
-    await say(socket, "last")  # the server was not told of the messages elsewhere
-    late = await connect(f"{LOBBY}?after=0")
-    numbers = [(await hear(late))["seq"] for _ in range(41)]
-    assert numbers == list(range(1, 42))
+    while (await hear(socket))["message"] != "here 19":
+        pass
+    # The server was not told of the messages elsewhere. Whoever joins gets them too.
+    numbers, _ = await arrival(await connect(f"{LOBBY}?after=0"))
+    assert numbers == list(range(1, 41))
+
+
+@pytest.mark.parametrize("path", [LOBBY, f"{LOBBY}?after=0", f"{LOBBY}?after=1"])
+async def test_joining_reads_what_another_process_has_stored(connect, ann, path):
+    """The room is open in this process, and the event of the newest message was lost."""
+    socket = await connect()
+    await say(socket, "here")
+    await hear(socket)
+    await store(ann, "elsewhere")
+    numbers, _ = await arrival(await connect(path))
+    assert numbers == ([2] if path.endswith("1") else [1, 2])
 
 
 async def test_a_message_that_is_not_stored_takes_no_number(connect):

@@ -101,10 +101,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if self.room.ended or self.process.ended:
             return self.outbox.close(TOO_SLOW)
         room = self.room.reader  # its number grows while we read
-        if after.isdecimal() and int(after[:18]) > room.seq:
-            # Another process has told the client more than this one knows yet.
-            newest = await read_seq(self.room.name)
-            await self.room.handle({"type": "room.counted", "seq": newest})
+        # Other processes may have stored messages that this one was not told of yet.
+        newest = await read_seq(self.room.name)
+        await self.room.handle({"type": "room.counted", "seq": newest})
         reader = RoomReader(self.room.name, self.send_frame)
         reader.seq = newest = room.seq
         if after.isdecimal():
