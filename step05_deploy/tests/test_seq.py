@@ -101,7 +101,7 @@ async def test_processes_count_together(connect, ann):
         await asyncio.gather(say(socket, f"here {number}"), store(ann, "elsewhere"))
     while (await hear(socket))["message"] != "here 19":
         pass
-    # The server was not told of the messages elsewhere. Whoever joins gets them too.
+    # The server was not told of the messages elsewhere. A newcomer gets them too.
     numbers, _ = await arrival(await connect(f"{LOBBY}?after=0"))
     assert numbers == list(range(1, 41))
 
