@@ -44,7 +44,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def __call__(self, scope, receive, send):
         """Handle one connection, and leave the room however the connection ends."""
         self.person = Person.of(scope["user"])
-        self.outbox = Outbox(send, scope["user"].pk)
+        self.outbox = Outbox(send, scope)
         self.process = self.room = None
         try:
             await super().__call__(scope, receive, self.outbox.send)
@@ -75,11 +75,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
-        # Join the process first, then ask the database. A sign-out after that is sent
-        # to the process; a sign-out before it is seen in the database.
+        # From here on the process tells us of a sign-out. Has it heard of one since the
+        # session was read? Then ask the database again.
         self.process = await Process.join()
         self.process.outboxes.add(self.outbox)
-        if not await self.is_signed_in():
+        is_new = self.scope.get("opened_at", 0) > self.process.heard_at
+        if not is_new and not await self.is_signed_in():
             await self.refuse()
             raise StopConsumer
         name = self.scope["url_route"]["kwargs"]["room_name"]
@@ -101,17 +102,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         if self.room.ended or self.process.ended:
             return self.outbox.close(TOO_SLOW)
-        room = self.room.reader  # its number grows while we read
-        # Other processes may have stored messages that this one was not told of yet.
-        newest = await read_seq(self.room.name)
-        await self.room.handle({"type": "room.counted", "seq": newest})
         reader = RoomReader(self.room.name, self.send_frame)
-        reader.seq = newest = room.seq
         if after.isdecimal():
+            newest = await read_seq(self.room.name)
             reader.seq = min(int(after[:18]), newest)
         else:
-            for frame in await read_history(self.room.name, newest):
+            newest, history = await read_history(self.room.name)
+            for frame in history:
                 await self.send_frame(frame)
+            reader.seq = newest
+        # Other processes may have stored messages that this one was not told of yet.
+        await self.room.handle({"type": "room.counted", "seq": newest})
+        room = self.room.reader  # its number grows while we read
         while reader.seq < room.seq and not self.outbox.closed:
             async with self.person.reading:
                 await reader.read_page(room.seq)

@@ -1,15 +1,19 @@
 """The rooms with sockets in this process: each message once and in order.
 
 A lost event is noticed when the next one comes. The last one has no next. So the
-process also compares its rooms with the counters in the database.
+process also compares its rooms with the counters in the database. And it asks whether
+the people may still be there, because the event of a sign-out may be lost too.
 """
 
 import asyncio
 import logging
+import math
+import time
 
 from channels.layers import get_channel_layer
 
 from .fanout import LAYER_TIMEOUT, Subscription, subscriptions
+from .middleware import may_stay
 from .reader import RoomReader
 from .signals import EVERYBODY
 from .storage import PAGE, read_seq, read_seqs
@@ -18,6 +22,7 @@ from .writer import Writer
 logger = logging.getLogger(__name__)
 
 SWEEP = 2  # seconds between two looks at the counters
+ASK = 30  # seconds between two looks at the people
 SIGNED_OUT = 4001  # close code
 
 
@@ -90,6 +95,7 @@ class Process(Subscription):
     def __init__(self, group):
         super().__init__(group)
         self.writer = Writer()
+        self.heard_at = math.inf  # when it last heard of a sign-out, or began to
         self.sweeping = asyncio.create_task(self.sweep())
 
     def leave(self, outbox=None):
@@ -98,23 +104,44 @@ class Process(Subscription):
         if self.visitors == 0:
             self.sweeping.cancel()
 
+    async def subscribed(self):
+        """From now on the process hears of sign-outs."""
+        self.heard_at = time.monotonic()
+
     async def user_signed_out(self, event):
         """Close the sockets of a user: signals.py sends this event."""
+        self.heard_at = time.monotonic()
         for outbox in self.outboxes:
-            if outbox.user_id == event["user"]:
+            if outbox.scope["user"].pk == event["user"]:
                 outbox.close(SIGNED_OUT)
 
     async def sweep(self):
-        """Compare the rooms with the counters in the database, again and again."""
+        """Ask the database, again and again, for what no event has told us."""
+        asked_at = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP)
-            here = subscriptions[asyncio.get_running_loop()].values()
-            # A room that is still starting has no number yet.
-            rooms = [each for each in here if isinstance(each, LiveRoom)]
-            rooms = {room.name: room for room in rooms if room.ready.is_set()}
             try:
-                for name, seq in (await read_seqs(list(rooms))).items():
-                    if seq > rooms[name].reader.seq:
-                        await rooms[name].handle({"type": "room.counted", "seq": seq})
+                await self.compare_rooms()
+                if time.monotonic() > asked_at + ASK:
+                    await self.ask_about_people()
+                    asked_at = time.monotonic()
             except Exception as error:
                 logger.warning("cannot compare with the database: %r", error)
+
+    async def compare_rooms(self):
+        """Compare the rooms with their counters: one query for all."""
+        here = subscriptions[asyncio.get_running_loop()].values()
+        # A room that is still starting has no number yet.
+        rooms = [each for each in here if isinstance(each, LiveRoom)]
+        rooms = {room.name: room for room in rooms if room.ready.is_set()}
+        for name, seq in (await read_seqs(list(rooms))).items():
+            if seq > rooms[name].reader.seq:
+                await rooms[name].handle({"type": "room.counted", "seq": seq})
+
+    async def ask_about_people(self):
+        """Close the sockets of those who are no longer signed in."""
+        outboxes = list(self.outboxes)
+        answers = await may_stay([outbox.scope for outbox in outboxes])
+        for outbox, may_it_stay in zip(outboxes, answers, strict=True):
+            if not may_it_stay:
+                outbox.close(SIGNED_OUT)

@@ -24,10 +24,10 @@ class Outbox:
     The client finds the messages in the database when it connects again.
     """
 
-    def __init__(self, send, user_id=None):
-        """Take the ``send`` of an ASGI application, and the user at the other end."""
+    def __init__(self, send, scope=None):
+        """Take the ``send`` of an ASGI application, and the scope of the connection."""
         self.send_event = send
-        self.user_id = user_id
+        self.scope = scope
         self.waiting = deque()
         self.closed = False  # whether a close event was put: nothing comes after it
         self.sending = None

@@ -17,10 +17,12 @@ def messages_of(room):
     return Message.objects.select_related("user").filter(room=room)
 
 
-@in_a_thread
-def read_seq(room):
+def count(room):
     """Return the number of a room's last message, or 0."""
     return Room.objects.filter(name=room).values_list("seq", flat=True).first() or 0
+
+
+read_seq = in_a_thread(count)
 
 
 @in_a_thread
@@ -30,10 +32,11 @@ def read_seqs(rooms):
 
 
 @in_a_thread
-def read_history(room, newest):
-    """Return the last ``HISTORY`` frames up to a number, oldest first."""
-    messages = messages_of(room).filter(seq__lte=newest).order_by("-seq")
-    return [message.as_frame() for message in reversed(messages[:HISTORY])]
+def read_history(room):
+    """Return the room's number, and the last frames up to it, oldest first."""
+    newest = count(room)
+    messages = messages_of(room).filter(seq__lte=newest).order_by("-seq")[:HISTORY]
+    return newest, [message.as_frame() for message in reversed(messages)]
 
 
 @in_a_thread

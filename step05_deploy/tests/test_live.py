@@ -143,11 +143,11 @@ async def test_a_message_during_the_join_comes_once(join, monkeypatch):
         await hears(early, "before", "after")
         return frames
 
-    async def read_history_while_others_talk(room, newest):
-        frames = await read_history(room, newest)
+    async def read_history_while_others_talk(room):
+        history = await read_history(room)
         await tell(await stored("meanwhile"))
         await hears(early, "meanwhile")
-        return frames
+        return history
 
     read_after, read_history = reader.read_after, consumers.read_history
     await stored("old")

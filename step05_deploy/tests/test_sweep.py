@@ -4,15 +4,22 @@ import asyncio
 import json
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
+from django.contrib.sessions.models import Session
 from django.db import OperationalError
+from django.test import Client
 
 from chat import live
+from chat.consumers import ChatConsumer
 from chat.live import SIGNED_OUT, Process
+from chat.middleware import may_stay, read_session
 from chat.models import Message
 from chat.signals import EVERYBODY
+from chat.tokens import make_token
 
 from .conftest import Visitor
 from .helpers import SECONDS, close_code, hear, hear_inside, say, submit
@@ -125,8 +132,9 @@ async def test_nothing_stays_in_redis(connect, redis, workers):
 
 @pytest.fixture
 def often(monkeypatch):
-    """Compare twenty times a second."""
+    """Compare twenty times a second, and ask about the people each time."""
     monkeypatch.setattr(live, "SWEEP", 0.05)
+    monkeypatch.setattr(live, "ASK", 0.05)
 
 
 async def leave(*sockets):
@@ -229,3 +237,116 @@ async def test_the_last_socket_ends_the_sweep(join, often, monkeypatch):
     looks.clear()
     await asyncio.sleep(0.3)
     assert not looks
+
+
+# --- who may stay
+
+
+def by_token(user):
+    """Return the path of a socket that a user opens with a token."""
+    return f"/ws/chat/lobby/?token={make_token(user)}"
+
+
+async def closed_with(communicator):
+    """Return the close code of a client in this process."""
+    async with asyncio.timeout(SECONDS):
+        while (event := await communicator.receive_output(SECONDS)).get("text"):
+            pass
+    return event["code"]
+
+
+async def end_sessions(user):
+    await Session.objects.all().adelete()
+
+
+async def ban(user):
+    await get_user_model().objects.filter(pk=user.pk).aupdate(is_active=False)
+
+
+async def change_password(user):
+    password = make_password("another one")
+    await get_user_model().objects.filter(pk=user.pk).aupdate(password=password)
+
+
+@pytest.mark.parametrize(
+    ("end", "closed"),
+    [
+        (end_sessions, ["session"]),
+        (ban, ["session", "token"]),
+        (change_password, ["session", "token"]),
+    ],
+)
+async def test_a_sign_out_that_no_process_was_told_of(
+    join, often, ann, django_user_model, end, closed
+):
+    """Redis was away when it happened. The sockets close at the next look."""
+    ben = await django_user_model.objects.acreate(username="ben")
+    sockets = {"session": await join(), "token": await join(by_token(ann))}
+    bens = await join(by_token(ben))
+    await end(ann)
+    for name in closed:
+        assert await closed_with(sockets.pop(name)) == SIGNED_OUT
+    for socket in [bens, *sockets.values()]:
+        await socket.send_json_to({"message": "still here"})
+        assert (await hear_inside(socket))["message"] == "still here"
+    await leave(bens, *sockets.values())
+
+
+SESSIONS = "django.contrib.sessions.backends."
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db", "cache", "signed_cookies"])
+def test_the_session_engine_knows_who_is_signed_in(settings, ann, engine):
+    """Sessions may be in the database, in the cache, or in the cookie."""
+    settings.SESSION_ENGINE = SESSIONS + engine
+    client = Client()
+    client.force_login(ann)
+    session, user = read_session(client.cookies["sessionid"].value)
+    scope = {"user": user, "session": session}
+    assert user == ann
+    assert async_to_sync(may_stay)([scope]) == [True]
+    client.logout()
+    # A session that is nothing but a cookie cannot be ended by the server.
+    assert async_to_sync(may_stay)([scope]) == [engine == "signed_cookies"]
+
+
+async def test_a_sign_out_between_the_handshake_and_the_process(
+    join, monkeypatch, ann, django_user_model
+):
+    """The session was read, then the event came: the socket was not yet there to hear it."""
+    ben = await django_user_model.objects.acreate(username="ben")
+    bens = await join(by_token(ben))
+    join_process = Process.join
+
+    async def join_after_the_sign_out():
+        monkeypatch.setattr(Process, "join", join_process)
+        process = await join_process()
+        heard_at = process.heard_at
+        await end_sessions(ann)
+        event = {"type": "user.signed_out", "user": ann.pk}
+        await get_channel_layer().group_send(EVERYBODY, event)
+        async with asyncio.timeout(SECONDS):
+            while process.heard_at == heard_at:
+                await asyncio.sleep(0.01)
+        return process
+
+    monkeypatch.setattr(Process, "join", join_after_the_sign_out)
+    assert await closed_with(await join()) == SIGNED_OUT
+    await leave(bens)
+
+
+async def test_a_join_looks_at_the_session_once(join, monkeypatch):
+    """The second look is for a sign-out that the socket could not hear: there was none."""
+    looks = []
+
+    async def note(consumer):
+        looks.append(consumer.scope["path"])
+        return True
+
+    early = await join()
+    monkeypatch.setattr(ChatConsumer, "is_signed_in", note)
+    socket = await join()
+    await socket.send_json_to({"message": "hi"})
+    assert (await hear_inside(socket))["message"] == "hi"
+    assert not looks
+    await leave(early, socket)

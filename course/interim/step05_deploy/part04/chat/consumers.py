@@ -82,13 +82,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def catch_up(self, after):
         """Send the messages after a number, or the history; then ``caught_up``."""
-        newest = await read_seq(self.room_name)
         if after.isdecimal():
+            newest = await read_seq(self.room_name)
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest:
                 await self.reader.read_page(newest)
         else:
-            for frame in await read_history(self.room_name, newest):
+            newest, history = await read_history(self.room_name)
+            for frame in history:
                 await self.send_frame(frame)
             self.reader.seq = newest
         await self.send_frame({"caught_up": newest})

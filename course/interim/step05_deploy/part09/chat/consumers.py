@@ -101,17 +101,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         if self.room.ended:
             return self.outbox.close(TOO_SLOW)
-        room = self.room.reader  # its number grows while we read
-        # Other processes may have stored messages that this one was not told of yet.
-        newest = await read_seq(self.room.name)
-        await self.room.handle({"type": "room.counted", "seq": newest})
         reader = RoomReader(self.room.name, self.send_frame)
-        reader.seq = newest = room.seq
         if after.isdecimal():
+            newest = await read_seq(self.room.name)
             reader.seq = min(int(after[:18]), newest)
         else:
-            for frame in await read_history(self.room.name, newest):
+            newest, history = await read_history(self.room.name)
+            for frame in history:
                 await self.send_frame(frame)
+            reader.seq = newest
+        # Other processes may have stored messages that this one was not told of yet.
+        await self.room.handle({"type": "room.counted", "seq": newest})
+        room = self.room.reader  # its number grows while we read
         while reader.seq < room.seq and not self.outbox.closed:
             async with self.person.reading:
                 await reader.read_page(room.seq)

@@ -1,0 +1,66 @@
+"""Find out who opens a socket: the user of a token, or of a session."""
+
+from importlib import import_module
+from urllib.parse import parse_qsl
+
+from channels.middleware import BaseMiddleware
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, parse_cookie
+
+from .protocol import is_text
+from .threads import in_a_thread
+from .tokens import redeem_token
+
+
+def read_query(scope):
+    """Return the fields of a socket's query string. Of a repeated field, the last."""
+    # The query string is bytes. Latin-1 can decode any byte, so it raises no error.
+    query = scope["query_string"].decode("latin-1")
+    return dict(parse_qsl(query, keep_blank_values=True))
+
+
+class TokenMiddleware(BaseMiddleware):
+    """Put the user of ``?token=`` into the scope: AnonymousUser if it is invalid."""
+
+    def __init__(self, inner, without_token):
+        """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
+        super().__init__(inner)
+        self.without_token = without_token
+
+    async def __call__(self, scope, receive, send):
+        """Handle one connection."""
+        query = read_query(scope)
+        if "token" not in query:
+            return await self.without_token(scope, receive, send)
+        # The cookie is never a fallback for an invalid token.
+        user = await in_a_thread(redeem_token)(query["token"])
+        scope = {**scope, "user": user or AnonymousUser()}
+        return await super().__call__(scope, receive, send)
+
+
+class SessionUserMiddleware(BaseMiddleware):
+    """Put the session of the cookie, and its user, into the scope.
+
+    Channels' AuthMiddlewareStack does the same. But it also wraps ``send``, and so
+    handles every frame: with 500 sockets in a room, a third of the deliveries. And it
+    reads the session in the one thread that everybody shares.
+    """
+
+    async def __call__(self, scope, receive, send):
+        """Handle one connection."""
+        header = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+        key = parse_cookie(header).get(settings.SESSION_COOKIE_NAME)
+        session, user = await in_a_thread(read_session)(key)
+        scope = {**scope, "session": session, "user": user}
+        return await super().__call__(scope, receive, send)
+
+
+def read_session(key):
+    """Return the session with a key, and its user, who may be AnonymousUser."""
+    session_engine = import_module(settings.SESSION_ENGINE)
+    request = HttpRequest()
+    # A cookie may hold anything. PostgreSQL raises an error for a NUL character.
+    request.session = session_engine.SessionStore(key if is_text(key) else None)
+    return request.session, get_user(request)
