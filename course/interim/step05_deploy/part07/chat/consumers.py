@@ -104,11 +104,11 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 async with self.person.reading:
                     await self.reader.read_page(newest)
         else:
-            newest, history = await read_history(self.room_name)
-            for frame in history:
+            self.reader.seq = 0
+            for frame in await read_history(self.room_name):
                 await self.send_frame(frame)
-            self.reader.seq = newest
-        await self.send_frame({"caught_up": newest})
+                self.reader.seq = frame["seq"]
+        await self.send_frame({"caught_up": self.reader.seq})
 
     async def receive(self, text_data=None, bytes_data=None):
         """Store one message, then send it to the room's group.

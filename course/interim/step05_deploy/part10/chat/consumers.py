@@ -106,9 +106,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
             newest = await read_seq(self.room.name)
             reader.seq = min(int(after[:18]), newest)
         else:
-            newest, history = await read_history(self.room.name)
-            for frame in history:
+            newest = 0
+            for frame in await read_history(self.room.name):
                 await self.send_frame(frame)
+                newest = frame["seq"]
             reader.seq = newest
         # Other processes may have stored messages that this one was not told of yet.
         await self.room.handle({"type": "room.counted", "seq": newest})
