@@ -15,6 +15,7 @@ django_application = get_asgi_application()
 
 from chat.middleware import SessionUserMiddleware, TokenMiddleware  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from config.watchdog import lifespan  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
 
@@ -31,5 +32,7 @@ application = ProtocolTypeRouter(
                 SessionUserMiddleware(sockets)
             ),
         ),
+        # The server's own start and stop.
+        "lifespan": lifespan,
     }
 )
