@@ -69,17 +69,16 @@ def measured(results: dict[str, Any]) -> list[str]:
     machine, versions, crowd = results["machine"], results["versions"], results["crowd"]
     runs = len(results["runs"])
     return [
-        f"Median of {runs} run{'s' if runs > 1 else ''}, and from the least to the most, on "
-        f"{machine['cpus']} cores ({machine['model']}) that all had to share, load and database "
-        f"included. Python {versions['python']}, Django {versions['django']}, Channels "
+        f"The median of {runs} run{'s' if runs > 1 else ''}, and the range in brackets. The load, "
+        f"the databases and the server shared {machine['cpus']} cores ({machine['model']}). Python {versions['python']}, Django {versions['django']}, Channels "
         f"{versions['channels']}, uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
         "",
         *as_table(["", *(" on ".join(each.title) for each in CONTENDERS)], rows()),
         "",
         f"{crowd['sockets']:,} idle connections on one worker with uvicorn: {crowd['alive']:,} "
-        f"stayed, {crowd['pings']:,} pings were answered, the worker used "
-        f"{crowd['server']:.1%} of a core meanwhile, and one message reached {crowd['reached']:,} "
-        f"in {crowd['seconds']:.2f} s.",
+        f"stayed, and answered {crowd['pings']:,} pings. The worker used {crowd['server']:.1%} of a "
+        f"core meanwhile. Then one message reached {crowd['reached']:,} in "
+        f"{crowd['seconds']:.2f} s.",
     ]
 
 
