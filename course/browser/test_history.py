@@ -1,5 +1,8 @@
 """History: what was said is still there, in order, without a gap or a double."""
 
+import json
+import re
+
 from playwright.sync_api import Page, expect
 
 from course.browser.pages import (
@@ -10,6 +13,7 @@ from course.browser.pages import (
     expect_open,
     expect_texts,
     lines,
+    page_path,
     say,
     texts,
 )
@@ -88,3 +92,18 @@ def test_nothing_is_lost_or_doubled_while_others_talk(join):
         expect(lines(ben).last).to_contain_text("number 90")
     seen = numbers(ben)
     assert seen == list(range(seen[0], 91))
+
+
+@steps(first=3)
+def test_an_announcement_is_shown_with_no_wrong_time(site, room, new_window):
+    """Other code may send to the group: a frame that is not stored, so it has no `sent_at`."""
+
+    def announce(socket):
+        socket.connect_to_server()
+        socket.send(json.dumps({"message": "The server stops at six."}))
+
+    page = new_window("ann").context.new_page()
+    page.route_web_socket(re.compile("/ws/"), announce)
+    page.goto(site.url + page_path(site, room))
+    expect(lines(page).last).to_contain_text("The server stops at six.")
+    assert "Invalid" not in lines(page).last.text_content()

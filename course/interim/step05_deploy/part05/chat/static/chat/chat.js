@@ -31,8 +31,9 @@ function scrollDown() {
 
 function timeOf(frame) {
   const time = document.createElement("time");
-  time.dateTime = frame.sent_at;
-  const date = new Date(frame.sent_at);
+  // An announcement is not stored, and has no time of its own.
+  const date = new Date(frame.sent_at ?? Date.now());
+  time.dateTime = date.toISOString();
   time.textContent = date.toLocaleTimeString([], { timeStyle: "short" });
   return time;
 }
