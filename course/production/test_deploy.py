@@ -1,6 +1,7 @@
 """The files in step 5's `deploy/` that an operator copies, each checked by its own tool."""
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import yaml
 
 from course.environment import venv_program
 from course.production.prepared import prepared
+from course.run import free_port
 from course.stack import HOST, WORKERS, Stack, find_programs
 from course.steps import ROOT
 
@@ -31,6 +33,28 @@ SETTINGS = (STEP / "config" / "settings.py").read_text()
 # The variables that the settings read, and those in the example, with their values.
 VARIABLES = set(re.findall(r'env\.\w+\(\s*"(\w+)"', SETTINGS))
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+
+
+# A worker that is ready when it is asked for the third time, and then ends.
+SLOW_WORKER = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        right = (self.path, self.headers["Host"]) == ("/readyz", "chat.example")
+        asked.append(right)
+        self.send_response(200 if sum(asked) == 3 else 503)
+        self.end_headers()
+
+port = sys.argv[1].removeprefix("chat@")
+asked = []
+server = HTTPServer(("127.0.0.1", int(port)), Handler)
+print(port, "started", flush=True)
+while sum(asked) < 3:
+    server.handle_request()
+print(port, "ready", flush=True)
+"""
 
 
 def run(*command: str | Path) -> str:
@@ -77,8 +101,9 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
     """After the `sed` of the Dockerfile; workers and port are those of compose.yaml."""
     sed = re.search(r"^RUN (sed -e .*) /tmp/nginx\.conf >", joined(DOCKERFILE), re.MULTILINE)
     made = run(*shlex.split(sed[1]), DEPLOY / "nginx.conf")
-    servers = re.findall(r"^ *server (\w+):(\d+) max_fails=1 ", made, re.MULTILINE)
-    assert re.findall(r"^ *server (\w+):(\d+) .* backup;", made, re.MULTILINE) == servers
+    servers = re.findall(r"^ *server (\w+):(\d+) resolve max_fails=1 ", made, re.MULTILINE)
+    assert re.findall(r"^ *server (\w+):(\d+) resolve .* backup;", made, re.MULTILINE) == servers
+    assert made.startswith("resolver 127.0.0.11 ")  # Docker's own, in each container
     workers = [name for name in COMPOSE["services"] if name.startswith("worker")]
     port = re.search(r'"--port", "(\d+)"', DOCKERFILE)[1]
     assert servers == [(worker, port) for worker in workers]
@@ -86,8 +111,6 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
     listen = re.search(r"listen (\d+);", made)[1]
     assert COMPOSE["services"]["nginx"]["ports"] == [f"127.0.0.1:{listen}:{listen}"]
     assert re.findall(r"EXPOSE (\d+)", DOCKERFILE) == [port, listen]
-    for worker in workers:
-        made = made.replace(f"{worker}:", "127.0.0.1:")
     made = made.replace(f"listen {listen};", "listen 80;")
     assert check_nginx(unprivileged(made, tmp_path), tmp_path) == ""
 
@@ -270,3 +293,44 @@ def test_the_health_check_asks_the_worker(tmp_path):
     done = subprocess.run([sys.executable, unused], env=env, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("The worker does not answer: ")
+
+
+def test_a_rolling_restart_waits_until_each_worker_is_ready(tmp_path):
+    """The commands at the head of the unit, with a systemctl that starts slow workers."""
+    loop = re.search(r"^#     (for port in .*?^#     done)$", UNIT, re.MULTILINE | re.DOTALL)[1]
+    commands = re.sub(r"^#", "", loop, flags=re.MULTILINE)
+    (tmp_path / "deploy").symlink_to(DEPLOY)
+    (tmp_path / ".venv").symlink_to(VENV)
+    first, second = free_port(), free_port()
+    commands = commands.replace("8001", str(first)).replace("8002", str(second))
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f"#!/bin/sh\n{sys.executable} {tmp_path}/worker.py $2 >> {tmp_path}/log &\n"
+    )
+    systemctl.chmod(0o755)
+    (tmp_path / "worker.py").write_text(SLOW_WORKER)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    env = {"PATH": path, "DJANGO_ALLOWED_HOSTS": "chat.example"}
+    done = subprocess.run(
+        ["sh", "-c", commands], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0
+    assert "HTTP Error 503" in done.stderr
+    said = (tmp_path / "log").read_text().split("\n")
+    assert said[:4] == [
+        f"{first} started",
+        f"{first} ready",
+        f"{second} started",
+        f"{second} ready",
+    ]
+
+
+def test_the_image_is_for_production_only():
+    """A shell or a command of an operator in it does not get Django's debug pages by mistake."""
+    variables = re.search(r"^ENV (.*)$", DOCKERFILE, re.MULTILINE)[1].split()
+    assert "DJANGO_DEBUG=off" in variables
+
+
+def test_no_redirect_goes_where_a_client_says():
+    """nginx takes $host from the client: a redirect names the site's own host."""
+    assert re.findall(r"return 30\d https://(\S+?)[$;]", NGINX) == ["chat.example"]

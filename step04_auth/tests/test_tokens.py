@@ -6,6 +6,7 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 from django.core import signing
+from django.test.utils import freeze_time
 
 from chat.tokens import make_token, redeem_token
 
@@ -217,6 +218,15 @@ async def test_the_token_of_an_inactive_user_is_refused(new_token, with_token, a
     ann.is_active = False
     await ann.asave()
     assert await refusal(await with_token(token)) == SIGNED_OUT
+
+
+def test_a_token_from_a_clock_that_is_ahead_works_once(ann):
+    """It lives longer than thirty seconds here. It is remembered for longer still."""
+    with freeze_time(time.time() + 20):
+        token = make_token(ann)
+    assert redeem_token(token) == ann
+    with freeze_time(time.time() + 40):
+        assert redeem_token(token) is None
 
 
 async def test_no_flood_makes_a_used_token_good_again(join, ann):

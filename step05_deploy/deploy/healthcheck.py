@@ -1,14 +1,18 @@
-"""Ask the worker in this container whether it answers; exit code 1 if not."""
+"""Ask a worker whether it answers, by default the one in this container.
+
+    python deploy/healthcheck.py http://127.0.0.1:8001/readyz
+
+The exit code is 1 if it does not answer, or is not ready.
+"""
 
 import os
 import sys
 import urllib.request
 
+address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000/healthz"
 # Django refuses a host name that is not allowed, so ask for the first allowed one.
 host = os.environ["DJANGO_ALLOWED_HOSTS"].split(",")[0].lstrip(".*") or "localhost"
-request = urllib.request.Request(
-    "http://127.0.0.1:8000/healthz", headers={"Host": host}
-)
+request = urllib.request.Request(address, headers={"Host": host})
 try:
     urllib.request.urlopen(request, timeout=3)
 except OSError as error:
