@@ -76,8 +76,8 @@ def measured(results: dict[str, Any]) -> list[str]:
         *as_table(["", *(" on ".join(each.title) for each in CONTENDERS)], rows()),
         "",
         f"{crowd['sockets']:,} idle connections on one worker with uvicorn: {crowd['alive']:,} "
-        f"stayed, and answered {crowd['pings']:,} pings. The worker used {crowd['server']:.1%} of a "
-        f"core meanwhile. Then one message reached {crowd['reached']:,} in "
+        f"stayed, and answered {crowd['pings']:,} pings. The worker used {crowd['server']:.1%} "
+        f"of a core meanwhile. Then one message reached {crowd['reached']:,} in "
         f"{crowd['seconds']:.2f} s.",
     ]
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from .protocol import is_text
 from .threads import in_a_thread
 from .tokens import redeem_token
+from .turns import in_turn
 
 
 def read_query(scope):
@@ -39,7 +40,7 @@ class TokenMiddleware(BaseMiddleware):
         if "token" not in query:
             return await self.without_token(scope, receive, send)
         # The cookie is never a fallback for an invalid token.
-        user = await in_a_thread(redeem_token)(query["token"])
+        user = await in_turn(scope, redeem_token, query["token"])
         scope = {**scope, "user": user or AnonymousUser()}
         return await super().__call__(scope, receive, send)
 
@@ -56,7 +57,7 @@ class SessionUserMiddleware(BaseMiddleware):
         """Handle one connection."""
         header = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
         key = parse_cookie(header).get(settings.SESSION_COOKIE_NAME)
-        session, user = await in_a_thread(read_session)(key)
+        session, user = await in_turn(scope, read_session, key)
         scope = {**scope, "session": session, "user": user}
         return await super().__call__(scope, receive, send)
 

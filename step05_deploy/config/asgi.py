@@ -15,6 +15,7 @@ django_application = get_asgi_application()
 
 from chat.middleware import SessionUserMiddleware, TokenMiddleware  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from chat.turns import TurnMiddleware  # noqa: E402
 from config.watchdog import lifespan  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
@@ -22,15 +23,18 @@ sockets = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # A client sends a token on purpose, so a token is good from any origin.
-        "websocket": TokenMiddleware(
-            sockets,
-            # Browsers let any website open a socket to this server, with our visitor's
-            # cookies. The validator refuses foreign origins.
-            without_token=AllowedHostsOriginValidator(
-                # Reads the session cookie, and puts the user into the scope.
-                SessionUserMiddleware(sockets)
-            ),
+        # Wraps the others: it sees a client that leaves while it waits for its turn.
+        "websocket": TurnMiddleware(
+            # A client sends a token on purpose, so a token is good from any origin.
+            TokenMiddleware(
+                sockets,
+                # Browsers let any website open a socket to this server, with our
+                # visitor's cookies. The validator refuses foreign origins.
+                without_token=AllowedHostsOriginValidator(
+                    # Reads the session cookie, and puts the user into the scope.
+                    SessionUserMiddleware(sockets)
+                ),
+            )
         ),
         # The server's own start and stop.
         "lifespan": lifespan,
