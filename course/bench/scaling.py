@@ -70,7 +70,8 @@ def measured(results: dict[str, Any]) -> list[str]:
     runs = len(results["runs"])
     return [
         f"The median of {runs} run{'s' if runs > 1 else ''}, and the range in brackets. The load, "
-        f"the databases and the server shared {machine['cpus']} cores ({machine['model']}). Python {versions['python']}, Django {versions['django']}, Channels "
+        f"the databases and the server shared {machine['cpus']} cores ({machine['model']}). "
+        f"Python {versions['python']}, Django {versions['django']}, Channels "
         f"{versions['channels']}, uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
         "",
         *as_table(["", *(" on ".join(each.title) for each in CONTENDERS)], rows()),

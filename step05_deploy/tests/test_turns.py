@@ -63,7 +63,7 @@ async def test_nothing_is_read_for_a_client_that_has_left(session, read):
 
 
 async def test_a_client_that_writes_at_once_is_heard(join):
-    """What comes after the answer is not lost, in whatever moment it comes."""
+    """A frame that comes right after the answer is not lost."""
     client = await join()
     for text in ["one", "two", "three"]:
         await client.send_json_to({"message": text})
