@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from course.processes import wait_until
 from course.production.crowd import SHARDED, Crowd, rooms_with_people
@@ -14,6 +16,20 @@ def lost(crowd: Crowd) -> dict[str, list[int]]:
     """Return the close codes of those that have lost a connection."""
     everybody = [*crowd.clients, crowd.window]
     return {each.name: each.codes for each in everybody if each.codes}
+
+
+@contextmanager
+def few_lines_in_the_logs(stack: Stack, service: str) -> Iterator[None]:
+    """Check that each worker says once that a service is away, and once that it is back."""
+    before = {name: len(stack.log(name)) for name in stack.worker_names}
+    yield
+    for name, size in before.items():
+        said = stack.log(name)[size:].splitlines()
+        away, back = [line for line in said if service in line]
+        assert f"{service} does not answer" in away
+        assert f"{service} answers again" in back
+        assert not [line for line in said if "Traceback" in line]
+        assert len(said) < 10, said
 
 
 def shard_of(stack: Stack, room: str) -> str:
@@ -54,7 +70,7 @@ def test_one_of_two_redis_servers_is_killed(stack: Stack, crowd: Crowd) -> None:
 @SHARDED
 def test_redis_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
     """The rooms go on, if slowly: workers find in the database what others have stored."""
-    with crowd.fault("no Redis for 10 s"):
+    with few_lines_in_the_logs(stack, "Redis"), crowd.fault("no Redis for 10 s"):
         for name in stack.redis_names:
             stack.stop(name, signal.SIGKILL)
         with crowd.calm():
@@ -77,7 +93,7 @@ def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
 @SHARDED
 def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
     """The senders are told that nothing was stored, and when to send it again, which succeeds."""
-    with crowd.fault("no PostgreSQL for 10 s"):
+    with few_lines_in_the_logs(stack, "The database"), crowd.fault("no PostgreSQL for 10 s"):
         stack.stop("postgres", signal.SIGKILL)
         with crowd.calm():
             time.sleep(OUTAGE)

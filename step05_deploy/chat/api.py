@@ -37,7 +37,8 @@ def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}``.
 
     Takes ``username`` and ``password`` as JSON or as a form; without them, the token
-    is for the session's user. Errors: 400 malformed, 401 wrong, 429 wait.
+    is for the session's user. Errors: 400 malformed, 401 wrong, 429 wait, 503 a service
+    is away.
     """
     try:
         fields = read_fields(request)
@@ -51,7 +52,8 @@ def token(request):
     try:
         user = authenticate(request, username=username, password=password)
     except ValidationError as error:
-        return error_response(429, error.message)
+        status = 503 if error.code == "unavailable" else 429
+        return error_response(status, error.message)
     if user is None:
         return error_response(401, "The username or the password is wrong.")
     return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})

@@ -10,6 +10,7 @@ from django.db import DatabaseError
 from .limits import MAX_SOCKETS, Person
 from .live import SIGNED_OUT, LiveRoom, Process
 from .middleware import read_query, read_session
+from .outages import log_error
 from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
 from .reader import RoomReader
@@ -48,8 +49,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.process = self.room = None
         try:
             await super().__call__(scope, receive, self.outbox.send)
-        except DatabaseError:
-            logger.exception("cannot read %s", scope["path"])
+        except DatabaseError as error:
+            log_error(error, f"cannot read {scope['path']}")
             self.outbox.close(TOO_SLOW)  # the client comes back, and asks again
         finally:
             self.person.consumers.discard(self)
@@ -155,8 +156,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self.close(FLOODING)
                 raise StopConsumer from None
             return
-        except DatabaseError:
-            logger.exception("not stored %s", self.scope["path"])
+        except DatabaseError as error:
+            log_error(error, f"not stored {self.scope['path']}")
             facts = {"client_id": client_id, "retry_after": RETRY}
             error = FrameError("The message was not stored. Send it again.", **facts)
             await self.send_frame(error.as_frame())

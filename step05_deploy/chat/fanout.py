@@ -5,7 +5,6 @@ Here the process is the member: each message comes once and is encoded once.
 """
 
 import asyncio
-import logging
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
@@ -13,9 +12,8 @@ from channels.consumer import get_handler_name
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
+from .outages import log_error, redis_outage
 from .outbox import TOO_SLOW, encode
-
-logger = logging.getLogger(__name__)
 
 LAYER_TIMEOUT = 2  # seconds for an answer of the channel layer, or until the next try
 
@@ -71,15 +69,16 @@ class Subscription:
                 try:
                     await self.subscribe_and_receive()
                 except (RedisError, OSError) as error:
-                    logger.warning("not subscribed to %s: %r", self.group, error)
+                    redis_outage.begins(self.group, error)
                 await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)
-        except Exception:
-            logger.exception("the subscription to %s ends", self.group)
+        except Exception as error:
+            log_error(error, f"the subscription to {self.group} ends")
             self.ended = True
             for outbox in self.outboxes:
                 outbox.close(TOO_SLOW)
         finally:
+            redis_outage.missing.discard(self.group)
             self.ready.set()
             del subscriptions[asyncio.get_running_loop()][self.group]
 
@@ -94,6 +93,7 @@ class Subscription:
         try:
             async with asyncio.timeout(LAYER_TIMEOUT):
                 await layer.group_add(self.group, channel)
+            redis_outage.ends(self.group)
             await self.start()
             while True:
                 await self.handle(await layer.receive(channel))

@@ -12,8 +12,11 @@ from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils.crypto import salted_hmac
+from redis.exceptions import RedisError
+
+from .outages import log_error
 
 MAX_SOCKETS = 50  # of one person in one process
 MAX_FAILURES = 5  # wrong passwords for one name from one address …
@@ -21,6 +24,7 @@ FAILURES_LAST = 60  # … within this many seconds
 QUEUE_LIMIT = 5  # seconds that a sign-in waits for its turn
 TOO_BUSY = "Too many people sign in now. Try again in a moment."
 TOO_OFTEN = "Too many wrong passwords. Try again in a minute."
+NOT_NOW = "Signing in does not work at the moment. Try again soon."
 # Checking a password is slow on purpose. A few at a time leave the processor to the
 # chat.
 checking = threading.BoundedSemaphore(4)
@@ -102,5 +106,8 @@ class PasswordBackend(ModelBackend):
                 with suppress(ValueError):  # a minute is over: the count is gone
                     cache.decr(key)
             return user
+        except (DatabaseError, RedisError) as error:  # Redis counts wrong passwords
+            log_error(error, "cannot check a password")
+            raise ValidationError(NOT_NOW, code="unavailable") from error
         finally:
             checking.release()

