@@ -14,7 +14,9 @@ from websockets.exceptions import ConnectionClosed
 from chat import outbox
 from chat.middleware import read_session
 from chat.models import Message, Room
-from chat.outbox import LIMIT, TOO_SLOW, Outbox
+from chat.outbox import LIMIT, TOO_SLOW, Outbox, encode
+from chat.protocol import MAX_LENGTH
+from chat.storage import PAGE
 from config.asgi import application
 
 from .helpers import (
@@ -28,6 +30,12 @@ from .helpers import (
 from .server import UvicornWorker, free_port
 
 # --- one outbox
+
+
+def test_a_page_of_the_longest_messages_has_half_a_megabyte():
+    """One person reads one page at a time, so nobody can fill the memory with history."""
+    event = encode({"message": "😀" * MAX_LENGTH, "username": "ann", "seq": 10**9})
+    assert len(event["text"].encode()) * PAGE < 2**19
 
 
 async def test_an_outbox_keeps_the_order():

@@ -4,7 +4,7 @@ from .models import Message, Room
 from .threads import in_a_thread
 
 HISTORY = 50  # messages that a client gets when it joins a room
-PAGE = 500  # messages read at a time
+PAGE = 100  # messages read at a time: half a megabyte at most
 
 
 def messages_of(room):

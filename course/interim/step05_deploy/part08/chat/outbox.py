@@ -13,7 +13,9 @@ TOO_SLOW = 4013  # close code: connect again, and ask for what you missed
 
 def encode(frame):
     """Return the ASGI event that sends a frame, for any number of sockets."""
-    return {"type": "websocket.send", "text": json.dumps(frame)}
+    # An emoji has 4 bytes as UTF-8. As an ASCII escape it would have 12.
+    text = json.dumps(frame, ensure_ascii=False)
+    return {"type": "websocket.send", "text": text}
 
 
 class Outbox:
