@@ -177,9 +177,14 @@ def test_a_restart_costs_nothing(site: Site, room: str, new_noted_page):
 
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
-def test_an_empty_room_is_come_back_to(site: Site, room: str, join: Join):
+def test_an_empty_room_is_come_back_to(site: Site, room: str, new_window):
     """A page that joined an empty room shows all messages after that, not only the last 50."""
-    page = join("ann")
+    page, heard = new_window("ann"), []
+    note = lambda text: heard.append(str(text))  # noqa: E731
+    page.on("websocket", lambda socket: socket.on("framereceived", note))
+    page.goto(site.url + page_path(site, room))
+    while not any("caught_up" in text for text in heard):
+        page.wait_for_timeout(20)
     hurry(page)
     site.kill()
     try:

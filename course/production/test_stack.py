@@ -293,7 +293,8 @@ def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
     assert max(answer.elapsed.total_seconds() for answer in asked) < 2.5
     fields = {"username": "ben", "password": "wrong"}
     answer = requests.post(f"{stack.worker_urls[0]}/api/token/", json=fields, timeout=40)
-    assert answer.status_code == 500
+    assert answer.status_code == 503
+    assert "does not work at the moment" in answer.json()["error"]
     assert answer.elapsed.total_seconds() < 4
     stack.start(part)
     assert wait_until(lambda: is_ready(stack), 5)

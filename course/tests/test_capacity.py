@@ -180,7 +180,7 @@ def test_the_last_measurement_is_taken_when_asked_for(copy):
     (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"cpus": ', '"cpus": 9'))
     assert scaling(check=True, root=copy) == 0
     assert scaling(take=True, root=copy) == 0
-    assert re.search(r"on 9\d+ cores", (copy / PAGE).read_text())
+    assert re.search(r"shared 9\d+ cores", (copy / PAGE).read_text())
 
 
 def test_a_measurement_that_lacks_something_is_not_taken(copy):

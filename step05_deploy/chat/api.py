@@ -37,8 +37,7 @@ def token(request):
     """Answer ``{"token": "…", "expires_in": 30}``, or ``{"error": "…"}``.
 
     Takes ``username`` and ``password`` as JSON or as a form; without them, the token
-    is for the session's user. Errors: 400 malformed, 401 wrong, 429 wait, 503 a service
-    is away.
+    is for the session's user. Errors: 400 malformed, 401 wrong, 429 wait, 503 not now.
     """
     try:
         fields = read_fields(request)

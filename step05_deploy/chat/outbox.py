@@ -27,7 +27,7 @@ class Outbox:
     """
 
     def __init__(self, send, scope=None):
-        """Take the ``send`` of an ASGI application, and the scope of the connection."""
+        """Take an ASGI application's ``send``, and the scope of the connection."""
         self.send_event = send
         self.scope = scope
         self.waiting = deque()

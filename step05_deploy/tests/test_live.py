@@ -119,6 +119,7 @@ async def test_deleted_messages_leave_holes_that_stop_nobody(join, monkeypatch):
     await Message.objects.filter(seq__in=[2, 3, 5]).adelete()
     late = await join()
     assert [(await hear_inside(late))["seq"] for _ in range(2)] == [1, 4]
+    assert await late.receive_json_from(SECONDS) == {"caught_up": 5}
     monkeypatch.setattr(reader, "read_after", read_and_count)
     await stored("6")
     seventh = await stored("7")

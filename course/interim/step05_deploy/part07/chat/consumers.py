@@ -97,18 +97,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def catch_up(self, after):
         """Send the messages after a number, or the history; then ``caught_up``."""
+        newest = await read_seq(self.room_name)
         if after.isdecimal():
-            newest = await read_seq(self.room_name)
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest:
                 async with self.person.reading:
                     await self.reader.read_page(newest)
         else:
-            self.reader.seq = 0
             for frame in await read_history(self.room_name):
                 await self.send_frame(frame)
-                self.reader.seq = frame["seq"]
-        await self.send_frame({"caught_up": self.reader.seq})
+                newest = max(newest, frame["seq"])
+            self.reader.seq = newest
+        await self.send_frame({"caught_up": newest})
 
     async def receive(self, text_data=None, bytes_data=None):
         """Store one message, then send it to the room's group.

@@ -74,8 +74,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
-        # From here on the process tells us of a sign-out. Has it heard of one since the
-        # session was read? Then ask the database again.
+        # From here on the process tells us of a sign-out. If it has heard of one since
+        # the session was read, ask the database again.
         self.process = await Process.join()
         self.process.outboxes.add(self.outbox)
         is_new = self.scope.get("opened_at", 0) > self.process.heard_at

@@ -1,8 +1,8 @@
 """Turns: a few handshakes at a time, and none for a client that has left.
 
-When a server dies, all pages come back at once. A page waits ten seconds for an answer,
-then gives up and tries again. A server that works for pages that have given up has no
-time for those that still wait.
+When a server dies, all pages come back at once. A page waits ten seconds for an
+answer, then gives up and tries again. A server that works for pages that have given up
+has no time for those that still wait.
 """
 
 import asyncio
