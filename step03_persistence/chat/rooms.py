@@ -14,6 +14,7 @@ class RoomNameConverter:
     no browser can ask for a room of that name.
     """
 
+    # The first brackets refuse "." and "..", the others are 1 to 50 characters.
     regex = r"(?!\.\.?/)[^/]{1,50}"
 
     def to_python(self, value):

@@ -45,8 +45,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated:
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        # Join the user's group first, then ask the database. A sign-out after that is
-        # sent to the group; a sign-out before it is seen in the database.
+        # Join the user's group first, then ask the database. The group hears of a
+        # later sign-out. The database shows an earlier one.
         self.user_group = user_group(self.user.pk)
         await self.channel_layer.group_add(self.user_group, self.channel_name)
         if not await self.is_signed_in():
@@ -144,7 +144,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         session_engine = import_module(settings.SESSION_ENGINE)
-        request = HttpRequest()
+        request = HttpRequest()  # get_user needs no more of it than the session
         request.session = session_engine.SessionStore(session.session_key)
         return get_user(request) == self.user
 

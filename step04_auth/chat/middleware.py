@@ -13,6 +13,7 @@ def read_query(scope):
     """Return the fields of a socket's query string. Of a repeated field, the last."""
     # The query string is bytes. Latin-1 can decode any byte, so it raises no error.
     query = scope["query_string"].decode("latin-1")
+    # An empty token is a bad token, not a missing one.
     return dict(parse_qsl(query, keep_blank_values=True))
 
 

@@ -10,9 +10,7 @@ from django.core import signing
 from django.core.cache import cache
 
 LIFETIME = 30  # seconds
-# Remember a used token for longer than it lives: the clock of the process that made it
-# may be ahead of ours.
-REMEMBERED = 10 * LIFETIME
+REMEMBERED = 10 * LIFETIME  # the clock that made a token may be ahead of ours
 # A signature for another purpose has another salt, and fails here.
 SALT = "chat.tokens"
 

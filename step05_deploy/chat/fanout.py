@@ -73,7 +73,7 @@ class Subscription:
                 await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)
         except Exception as error:
-            log_error(error, f"the subscription to {self.group} ends")
+            log_error(f"the subscription to {self.group} ends", error)
             self.ended = True
             for outbox in self.outboxes:
                 outbox.close(TOO_SLOW)

@@ -37,7 +37,7 @@ class RateLimit:
         self.left = settings.CHAT_MESSAGE_BURST
         self.at = self.due = time.monotonic()
 
-    def wait(self):
+    def count(self):
         """Count a frame. Return 0 if it may pass, else the seconds until its turn."""
         rate, burst = settings.CHAT_MESSAGE_RATE, settings.CHAT_MESSAGE_BURST
         now = time.monotonic()
@@ -63,7 +63,7 @@ class Person:
 
     # By user id. An entry goes when nothing refers to the person any more.
     people = WeakValueDictionary()
-    # References to those who came last. Else a new connection would bring a new burst.
+    # Remember recent people. Otherwise a new connection would bring a new burst.
     recent = deque(maxlen=1000)
 
     def __init__(self):
@@ -107,7 +107,7 @@ class PasswordBackend(ModelBackend):
                     cache.decr(key)
             return user
         except (DatabaseError, RedisError) as error:  # Redis counts wrong passwords
-            log_error(error, "cannot check a password")
+            log_error("cannot check a password", error)
             raise ValidationError(NOT_NOW, code="unavailable") from error
         finally:
             checking.release()

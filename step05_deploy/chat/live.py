@@ -127,7 +127,7 @@ class Process(Subscription):
                     await self.ask_about_people()
                     asked_at = time.monotonic()
             except Exception as error:
-                log_error(error, "cannot compare with the database")
+                log_error("cannot compare with the database", error)
             await self.ask_redis()
 
     async def compare_rooms(self):
@@ -141,7 +141,7 @@ class Process(Subscription):
                 await rooms[name].handle({"type": "room.counted", "seq": seq})
 
     async def ask_redis(self):
-        """Try again what did not work: perhaps nobody speaks there."""
+        """Try again what did not work. A silent room would not notice that it does."""
         for group in list(redis_outage.missing):
             with suppress(Exception):
                 async with asyncio.timeout(LAYER_TIMEOUT):

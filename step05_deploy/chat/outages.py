@@ -33,11 +33,12 @@ redis_outage = Outage("Redis")
 database_outage = Outage("The database")
 
 
-def log_error(error, what):
+def log_error(what, error):
     """Log what failed. An outage has one line; any other error has its traceback."""
     if isinstance(error, OperationalError | InterfaceError):
         database_outage.begins("queries", error)
     elif isinstance(error, RedisError):
+        # Process.ask_redis tries this name too: any name is a group.
         redis_outage.begins("cache", error)
     else:
         logger.error(what, exc_info=error)

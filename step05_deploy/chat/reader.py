@@ -14,13 +14,13 @@ class RoomReader:
 
     async def take(self, frame):
         """Pass on a frame that the room's group was sent. Raises ``DatabaseError``."""
-        # A frame without a number is an announcement, which is not stored.
-        seq = frame.get("seq")
-        if seq is None or seq == self.seq + 1:
+        if "seq" not in frame:  # an announcement, which is not stored
+            return await self.send(frame)
+        if frame["seq"] == self.seq + 1:
             await self.send(frame)
-            self.seq = seq or self.seq
-        while seq and self.seq < seq:
-            await self.read_page(seq)
+            self.seq = frame["seq"]
+        while self.seq < frame["seq"]:
+            await self.read_page(frame["seq"])
 
     async def read_page(self, newest):
         """Pass on a page of the stored messages, up to a number at most."""

@@ -24,7 +24,7 @@ def close_sockets(user_id):
         async_to_sync(get_channel_layer().group_send)(EVERYBODY, event)
     except RedisError as error:
         # The session has ended. The person should see that, also without Redis.
-        logger.error("the sockets of user %s stay open: %r", user_id, error)
+        logger.error("user %s keeps sockets for up to 30 s: %r", user_id, error)
 
 
 @receiver(user_logged_out)

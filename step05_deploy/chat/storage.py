@@ -93,14 +93,14 @@ def store_together(drafts):
     results, new = [], []
     for draft in drafts:
         message = messages.get(draft.key)
-        results.append((message, False))
-        if message is None:
+        is_new = message is None
+        if is_new:
             rooms[draft.room].seq += 1
             message = Message(seq=rooms[draft.room].seq, **vars(draft))
             new.append(message)
-            results[-1] = (message, True)
             if draft.client_id is not None:
                 messages[draft.key] = message
+        results.append((message, is_new))
     Message.objects.bulk_create(new)
     # Update all counters with one query: the rows exist, so each insert is a conflict.
     Room.objects.bulk_create(

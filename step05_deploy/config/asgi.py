@@ -23,7 +23,7 @@ sockets = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # Wraps the others: it sees a client that leaves while it waits for its turn.
+        # Outermost: it notices clients that leave before it is their turn.
         "websocket": TurnMiddleware(
             # A client sends a token on purpose, so a token is good from any origin.
             TokenMiddleware(

@@ -102,8 +102,8 @@ def test_many_troubles_are_one_outage(caplog):
 
 def test_an_error_that_is_no_outage_has_its_traceback(caplog):
     """A fault in the code is not hidden."""
-    log_error(DataError("too long"), "not stored")
-    log_error(OperationalError("gone"), "not stored")
+    log_error("not stored", DataError("too long"))
+    log_error("not stored", OperationalError("gone"))
     fault, outage = caplog.records
     assert fault.exc_info
     assert not outage.exc_info

@@ -131,7 +131,7 @@ export class Conversation {
       this.sendOldest();
     } else {
       if (isOurs) this.takeOldest();
-      // A message that we sent again may be answered twice. Show it once.
+      // An answer may come twice: show it once. An announcement has no number.
       if (isOurs || !(frame.seq <= this.last)) this.page.showMessage(frame);
       this.last = Math.max(this.last, frame.seq ?? 0); // an announcement has no number
       if (isOurs) this.sendOldest();

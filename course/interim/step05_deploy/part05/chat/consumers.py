@@ -35,8 +35,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
     A client that is not signed in, or signs out while connected, is closed with
     ``SIGNED_OUT``.
 
-    With ``?after=<seq>`` a client gets all messages after that number. After that, or
-    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
+    With ``?after=<seq>`` a client gets all messages after that number instead. Then
+    comes ``{"caught_up": 3}``: the client has all messages up to number 3.
 
     The consumer is asynchronous, because the channel layer's methods are. One thread
     serves all connections: while one consumer awaits, the others go on. Each consumer
@@ -54,8 +54,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if not self.user.is_authenticated or belongs_to != self.user.get_username():
             await self.refuse()
             raise StopConsumer  # handle none of the frames that are on their way
-        # Join the user's group first, then ask the database. A sign-out after that is
-        # sent to the group; a sign-out before it is seen in the database.
+        # Join the user's group first, then ask the database. The group hears of a
+        # later sign-out. The database shows an earlier one.
         self.user_group = user_group(self.user.pk)
         await self.channel_layer.group_add(self.user_group, self.channel_name)
         if not await self.is_signed_in():
@@ -88,6 +88,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         newest = await read_seq(self.room_name)
         if after.isdecimal():
+            # 18 digits fit into the database's integer.
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest:
                 await self.reader.read_page(newest)
@@ -165,6 +166,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         session_engine = import_module(settings.SESSION_ENGINE)
-        request = HttpRequest()
+        request = HttpRequest()  # get_user needs no more of it than the session
         request.session = session_engine.SessionStore(session.session_key)
         return get_user(request) == self.user

@@ -30,13 +30,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id":
     7, "sent_at": "…", "username": "ann", "seq": 3, "client_id": "…"}`` to each client
-    in the room, the sender too. A client that joins first gets the last 50 messages as
+    in the room, the sender too. On joining, a client gets the last 50 messages as
     the same frames, oldest first. A frame that breaks the rules gets ``{"error":
     "…"}``, and the connection stays open. A client that is not signed in, or signs out
     while connected, is closed with ``SIGNED_OUT``.
 
-    With ``?after=<seq>`` a client gets all messages after that number. After that, or
-    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
+    With ``?after=<seq>`` a client gets all messages after that number instead. Then
+    comes ``{"caught_up": 3}``: the client has all messages up to number 3.
 
     The consumer is asynchronous, because the channel layer's methods are. One thread
     serves all connections: while one consumer awaits, the others go on. Each consumer
@@ -74,8 +74,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.send_frame({"error": error})
             await self.close(FLOODING)
             raise StopConsumer
-        # Join the user's group first, then ask the database. A sign-out after that is
-        # sent to the group; a sign-out before it is seen in the database.
+        # Join the user's group first, then ask the database. The group hears of a
+        # later sign-out. The database shows an earlier one.
         self.user_group = user_group(self.user.pk)
         await self.channel_layer.group_add(self.user_group, self.channel_name)
         if not await self.is_signed_in():
@@ -108,6 +108,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send the messages after a number, or the history; then ``caught_up``."""
         newest = await read_seq(self.room_name)
         if after.isdecimal():
+            # 18 digits fit into the database's integer.
             self.reader.seq = min(int(after[:18]), newest)
             while self.reader.seq < newest and not self.outbox.closed:
                 async with self.person.reading:
@@ -137,7 +138,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message, client_id = parse_frame(text_data)
             limit = self.person.messages
-            if seconds := limit.wait():
+            if seconds := limit.count():
                 facts = {"client_id": client_id, "retry_after": seconds}
                 raise FrameError("Too many messages at once. Wait a moment.", **facts)
             frame, is_new = await store(self.room_name, self.user, message, client_id)
@@ -145,7 +146,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             # An exception that leaves a consumer ends the connection, so we catch it.
             await self.send_frame(error.as_frame())
             if limit is self.person.mistakes:
-                limit.wait()
+                limit.count()
             if limit.is_flooded:
                 await self.leave(FLOODING)
                 raise StopConsumer from None

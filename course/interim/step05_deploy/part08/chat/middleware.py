@@ -18,6 +18,7 @@ def read_query(scope):
     """Return the fields of a socket's query string. Of a repeated field, the last."""
     # The query string is bytes. Latin-1 can decode any byte, so it raises no error.
     query = scope["query_string"].decode("latin-1")
+    # An empty token is a bad token, not a missing one.
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
@@ -60,7 +61,7 @@ class SessionUserMiddleware(BaseMiddleware):
 def read_session(key):
     """Return the session with a key, and its user, who may be AnonymousUser."""
     session_engine = import_module(settings.SESSION_ENGINE)
-    request = HttpRequest()
+    request = HttpRequest()  # get_user needs no more of it than the session
     # A cookie may hold anything. PostgreSQL raises an error for a NUL character.
     request.session = session_engine.SessionStore(key if is_text(key) else None)
     return request.session, get_user(request)

@@ -20,6 +20,7 @@ def read_query(scope):
     """Return the fields of a socket's query string. Of a repeated field, the last."""
     # The query string is bytes. Latin-1 can decode any byte, so it raises no error.
     query = scope["query_string"].decode("latin-1")
+    # An empty token is a bad token, not a missing one.
     return dict(parse_qsl(query, keep_blank_values=True))
 
 
@@ -68,7 +69,7 @@ def session_store():
 
 def read_session(key):
     """Return the session with a key, and its user, who may be AnonymousUser."""
-    request = HttpRequest()
+    request = HttpRequest()  # get_user needs no more of it than the session
     # A cookie may hold anything. PostgreSQL raises an error for a NUL character.
     request.session = session_store()(key if is_text(key) else None)
     return request.session, get_user(request)

@@ -13,7 +13,7 @@ from channels.middleware import BaseMiddleware
 
 from .threads import in_a_thread
 
-HANDSHAKES = 16  # that ask the database at the same time
+HANDSHAKES = 16  # that ask the database at a time: the pool has 20 connections
 # The semaphores. A server has one event loop; each test has its own.
 turns = WeakKeyDictionary()
 
@@ -52,8 +52,8 @@ async def in_turn(scope, function, *arguments):
     """
     loop = asyncio.get_running_loop()
     async with turns.setdefault(loop, asyncio.Semaphore(HANDSHAKES)):
-        # Connections wait in the system too. There, a client may have left before the
-        # server read its handshake: let the event loop see that.
+        # The client may have left while its connection waited in the system's queue.
+        # Give the event loop time to read that.
         await asyncio.sleep(0.005)
         if scope["has_left"]():
             raise ClientHasLeft

@@ -28,13 +28,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     Takes ``{"message": "hi", "client_id": "…"}`` and sends ``{"message": "hi", "id":
     7, "sent_at": "…", "username": "ann", "seq": 3, "client_id": "…"}`` to each client
-    in the room, the sender too. A client that joins first gets the last 50 messages as
+    in the room, the sender too. On joining, a client gets the last 50 messages as
     the same frames, oldest first. A frame that breaks the rules gets ``{"error":
     "…"}``, and the connection stays open. A client that is not signed in, or signs out
     while connected, is closed with ``SIGNED_OUT``.
 
-    With ``?after=<seq>`` a client gets all messages after that number. After that, or
-    after the history, comes ``{"caught_up": 3}``: now it has all up to this number.
+    With ``?after=<seq>`` a client gets all messages after that number instead. Then
+    comes ``{"caught_up": 3}``: the client has all messages up to number 3.
 
     The consumer is no member of a group: the ``LiveRoom`` fills its outbox.
     """
@@ -79,8 +79,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         # the session was read, ask the database again.
         self.process = await Process.join()
         self.process.outboxes.add(self.outbox)
-        is_new = self.scope.get("opened_at", 0) > self.process.heard_at
-        if not is_new and not await self.is_signed_in():
+        is_fresh = self.scope.get("opened_at", 0) > self.process.heard_at
+        if not is_fresh and not await self.is_signed_in():
             await self.refuse()
             raise StopConsumer
         name = self.scope["url_route"]["kwargs"]["room_name"]
@@ -105,7 +105,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         reader = RoomReader(self.room.name, self.send_frame)
         if after.isdecimal():
             newest = await read_seq(self.room.name)
-            reader.seq = min(int(after[:18]), newest)
+            reader.seq = min(int(after[:18]), newest)  # 18 digits: a database integer
         else:
             newest = 0
             for frame in await read_history(self.room.name):
@@ -114,10 +114,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
             reader.seq = newest
         # Other processes may have stored messages that this one was not told of yet.
         await self.room.handle({"type": "room.counted", "seq": newest})
-        room = self.room.reader  # its number grows while we read
-        while reader.seq < room.seq and not self.outbox.closed:
+        while reader.seq < self.room.reader.seq and not self.outbox.closed:
             async with self.person.reading:
-                await reader.read_page(room.seq)
+                await reader.read_page(self.room.reader.seq)
             await self.outbox.flush()  # one page in memory, however many there are
         # Nothing has waited since the comparison: the room's next message is our next.
         await self.send_frame({"caught_up": reader.seq})
@@ -141,7 +140,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message, client_id = parse_frame(text_data)
             limit = self.person.messages
-            if seconds := limit.wait():
+            if seconds := limit.count():
                 facts = {"client_id": client_id, "retry_after": seconds}
                 raise FrameError("Too many messages at once. Wait a moment.", **facts)
             draft = Draft(self.room.name, self.user, message, client_id)
@@ -150,7 +149,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             # An exception that leaves a consumer ends the connection, so we catch it.
             await self.send_frame(error.as_frame())
             if limit is self.person.mistakes:
-                limit.wait()
+                limit.count()
             if limit.is_flooded:
                 await self.close(FLOODING)
                 raise StopConsumer from None
