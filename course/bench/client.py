@@ -22,6 +22,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from course.bench.comeback import come_back
+
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 READ = 65_536  # bytes at a time; more would be fetched from the system, and given back, each time
@@ -549,10 +551,15 @@ def crowd(job: dict[str, Any], load: Load) -> None:
     )
 
 
+def comeback(job: dict[str, Any], load: Load) -> None:
+    """Everybody has lost the server, and connects again as pages do."""
+    report(**come_back(job))
+
+
 def main(job: dict[str, Any]) -> None:
     """Do one job and print what came of it."""
     load = Load(job)
-    measures = (deliveries, latency, joins, stored, idle, crowd)
+    measures = (deliveries, latency, joins, stored, idle, crowd, comeback)
     {measure.__name__: measure for measure in measures}[job["measure"]](job, load)
     load.close()
 

@@ -18,7 +18,7 @@ from typing import Any
 from course import environment
 from course.bench import figures
 from course.bench.contenders import CONTENDERS, Contender, Yard, part_contenders
-from course.bench.measures import Plan, measure_crowd, run_once, sample_once
+from course.bench.measures import Plan, measure_comeback, measure_crowd, run_once, sample_once
 from course.parts import find_midpoint, lay_out
 from course.stack import STEP, find_programs
 from course.stack.command import parse_count
@@ -121,6 +121,9 @@ def collect(python: Path, runs: int, plan: Plan, contenders: Sequence[Contender]
             doing(f"a crowd of {plan.crowd:,}")
             results["crowd"] = measure_crowd(yard, last, plan)
             done(f"a crowd of {plan.crowd:,}")
+            doing(f"{plan.crowd:,} come back")
+            results["comeback"] = measure_comeback(yard, last, plan)
+            done(f"{plan.crowd:,} came back")
             results["parts"] = json.loads(yard.inside("parts"))
             results["samples"] = {
                 goal.measure: sample_once(yard, last, plan, goal.measure)

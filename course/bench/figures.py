@@ -126,6 +126,8 @@ def faults(results: dict[str, Any]) -> dict[str, list[str]]:
                     found.setdefault(contender, []).append(f"run {number}, {name}: {fault}")
     for fault in results.get("crowd", {}).get("faults", []):
         found.setdefault("uvicorn", []).append(f"crowd: {fault}")
+    for fault in results.get("comeback", {}).get("faults", []):
+        found.setdefault("uvicorn", []).append(f"comeback: {fault}")
     return found
 
 
@@ -216,6 +218,17 @@ def crowd_line(crowd: Result) -> str:
     )
 
 
+def comeback_line(results: dict[str, Any]) -> str:
+    """Say in a sentence how long everybody needed to come back."""
+    comeback = results["comeback"]
+    if "all" not in comeback:
+        return f"{results['crowd']['sockets']:,} pages come back at once: {comeback['faults'][0]}"
+    return (
+        f"{results['crowd']['sockets']:,} pages lost their worker, and came back to one worker at "
+        f"once: half of them after {comeback['half']:.0f} s, all after {comeback['all']:.0f} s."
+    )
+
+
 def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator[str]:
     """Yield all lines, for a terminal of 80 columns."""
     runs: list[Run] = results["runs"]
@@ -230,6 +243,8 @@ def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator
                 yield from textwrap.wrap(whereabouts(runs, goal, samples), 79)
         yield ""
         yield from textwrap.wrap(crowd_line(results["crowd"]), 79)
+        yield ""
+        yield from textwrap.wrap(comeback_line(results), 79)
     for name, found in faults(results).items():
         yield ""
         yield colour(f"{name} is incorrect:", "red")

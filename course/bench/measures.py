@@ -210,6 +210,16 @@ def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
         part.stop()
 
 
+def measure_comeback(yard: Yard, contender: Contender, plan: Plan) -> Result:
+    """See after how long thousands of pages are back at a worker that was started again."""
+    part = yard.serve(contender)
+    try:
+        job = {"measure": "comeback", "sockets": plan.crowd, "room": "comeback"}
+        return measure(yard.python, part, common(yard, contender, plan) | job)
+    finally:
+        part.stop()
+
+
 def sample_once(yard: Yard, contender: Contender, plan: Plan, name: str) -> list[tuple[str, float]]:
     """Do one measure again; return the shares of the worker's processor time, by package."""
     file = yard.folder / "samples.json"

@@ -13,6 +13,7 @@ from course.bench.driver import RESULTS
 from course.bench.figures import (
     FIGURES,
     GOALS,
+    comeback_line,
     missed,
     ratio,
     short,
@@ -79,7 +80,7 @@ def measured(results: dict[str, Any]) -> list[str]:
         f"{crowd['sockets']:,} idle connections on one worker with uvicorn: {crowd['alive']:,} "
         f"stayed, and answered {crowd['pings']:,} pings. The worker used {crowd['server']:.1%} "
         f"of a core meanwhile. Then one message reached {crowd['reached']:,} in "
-        f"{crowd['seconds']:.2f} s.",
+        f"{crowd['seconds']:.2f} s. {comeback_line(results)}",
     ]
 
 

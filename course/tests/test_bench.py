@@ -121,7 +121,9 @@ def test_goals_have_two_directions():
 def results_of(*runs: figures.Run, **crowd: object) -> dict[str, object]:
     """Return the results of some runs and of a crowd."""
     whole = {"sockets": 5000, "alive": 5000, "reached": 5000, "pings": 7000, "seconds": 0.5}
-    return {"runs": list(runs), "crowd": whole | {"faults": []} | crowd, "samples": {}}
+    back = {"half": 10.4, "all": 22.6, "faults": []}
+    whole = whole | {"faults": []} | crowd
+    return {"runs": list(runs), "crowd": whole, "comeback": back, "samples": {}}
 
 
 def test_the_table_fits_a_terminal_and_says_what_is_met():
@@ -131,6 +133,7 @@ def test_the_table_fits_a_terminal_and_says_what_is_met():
     lines = list(report(results_of(*runs), CONTENDERS))
     assert max(map(len, lines)) < 80
     text = "\n".join(lines)
+    assert "half of them after 10 s, all after 23 s." in text.replace("\n", " ")
     assert re.search(r"room of 100 +150k +5,000 +6,000 +25.0k +51.5k\n.* ± 0% +± 1%\n", text)
     assert re.search(
         r"tutorial on Daphne +deliveries, room of 100 +10.3 × .* least 12 +missed", text

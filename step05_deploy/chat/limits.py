@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
 
-from .outages import log_error
+from .outages import database_outage, log_error, redis_outage
 
 MAX_SOCKETS = 50  # of one person in one process
 MAX_FAILURES = 5  # wrong passwords for one name from one address …
@@ -81,6 +81,12 @@ class Person:
         return person
 
 
+def uncount(key):
+    """Take a failure back: the password was right, or nobody could check it."""
+    with suppress(ValueError):  # a minute is over: the count is gone
+        cache.decr(key)
+
+
 class PasswordBackend(ModelBackend):
     """Check a few passwords at a time. Refuse a name after too many wrong ones.
 
@@ -101,10 +107,15 @@ class PasswordBackend(ModelBackend):
             cache.add(key, 0, timeout=FAILURES_LAST)
             if cache.incr(key) > MAX_FAILURES:
                 raise ValidationError(TOO_OFTEN)
-            user = super().authenticate(request, username, password, **kwargs)
+            try:
+                user = super().authenticate(request, username, password, **kwargs)
+            except DatabaseError:
+                uncount(key)
+                raise
             if user is not None:
-                with suppress(ValueError):  # a minute is over: the count is gone
-                    cache.decr(key)
+                uncount(key)
+            database_outage.ends("queries")
+            redis_outage.ends("cache")
             return user
         except (DatabaseError, RedisError) as error:  # Redis counts wrong passwords
             log_error("cannot check a password", error)

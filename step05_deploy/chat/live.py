@@ -97,12 +97,14 @@ class Process(Subscription):
         self.writer = Writer()
         self.heard_at = math.inf  # when it last heard of a sign-out, or began to
         self.sweeping = asyncio.create_task(self.sweep())
+        self.asking = asyncio.create_task(self.ask_redis())
 
     def leave(self, outbox=None):
         """Undo one ``join``. The last one also ends the sweep."""
         super().leave(outbox)
         if self.visitors == 0:
             self.sweeping.cancel()
+            self.asking.cancel()
 
     async def subscribed(self):
         """From now on the process hears of sign-outs."""
@@ -128,7 +130,6 @@ class Process(Subscription):
                     asked_at = time.monotonic()
             except Exception as error:
                 log_error("cannot compare with the database", error)
-            await self.ask_redis()
 
     async def compare_rooms(self):
         """Compare the rooms with their counters: one query for all."""
@@ -142,11 +143,16 @@ class Process(Subscription):
 
     async def ask_redis(self):
         """Try again what did not work. A silent room would not notice that it does."""
-        for group in list(redis_outage.missing):
+
+        async def ask(group):
             with suppress(Exception):
                 async with asyncio.timeout(LAYER_TIMEOUT):
                     await get_channel_layer().group_send(group, {"type": "probe"})
                 redis_outage.ends(group)
+
+        while True:
+            await asyncio.sleep(SWEEP)
+            await asyncio.gather(*[ask(group) for group in redis_outage.missing])
 
     async def ask_about_people(self):
         """Close the sockets of those who are no longer signed in."""

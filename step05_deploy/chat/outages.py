@@ -18,7 +18,8 @@ class Outage:
     def begins(self, what, error):
         """Note that something does not work, and log the first of all."""
         if not self.missing:
-            logger.error("%s does not answer: %r", self.service, error)
+            reason = f"{type(error).__name__}: {error}"
+            logger.error("%s does not answer: %s", self.service, reason)
         self.missing.add(what)
 
     def ends(self, what):

@@ -3,13 +3,19 @@
 import asyncio
 
 import pytest
+from channels.layers import get_channel_layer
 from django.conf import settings
+from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import ValidationError
 from django.db import DataError, OperationalError
 
-from chat.outages import Outage, log_error
+from chat import live
+from chat.limits import MAX_FAILURES, PasswordBackend
+from chat.models import Message
+from chat.outages import Outage, database_outage, log_error, redis_outage
 
 from .conftest import Visitor
-from .helpers import SECONDS, close_code, hear, say, submit
+from .helpers import SECONDS, close_code, hear, hear_inside, say, submit
 from .server import UvicornWorker, free_port
 
 TOO_SLOW = 4013
@@ -93,7 +99,7 @@ def test_many_troubles_are_one_outage(caplog):
     assert (
         said
         == [
-            "The sea does not answer: OSError('low tide')",
+            "The sea does not answer: OSError: low tide",
             "The sea answers again",
         ]
         * 2
@@ -107,3 +113,42 @@ def test_an_error_that_is_no_outage_has_its_traceback(caplog):
     fault, outage = caplog.records
     assert fault.exc_info
     assert not outage.exc_info
+
+
+def test_a_password_that_nobody_could_check_is_no_wrong_one(ann, monkeypatch):
+    """The database was away. When it is back, nobody has to wait for a minute."""
+
+    def fail(*args, **kwargs):
+        raise OperationalError("the database has gone")
+
+    def sign_in():
+        return PasswordBackend().authenticate(None, username="ann", password="wrong")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelBackend, "authenticate", fail)
+        for _ in range(MAX_FAILURES + 1):
+            with pytest.raises(ValidationError, match="does not work"):
+                sign_in()
+    assert database_outage.missing
+    assert sign_in() is None
+    assert not database_outage.missing
+
+
+async def test_a_frozen_redis_does_not_slow_the_comparison(join, ann, monkeypatch):
+    """Many rooms wait for it. Their messages still come from the database, quickly."""
+
+    async def freeze(group, event):
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(live, "SWEEP", 0.05)
+    monkeypatch.setattr(live, "LAYER_TIMEOUT", 0.5)
+    socket = await join()
+    monkeypatch.setattr(get_channel_layer(), "group_send", freeze)
+    redis_outage.missing.update(f"room {number}" for number in range(20))
+    try:
+        await asyncio.sleep(0.2)
+        await Message.objects.acreate(room="lobby", text="elsewhere", user=ann)
+        assert (await hear_inside(socket))["message"] == "elsewhere"
+    finally:
+        redis_outage.missing.clear()
+    await socket.disconnect()
