@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from contextlib import suppress
 
 
 async def lifespan(scope, receive, send):
@@ -26,5 +27,6 @@ async def tell_systemd():
     seconds = int(os.environ["WATCHDOG_USEC"]) / 1_000_000
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         while True:
-            systemd.sendto(b"WATCHDOG=1", os.environ["NOTIFY_SOCKET"])
+            with suppress(OSError):  # systemd may be busy with itself: try again
+                systemd.sendto(b"WATCHDOG=1", os.environ["NOTIFY_SOCKET"])
             await asyncio.sleep(seconds / 2)

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ unix = pytest.mark.skipif(os.name == "nt", reason="systemd and SIGSTOP are Linux
 # An application whose event loop stops at the first request.
 HANGS = """
 import time
+from pathlib import Path
 from config.asgi import application as ours
 
 async def application(scope, receive, send):
@@ -69,6 +71,24 @@ def test_a_worker_says_that_it_runs(systemd, tmp_path):
         assert said == {b"WATCHDOG=1"}
         worker.stop()
         assert is_silent(systemd)
+    finally:
+        worker.kill()
+
+
+@unix
+def test_a_message_that_is_refused_is_not_the_last(systemd, tmp_path):
+    """systemd closes its socket when it is itself started again."""
+    address = systemd.getsockname()
+    worker = start(systemd, tmp_path)
+    try:
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        systemd.close()
+        time.sleep(3 * EVERY)
+        Path(address).unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+            again.bind(address)
+            again.settimeout(5)
+            assert again.recv(100) == b"WATCHDOG=1"
     finally:
         worker.kill()
 
