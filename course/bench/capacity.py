@@ -30,7 +30,7 @@ class Figures:
     delivery: float  # handing one message to one socket
     message: float  # storing and publishing one message, alone in its transaction
     heard: float  # taking one message from Redis
-    join: float  # a handshake, the login and fifty messages of history
+    join: float  # a page that comes back when everybody does: its share of the whole time
     memory: float  # of an idle connection
     base: float  # of a worker before anybody comes
     crowd: float  # idle connections that one worker has had
@@ -59,7 +59,7 @@ def read_figures(results: dict[str, Any]) -> Figures:
         # Two people were in each of the twenty rooms.
         message=max(median("stored_20", "cpu") - 2 * delivery, 0.0),
         heard=max(results["parts"]["hear_us"], 0.0),
-        join=median("joins", "cpu") * 1000,
+        join=results["comeback"]["all"] / results["crowd"]["sockets"] * 1e6,
         memory=median("idle", "memory"),
         base=median("idle", "base"),
         crowd=results["crowd"]["alive"],

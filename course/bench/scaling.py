@@ -109,7 +109,7 @@ def costs(figures: Figures) -> list[str]:
         ("handing one message to one socket", figures.delivery, "µs of a worker"),
         ("storing and publishing one message", figures.message, "µs of a worker"),
         ("hearing of one message through Redis", figures.heard, "µs of a worker"),
-        ("one person joining, 50 messages shown", figures.join, "µs of a worker"),
+        ("one person coming back, when everybody does", figures.join, "µs of a worker"),
         ("storing one message", figures.database_message, "µs of PostgreSQL"),
         ("one person joining", figures.database_join, "µs of PostgreSQL"),
         ("comparing one room's counter", figures.database_counter, "µs of PostgreSQL"),

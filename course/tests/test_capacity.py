@@ -120,7 +120,8 @@ def test_figures_are_read_from_what_was_measured():
         "joins": {"cpu": 4.0, "postgres": 900.0}, "idle": {"memory": 30.0, "base": 70_000},
     }  # fmt: skip
     parts = {"sweep_us": 5.0, "publish_us": 1.0, "subscriber_us": 0.5, "hear_us": 90.0}
-    results = {"runs": [{"uvicorn": measured}], "crowd": {"alive": 5000}, "parts": parts}
+    results = {"runs": [{"uvicorn": measured}], "parts": parts}
+    results |= {"crowd": {"alive": 5000, "sockets": 5000}, "comeback": {"all": 20.0}}
     assert read_figures(results) == Figures(
         delivery=10, message=1000, heard=90, join=4000, memory=30, base=70_000, crowd=5000,
         room=1500, database_message=400, database_join=900, database_counter=5,
