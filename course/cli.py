@@ -1,4 +1,4 @@
-"""The command line: `python -m course <command>`, and what `make` calls."""
+"""The command line `python -m course <command>`, which `make` calls."""
 
 import argparse
 import errno
@@ -27,7 +27,7 @@ from course.processes import forget_git, interrupt_on_signals
 from course.steps import choices
 from course.terminal import UserError, colour
 
-# How `make` calls each command, and what the command does; in the order of first use.
+# For each command: its parameters for `make`, and its help. The order is that of first use.
 COMMANDS = {
     "run": ("run STEP=1 [PORT=8000]", "start a step, and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),

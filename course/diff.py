@@ -88,7 +88,7 @@ def count(place: Path, labels: tuple[str, str]) -> list[Change]:
         if not entry:
             continue
         added, removed, _ = entry.split("\t")
-        # With -z, both names follow; the missing side of a new or deleted file is /dev/null.
+        # With -z, both names follow; git writes /dev/null for the missing side of a file.
         before, after = next(fields), next(fields)
         path = PurePosixPath(before if after == "/dev/null" else after)
         # Git writes "-" for the lines of a binary file.

@@ -310,7 +310,7 @@ def link_problems(root: Path) -> Iterator[str]:
 
 
 def list_problems(entry: Entry, before: Midpoint, after: Midpoint) -> Iterator[str]:
-    """Yield a message for each file whose folder and files.toml differ, or with no real change."""
+    """Yield a message for each file that files.toml lists wrongly, or that has no real change."""
     now = difference(before, after)
     then = {path: key for key in LISTS for path in getattr(entry, key)}
     for path in sorted(now.keys() | then.keys()):

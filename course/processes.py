@@ -11,8 +11,8 @@ from pathlib import Path
 
 from course.terminal import Progress
 
-# In hooks and rebases, git sets these variables for the commands that it runs. With them, every git
-# command works on that repository, in any folder: a test would commit to the reader's repository.
+# In hooks and rebases, git sets these variables for the commands that it runs. The variables lead
+# a git command in any folder to the reader's repository, so a test would commit to this repository.
 # The list is that of `git rev-parse --local-env-vars`, without the two for settings.
 GIT_PLACES = (
     *("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_PREFIX"),

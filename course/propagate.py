@@ -43,10 +43,11 @@ class Note(NamedTuple):
     head: str  # the earlier file in the last commit
     base: str  # the earlier file before the change
     carried: str  # the earlier file with the change
-    # The later file without the change, so that an edit solves a conflict. WAITS if only another
-    # file of its tree has a conflict. RIGHT if it needs no change, None if it had the change.
+    # The later file without the change: an edit of this version solves a conflict. WAITS if only
+    # another file of the tree has a conflict. RIGHT if the later file needs no change. None if the
+    # later file had the change.
     lacking: str | None
-    merged: bool  # git changed the later file; nobody did so by hand
+    merged: bool  # git changed the later file, not a person
 
 
 class Result(NamedTuple):
@@ -250,8 +251,8 @@ class Carrier:
     def base(self, target: str, path: str) -> tuple[str, bool]:
         """Return the version of a source's file that `target` has taken already.
 
-        The second value is true if both took the same change of an earlier tree, but the source
-        took that change by hand: its lines do not tell which of them belong to the change.
+        The second value is true if both files took the same change of an earlier tree, the source
+        by hand. The lines of the source then do not show which of them belong to the change.
         """
         own, name = f"{self.source}/{path}", f"{target}/{path}"
         notes, taken, by_hand = self.notes.get(name, {}), self.head.get(own, ""), False

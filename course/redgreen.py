@@ -203,8 +203,8 @@ def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
         prove(folder, python, env)
     junit, log = folder.with_suffix(".xml"), folder.with_suffix(".log")
     junit.unlink(missing_ok=True)
-    # Verbose, so that the last line names a test that hangs. The measured time is that of the
-    # test alone, without its fixtures, which may start a server.
+    # With -vv, the last line of the output names a test that hangs. The measured time is that of
+    # the test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "-vv", "--continue-on-collection-errors"]
     options += ["-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest

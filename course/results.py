@@ -63,7 +63,7 @@ def message_of(element: ElementTree.Element) -> str:
     """Return why a test failed or was skipped.
 
     If a whole file could not be imported, or is skipped, pytest's message gives no reason. The last
-    line of the element's text does.
+    line of the element's text gives the reason.
     """
     message = element.get("message", "").strip()
     if message == "collection skipped" and (why := SKIPPED.search(element.text or "")):

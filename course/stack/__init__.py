@@ -1,8 +1,8 @@
-"""`make stack`: step 5 in production shape, on this machine alone, thrown away at the end.
+"""`make stack`: run step 5 as in production on this machine, and delete everything at the end.
 
-Real Redis (or Valkey), PostgreSQL, workers and nginx run on 127.0.0.1, each in a process of its
-own. The tests of faults and the measurements use the same `Stack`: they stop, kill, freeze and
-restart any part of it, which keeps its port and its data.
+Real Redis (or Valkey), PostgreSQL, workers and nginx run on 127.0.0.1, each in its own process.
+The tests of faults and the measurements use the same `Stack`. They stop, kill, freeze and restart
+parts of the stack, and each part keeps its port and its data.
 """
 
 from course.run import HOST

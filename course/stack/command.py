@@ -1,4 +1,4 @@
-"""The command `make stack`: run everything until Ctrl-C, and start again what dies."""
+"""The command `make stack`: run all parts until Ctrl-C, and restart each part that dies."""
 
 import time
 from collections import defaultdict
@@ -12,9 +12,9 @@ from course.stack.workers import SERVERS
 from course.steps import ROOT, find_step
 from course.terminal import LiveLine, UserError, colour, say
 
-LOOK = 0.2  # seconds between two looks at the parts
+LOOK = 0.2  # seconds between two checks of the parts
 PAUSE = 1.0  # seconds between the end of a part and its next start, as in deploy/chat@.service
-DEATHS, WITHIN = 5, 60.0  # deaths of one part, in so many seconds, that end everything
+DEATHS, WITHIN = 5, 60.0  # this many deaths of a part in so many seconds end the stack
 
 
 def show(part: Part, more: str = "") -> None:
@@ -23,7 +23,7 @@ def show(part: Part, more: str = "") -> None:
 
 
 class Keeper:
-    """Starts a part again that has died, as systemd would: same port, same data."""
+    """Restarts each part that has died, as systemd would, with the same port and data."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -31,9 +31,9 @@ class Keeper:
         self.due: dict[str, float] = {}  # when each dead part starts again
 
     def look(self) -> None:
-        """Say which parts have died, and start those whose pause is over.
+        """Print which parts have died, and restart each part whose pause is over.
 
-        Raises UserError, with the part's last words, when a part has died too often.
+        Raises UserError, with the end of the part's log, if a part has died too often.
         """
         now = time.monotonic()
         for part in self.stack.dead():
@@ -45,7 +45,7 @@ class Keeper:
                     f"{part.obituary()}\n{part.name} died {DEATHS} times in a minute, "
                     "so all the others were stopped too."
                 )
-            part.stop()  # the children that it left
+            part.stop()  # ends the children that the dead process left
             self.due[part.name] = now + PAUSE
         for name in [name for name, at in self.due.items() if at <= now]:
             del self.due[name]
@@ -55,14 +55,17 @@ class Keeper:
 
 
 def parse_count(name: str, text: str, most: int) -> int:
-    """Return the number in `text`, or raise UserError."""
+    """Return the number in `text`; raise UserError unless the number is from 1 to `most`."""
     if text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
     raise UserError(f"{name} must be a number from 1 to {most}, not {text!r}.")
 
 
 def find_code(part: str | None, root: Path) -> Path:
-    """Return the folder of step 5, or of its mid-point after a part; UserError without deploy/."""
+    """Return the folder of step 5, or of its mid-point after `part`.
+
+    Raises UserError if the mid-point has no deploy/ yet.
+    """
     step = find_step(STEP, root)
     if part is None:
         return step.folder
@@ -80,7 +83,10 @@ def run(
     part: str | None = None,
     root: Path = ROOT,
 ) -> int:
-    """Run the stack until Ctrl-C; return the exit code. With `part`, on the code of a mid-point."""
+    """Run the stack until Ctrl-C; return the exit code.
+
+    If `part` is the number of a part, run the code of the mid-point after that part.
+    """
     port = parse_port(port_text)
     workers = parse_count("WORKERS", workers_text, 32)
     shards = parse_count("SHARDS", shards_text, 8)

@@ -1,4 +1,4 @@
-"""A process of the stack: how it starts, how it is watched, and how it ends with its children."""
+"""Start a process of the stack, watch the process, and end it with its children."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from course.run import HOST, answers
 from course.terminal import UserError
 
 PATIENCE = 20.0  # seconds for a part to start, on a busy machine
-GRACE = 12.0  # seconds for a part to stop; the workers promise ten
-ORPHANS_GRACE = 0.5  # seconds for the children of a killed process to see that it is gone
+GRACE = 12.0  # seconds for a part to stop; a worker needs at most ten
+ORPHANS_GRACE = 0.5  # seconds for the children of a killed process to end by themselves
 
 
 @dataclass
 class Part:
-    """A process of the stack: its command, its port, and how it is asked to end."""
+    """A process of the stack: its command, its port, and the signal that ends the process."""
 
     name: str
     command: list[str]
@@ -40,18 +40,18 @@ class Part:
 
     @property
     def pid(self) -> int:
-        """The process id; RuntimeError while the part is not running."""
+        """The process id; raises RuntimeError before the start and after `stop`."""
         if self.process is None:
             raise RuntimeError(f"{self.name} is not running")
         return self.process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process is there (frozen counts)."""
+        """True while the process exists, even if the process is frozen."""
         return self.process is not None and self.process.poll() is None
 
     def launch(self) -> None:
-        """Start the process, and do not wait."""
+        """Start the process; do not wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -60,7 +60,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A terminal's Ctrl-C is for us: we end the parts one after another.
+                # In its own session, a part gets no Ctrl-C from the terminal: we end the parts.
                 start_new_session=True,
                 user=self.user,
                 group=group_of(self.user),
@@ -68,7 +68,10 @@ class Part:
             )
 
     def start(self) -> None:
-        """Start the process and wait until it is ready; UserError with its words if it is not."""
+        """Start the process and wait until it is ready.
+
+        Raises UserError, with the end of the log, if the process ends or is not ready in time.
+        """
         self.launch()
 
         def settled() -> bool:
@@ -81,7 +84,7 @@ class Part:
 
     @property
     def death(self) -> str:
-        """How the process ended: "SIGKILL", or "exit code 1"."""
+        """The cause of the end, such as "SIGKILL" or "exit code 1"."""
         assert self.process is not None
         code = self.process.poll()
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
@@ -92,17 +95,17 @@ class Part:
         return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])
 
     def obituary(self) -> str:
-        """Say how the process ended, and what it said last."""
+        """Return a text with the cause of the end and the end of the log."""
         return f"{self.name} ended ({self.death}). The end of its log:\n{self.last_lines()}"
 
     def signal(self, number: int) -> None:
-        """Send a signal, such as SIGSTOP and SIGCONT."""
+        """Send a signal, such as SIGSTOP or SIGCONT, to the process."""
         os.kill(self.pid, number)
 
     def stop(self, number: int | None = None) -> None:
-        """End the process by this signal (default: as an operator does) and its children too.
+        """End the process by the signal `number` (default: `end_signal`), and end its children.
 
-        Returns when all are gone. After `GRACE` seconds they are killed.
+        Return when all have ended. Kill the process if it still runs after `GRACE` seconds.
         """
         process = self.process
         if process is None:
@@ -110,12 +113,12 @@ class Part:
         family = descendants(process.pid)
         if process.poll() is None:
             process.send_signal(number or self.end_signal)
-            # A frozen process gets the signal when it goes on.
+            # A frozen process handles the signal only after SIGCONT.
             process.send_signal(signal.SIGCONT)
         if not wait_until(lambda: process.poll() is not None, GRACE, pause=0.02):
             process.kill()
             process.wait()
-        # When the process that started them is killed, nginx's processes go on.
+        # If nginx's main process is killed, its worker processes continue.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         if not wait_until(lambda: not any(map(is_alive, family)), ORPHANS_GRACE, pause=0.02):
@@ -127,7 +130,7 @@ class Part:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and waits to be collected does not."""
+    """Tell whether a process runs; a zombie has ended and does not run."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -140,7 +143,7 @@ def is_alive(pid: int) -> bool:
 
 
 def group_of(user: str | None) -> int | None:
-    """Return the main group of a user of this machine; None for None, who is ourselves."""
+    """Return the main group of a user of this machine; None for None, our own user."""
     if user is None:
         return None
     import pwd  # not on Windows

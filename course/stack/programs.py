@@ -1,4 +1,4 @@
-"""The programs for Redis, PostgreSQL and nginx: the machine's own, else those that wheels ship."""
+"""Find the programs of Redis, PostgreSQL and nginx: on this machine, else in installed wheels."""
 
 import os
 import re
@@ -10,14 +10,15 @@ from course.environment import venv_program
 from course.stack.part import group_of
 from course.terminal import UserError
 
-OLDEST_POSTGRES = 15  # what the newest Django still works with
+OLDEST_POSTGRES = 15  # the oldest version that the newest Django supports
 PACKAGES = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}
 
 
 def find_programs(python: Path) -> dict[str, Path]:
     """Return the programs for redis, postgres and nginx.
 
-    `python` belongs to the environment with the wheels. UserError says how to get what is missing.
+    `python` belongs to the environment with the wheels. Raises UserError, with the command that
+    installs the program, if a program is missing.
     """
     venv = python.parent.parent
     (packages,) = [*venv.glob("lib/python*/site-packages")][:1] or [venv]
@@ -48,7 +49,7 @@ def find_programs(python: Path) -> dict[str, Path]:
 
 
 def on_path(*names: str) -> list[Path]:
-    """Return the programs of these names on PATH."""
+    """Return the programs with these names on PATH."""
     # Debian keeps servers in folders that are not on an ordinary user's PATH.
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
     return [Path(found) for name in names if (found := shutil.which(name, path=path))]
@@ -62,7 +63,7 @@ def postgres_version(program: Path) -> int:
 
 
 def unprivileged_user() -> str:
-    """Return the user as whom root runs PostgreSQL."""
+    """Return the user under which root runs PostgreSQL."""
     import pwd  # not on Windows
 
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -70,9 +71,10 @@ def unprivileged_user() -> str:
 
 
 def within_reach(program: Path, user: str, folder: Path) -> Path:
-    """Return `program`, or where `user` cannot run it, a copy in `folder` of all it belongs to.
+    """Return `program`, or a copy of the program in `folder` if `user` cannot run the original.
 
-    An environment below /root is closed to everybody else.
+    The copy includes the whole installation. For example, an environment below /root is closed to
+    all other users.
     """
     try:
         subprocess.run(

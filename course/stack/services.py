@@ -13,8 +13,8 @@ from course.stack.part import Part, group_of
 from course.stack.programs import unprivileged_user, within_reach
 from course.terminal import UserError
 
-# The main file around the file that an operator copies, as the system's nginx has one. Every path
-# is in the stack's own folder.
+# The main configuration of nginx includes the file that an operator copies, as in the system's
+# nginx. Every path is in the stack's own folder.
 NGINX_MAIN = """\
 {user}
 daemon off;
@@ -45,7 +45,10 @@ http {{
 
 
 def redis(name: str, program: Path, folder: Path, port: int, password: str) -> Part:
-    """Return a Redis that keeps nothing. Its password is in a file: anybody can see commands."""
+    """Return a Redis that stores nothing on disk.
+
+    The password is in a file, because every user of the machine can see command lines.
+    """
     file = folder / f"{name}.conf"
     settings = {"bind": HOST, "port": port, "requirepass": password}
     settings |= {"save": '""', "dir": f'"{folder}"'}
@@ -58,7 +61,7 @@ def postgres(
 ) -> Part:
     """Return a PostgreSQL with its data in `folder`: a copy of `kept`, else an empty database.
 
-    PostgreSQL refuses to run as root, so root runs it as somebody else.
+    PostgreSQL refuses to run as root, so root runs PostgreSQL as another user.
     """
     home = folder / "postgres"
     home.mkdir(0o700)
@@ -75,21 +78,21 @@ def postgres(
     settings = {
         "listen_addresses": HOST,
         "unix_socket_directories": "",
-        # In its own folder: shared memory of the system would stay there after a kill.
+        # After a kill, the system's shared memory would remain; mmap uses files in `data`.
         "dynamic_shared_memory_type": "mmap",
         "max_connections": connections,
     }
     command = [str(program), "-D", str(data), "-p", str(port)]
     command += [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    # Its SIGTERM waits until everybody has left.
+    # After SIGTERM, PostgreSQL would wait until all clients have disconnected.
     log = folder / "postgres.log"
     part = Part("postgres", command, port, home, log, user=user, end_signal=signal.SIGINT)
 
     def ready() -> bool:
-        """It accepts connections while it still recovers; this file says when it is done."""
+        """Tell whether recovery has ended; PostgreSQL accepts connections even before its end."""
         state = data / "postmaster.pid"
         words = state.read_text().split() if state.exists() else []
-        # A process that was killed leaves the file behind.
+        # A killed PostgreSQL leaves its file behind, with another process id.
         return words[:1] == [str(part.pid)] and words[-1] == "ready"
 
     part.ready = ready
@@ -97,10 +100,10 @@ def postgres(
 
 
 def free_memory(folder: Path) -> None:
-    """Give back what a PostgreSQL in `folder` that was killed keeps in the system's memory.
+    """Free the system's shared memory that a killed PostgreSQL in `folder` left behind.
 
-    It is a few bytes by which PostgreSQL sees that nobody else uses its data. A PostgreSQL that
-    ends as it should removes the file and the memory.
+    By these few bytes, PostgreSQL checks that no other process uses its data. A PostgreSQL that
+    ends normally removes the file and the memory.
     """
     file = folder / "postgres" / "data" / "postmaster.pid"
     lines = file.read_text().splitlines() if file.exists() else []
@@ -134,7 +137,7 @@ def make_database(program: Path, data: Path, user: str | None, password: str) ->
 
 
 def nginx(program: Path, folder: Path, port: int, workers: list[str]) -> Part:
-    """Return an nginx with the site's own `deploy/nginx.conf`, made to fit this place.
+    """Return an nginx with the site's own `deploy/nginx.conf`, adapted to this stack.
 
     `workers` are host:port; the site is the folder `site` in `folder`.
     """
@@ -149,7 +152,7 @@ def nginx(program: Path, folder: Path, port: int, workers: list[str]) -> Part:
 
 
 def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
-    """Return `deploy/nginx.conf` with what is marked YOURS there replaced.
+    """Return `text`, that of `deploy/nginx.conf`, with the places marked YOURS replaced.
 
     `workers` are host:port; `folder` gets the access log and has the static files in `site`.
     """
@@ -172,11 +175,11 @@ def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder with all there is in it, each file's owner and time included."""
+    """Copy a folder with all its files; keep the owner and time of each file."""
     subprocess.run(["cp", "-pR", source, target], check=True)
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that nobody else can read."""
+    """Write a file that no other user can read."""
     file.touch(0o600)
     file.write_text(text, "utf-8")

@@ -1,4 +1,4 @@
-"""The stack: all parts together, and each part by itself."""
+"""The stack: control all parts together, or one part by itself."""
 
 import os
 import random
@@ -23,22 +23,23 @@ from course.steps import copy_files, find_step, step_files
 from course.terminal import UserError
 
 STEP = "step05_deploy"
-POOL = 20  # connections that a worker may have, as the step's settings say
-# Below the ports that systems give to outgoing connections: nothing takes the port of a part
-# that is down for a moment.
+POOL = 20  # the database connections of one worker, as in the step's settings
+# Systems give higher ports to outgoing connections. So no connection takes the port of a part that
+# is down for a moment.
 INNER_PORTS = range(20_000, 32_000)
 
 
 class Stack:
     """Step 5 on PostgreSQL, Redis, several workers and nginx; also a context manager.
 
-    `port` is nginx's (default: a free one); `workers` run under `server`, "uvicorn" or "daphne";
-    `shards` is the number of Redis servers. `variables` are more environment variables for the
-    workers. `code` is the folder with the step's code (default: step 5 itself). The parts are
-    called postgres, redis1, redis2 …, worker1, worker2 … and nginx.
+    `port` is the port of nginx (default: a free port). `workers` is the number of workers, which
+    run under `server`, "uvicorn" or "daphne". `shards` is the number of Redis servers. `variables`
+    are more environment variables for the workers. `code` is the folder with the step's code
+    (default: step 5 itself). The parts are called postgres, redis1, redis2 …, worker1, worker2 …
+    and nginx.
 
     `prepared` is a folder that the `keep` of another stack has filled. This stack then begins with
-    the site, database and password of that one: making them takes tests too long.
+    the site, database and password of the other stack, because new ones would slow the tests down.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Stack:
 
     @property
     def worker_urls(self) -> list[str]:
-        """The addresses of the workers themselves, past nginx."""
+        """The addresses of the workers themselves; requests to them bypass nginx."""
         return [f"http://{host}" for host in self.worker_hosts]
 
     @property
@@ -101,7 +102,7 @@ class Stack:
 
     @property
     def folder(self) -> Path:
-        """The folder of all files while the stack is up; RuntimeError before and after."""
+        """The folder of all files; raises RuntimeError while the stack is not up."""
         if self.made is None:
             raise RuntimeError("the stack is not up")
         return Path(self.made.name)
@@ -113,7 +114,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a worker; also for `manage.py` in `site`."""
+        """The environment variables of a worker, and of `manage.py` in `site`."""
         return clean_environment() | {
             "PYTHONUNBUFFERED": "1",
             "DJANGO_DEBUG": "off",
@@ -126,21 +127,21 @@ class Stack:
         }
 
     def log(self, name: str) -> str:
-        """Return all that a part has said so far."""
+        """Return the log of a part so far."""
         return self.parts[name].log.read_text("utf-8", errors="replace")
 
     def dead(self) -> list[Part]:
-        """Return the parts that ended without having been stopped."""
+        """Return the parts that ended without a call of `stop`."""
         return [p for p in self.parts.values() if p.process is not None and not p.running]
 
-    # One part at a time.
+    # Control one part.
 
     def start(self, name: str) -> None:
         """Start a part again, on the same port, with the same data; wait until it is ready."""
         self.parts[name].start()
 
     def stop(self, name: str, number: int | None = None) -> None:
-        """End a part: by a signal such as SIGKILL, or as an operator would; wait for it."""
+        """End a part by a signal such as SIGKILL (default: the part's own); wait for the end."""
         self.parts[name].stop(number)
 
     def restart(self, name: str, number: int | None = None) -> None:
@@ -149,13 +150,13 @@ class Stack:
         self.start(name)
 
     def signal(self, name: str, number: int) -> None:
-        """Send a part a signal: SIGSTOP freezes it, SIGCONT wakes it, SIGHUP reloads nginx."""
+        """Send a signal: SIGSTOP freezes the part, SIGCONT wakes it, SIGHUP reloads nginx."""
         self.parts[name].signal(number)
 
     def manage(self, *arguments: str, **variables: str) -> str:
         """Run a command of `manage.py` against the stack, with more environment variables.
 
-        Returns its output; UserError with that, if it fails.
+        Returns the output; raises UserError with the output if the command fails.
         """
         done = subprocess.run(
             [str(self.python), "manage.py", *arguments],
@@ -171,16 +172,17 @@ class Stack:
             raise UserError(f"manage.py {arguments[0]} failed. It said:\n{output.strip()}")
         return output
 
-    # All of it.
+    # Control the whole stack.
 
     def up(
         self,
         started: Callable[[Part], None] = lambda part: None,
         doing: Callable[[str], None] = lambda text: None,
     ) -> Self:
-        """Start everything and return the stack; UserError, with nothing left, if a part fails.
+        """Start all parts and return the stack.
 
-        `started` is called with each part that is ready, `doing` with what is going on.
+        Calls `started` with each part that is ready, and `doing` with a text for each action. If a
+        part fails, stops all parts, removes all files, and raises UserError.
         """
         if os.name == "nt":
             raise UserError("The stack needs Linux or macOS; on Windows, use WSL.")
@@ -201,7 +203,7 @@ class Stack:
         return self
 
     def down(self) -> None:
-        """Stop everything, visitors' side first, and remove every file."""
+        """Stop all parts, nginx first and PostgreSQL last, and remove every file."""
         with undisturbed():
             for name in ("nginx", "worker", "redis", "postgres"):
                 found = [part for key, part in self.parts.items() if key.startswith(name)]
@@ -217,7 +219,7 @@ class Stack:
                 self.made = None
 
     def keep(self, folder: Path) -> None:
-        """Stop the database, and keep in a new folder what another stack can begin with."""
+        """Stop PostgreSQL; copy site, database and password to a new folder for other stacks."""
         self.stop("postgres")
         folder.mkdir(0o700)
         write_private(folder / "password", self.password)
@@ -235,10 +237,10 @@ class Stack:
     ) -> None:
         self.down()
 
-    # How it is made.
+    # Make the stack.
 
     def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
-        """Write the folder that everything runs in, and list the parts in the order to start."""
+        """Write the files of the stack, and list the parts in the order in which they start."""
         if self.prepared:
             copy_tree(self.prepared / "site", self.site)
         else:
@@ -259,7 +261,7 @@ class Stack:
     def add_services(self, programs: dict[str, Path]) -> None:
         """Add PostgreSQL and Redis."""
         if os.getuid() == 0:
-            # PostgreSQL runs as somebody else, who has to get to its data below.
+            # PostgreSQL runs as another user, who needs access to the data in this folder.
             self.folder.chmod(0o711)
         port = self.ports["postgres"]
         connections = POOL * (len(self.worker_names) + 1)
@@ -278,7 +280,7 @@ class Stack:
 
 
 def inner_port() -> int:
-    """Return a port for a part: free, and not among those that outgoing connections get."""
+    """Return a free port for a part, below the ports that outgoing connections get."""
     while not is_free(port := random.choice(INNER_PORTS)):
         pass
     return port

@@ -1,6 +1,7 @@
-"""The command lines of the workers, for Python; `{port}` is the worker's own.
+"""The command lines of the workers, for Python; `{port}` is the port of the worker.
 
-Only here in `course/`: tests compare the files in step 5's `deploy/` with them.
+`course/` has these command lines only here. Tests compare the files in step 5's `deploy/` with
+this list.
 """
 
 from course.run import HOST

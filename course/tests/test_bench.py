@@ -1,4 +1,4 @@
-"""The measurements: frames are read, deliveries counted, and results reported correctly."""
+"""The measurements read frames, count deliveries and report results correctly."""
 
 import json
 import re
@@ -170,7 +170,7 @@ def test_parts_are_compared_with_the_part_before(tmp_path):
 
 
 def test_a_wrong_contender_is_named():
-    """The sentence names run, measure and reason, and shows only the first few."""
+    """The report names run, measure and reason of a fault, and shows only the first few faults."""
     run = run_of(daphne=1.0)
     run["daphne"]["deliveries_100"]["faults"] = [f"socket {n} lost 1" for n in range(9)]
     results = results_of(run, faults=["socket 1 ended"])

@@ -1,4 +1,4 @@
-"""The model of docs/scaling.md, compared with numbers worked out by hand; and the page itself."""
+"""The model of docs/scaling.md gives numbers worked out by hand, and the page has its tables."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ FIGURES = Figures(
 
 
 def test_a_class_needs_one_of_each():
-    """30 people in one room, 6 messages a minute each: 3 messages and 90 deliveries a second."""
+    """30 people in one room send 6 messages a minute each: 3 messages, 90 deliveries a second."""
     found = need(30, 30, 6, FIGURES)
     assert found.messages == pytest.approx(3)
     assert found.deliveries == pytest.approx(90)
@@ -35,7 +35,7 @@ def test_a_class_needs_one_of_each():
     assert found.redis_servers == 1
     assert found.writes == pytest.approx(3)
     assert found.counters == 0.5
-    # (3 × 500 µs + 0.5 × 5 µs) in a second, on cores that are half busy.
+    # PostgreSQL needs 3 × 500 µs + 0.5 × 5 µs a second, on cores that are half busy.
     assert found.database_cores == pytest.approx(0.003005)
     assert found.database_connections == 20
     assert found.network == pytest.approx(90 * 300 * 8 / 1e6)
@@ -45,10 +45,11 @@ def test_a_class_needs_one_of_each():
 
 
 def test_messages_decide_where_people_talk():
-    """10,000 people in pairs, 6 messages a minute each: 1,000 messages a second."""
+    """10,000 people in pairs send 6 messages a minute each: 1,000 messages a second."""
     found = need(10_000, 2, 6, FIGURES)
-    # 1,000 × (1 ms + 20 µs) is 1.02 cores for one worker alone: 3 at half a core each. With 3, a
-    # pair is on 3 × (1 - (2/3)²) = 5/3 of them: 1,000 × 2/3 × 100 µs more is 1.087, and 3 will do.
+    # One worker alone needs 1,000 × (1 ms + 20 µs), which is 1.02 cores. At half a core each, these
+    # are 3 workers. A pair is on 3 × (1 - (2/3)²) = 5/3 of the 3 workers. With 1,000 × 2/3 × 100 µs
+    # more, the workers need 1.087 cores, and 3 workers suffice.
     assert found.workers == capacity.Workers(talk=3, connections=2, return_=1)
     assert (found.workers.count, found.workers.reason) == (3, "messages")
     assert found.subscriptions == pytest.approx(5000 * 5 / 3)
@@ -61,12 +62,12 @@ def test_messages_decide_where_people_talk():
 def test_connections_decide_where_people_are_silent():
     """A million silent people need as many workers as their connections fill."""
     found = need(1_000_000, 100, 0, FIGURES)
-    # To reconnect, 1,000,000 × 5 ms is 5,000 s of one core: 84 workers do it in a minute.
+    # Reconnecting takes 1,000,000 × 5 ms = 5,000 s of one core: 84 workers need a minute.
     assert found.workers == capacity.Workers(talk=1, connections=200, return_=84)
     assert found.workers.reason == "connections"
-    assert found.back == pytest.approx(125)  # They wait for PostgreSQL: 2 ms / 16 cores
+    assert found.back == pytest.approx(125)  # PostgreSQL: 1,000,000 × 2 ms / 16 cores
     assert found.database_connections == 4000
-    # Each worker looks at 10,000 rooms × 200 × (1 - (199/200)^100) / 200 of them, about 3,942.
+    # Each worker reads 10,000 × 200 × (1 - (199/200)^100) / 200 counters, about 3,942.
     assert found.counters == pytest.approx(394_231, rel=0.001)
     assert found.first == "PostgreSQL"
 
@@ -78,11 +79,11 @@ def test_coming_back_decides_where_joining_is_dear():
 
 
 def test_a_room_that_everybody_is_in_ends_at_its_counter():
-    """One room stores its messages one transaction after the other, on any number of workers."""
+    """A room stores its messages one transaction after the other, on any number of workers."""
     found = need(100_000, 100_000, 0.9, FIGURES)
     assert found.messages == pytest.approx(1500)
     assert found.room_share == pytest.approx(1.5)
-    # 150 million deliveries a second are 1,500 cores.
+    # 150 million deliveries a second need 1,500 cores.
     assert found.workers.talk > 3000
     assert found.network == pytest.approx(360_000)
     assert found.first == "network"
@@ -101,7 +102,7 @@ def test_redis_is_full_when_many_processes_hear_much():
     ("size", "workers", "expected"), [(1, 7, 1), (5, 1, 1), (2, 2, 1.5), (1000, 3, 3)]
 )
 def test_a_room_is_on_some_of_the_workers(size, workers, expected):
-    """One person is on one worker, many are on all, two are on one or on two."""
+    """A room of one person is on one worker, a room of two on one or two, a large room on all."""
     assert processes_with(size, workers) == pytest.approx(expected)
 
 

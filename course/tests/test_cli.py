@@ -21,7 +21,7 @@ def make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedP
 
 
 def test_make_alone_lists_the_commands_a_line_each():
-    """The list names every target of the Makefile, fits a terminal, and is that of the course."""
+    """The list names every target of the Makefile, fits a terminal, and comes from the course."""
     listed = make()
     assert listed.returncode == 0
     assert listed.stdout == run_course().stdout
@@ -72,7 +72,7 @@ def test_a_mistake_is_answered_with_one_sentence(arguments, said):
 
 
 def test_the_sentence_names_the_steps_there_are():
-    """If a command has no step, the sentence names all steps."""
+    """If a command lacks its step, the sentence names all steps."""
     assert choices() in sentence(run_course("run"))
 
 
@@ -101,7 +101,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_git_works_where_the_course_is(tmp_path):
-    """Variables of a git hook would make `make propagate` work on another repository."""
+    """Commands ignore the variables of a git hook, which would lead to another repository."""
     for name in ("here", "elsewhere"):
         subprocess.run(["git", "init", "-q", name], cwd=tmp_path, check=True)
     code = """

@@ -30,7 +30,7 @@ files = [
   "chat/consumers.py", "chat/new.py", "chat/gone.py", "requirements.txt", "deploy/nginx.conf",
 ]
 """
-# chat.js has a version between the two steps: part 1 brings the 2, and part 2 the 3.
+# chat.js has a version between the two steps: part 1 writes the 2, and part 2 writes the 3.
 PARTS = """
 [[step.part]]
 name = "the server"

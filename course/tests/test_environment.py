@@ -116,7 +116,7 @@ def test_a_damaged_stamp_is_none(root, done, text):
 
 
 def test_an_environment_that_was_moved_is_made_anew(root, done):
-    """The environment's programs begin with the old path of Python."""
+    """A moved environment is unusable, because its programs begin with the old path of Python."""
     ensure(root)
     moved = root.rename(root.with_name("moved"))
     ensure(moved)
@@ -184,7 +184,7 @@ def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, don
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_factory, module):
-    """Debian ships Python without the modules that make environments."""
+    """Debian's Python lacks the modules that make environments; a sentence names the package."""
     shadow = tmp_path_factory.mktemp("shadow")
     (shadow / f"{module}.py").write_text("raise ImportError('no module here')\n")
     line = sentence(run_course("run", "1", "--port=8642", root=fresh, PYTHONPATH=str(shadow)))

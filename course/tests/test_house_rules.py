@@ -39,13 +39,13 @@ def test_each_exemption_from_csrf_has_its_reason(step):
 
 @STEPS
 def test_no_step_imports_the_course(step):
-    """A copy of a step runs outside the repository."""
+    """A copy of a step runs outside the repository, where `course` is missing."""
     pattern = re.compile(r"\s*(from|import) course\b")
     assert [place for place, line in source_lines(step) if pattern.match(line)] == []
 
 
 def test_a_line_of_a_step_fits_a_projector():
-    """A projector shows 88 columns, and `make diff` takes one; interim files count too."""
+    """A projector shows 88 columns, and `make diff` needs one; interim files are checked too."""
     long = []
     for folder in [*(step.folder for step in all_steps()), ROOT / INTERIM]:
         for file in step_files(folder) if folder.is_dir() else []:

@@ -62,7 +62,7 @@ def test_the_course_is_clean():
 
 
 def test_no_sentence_begins_with_a_clause():
-    """Readers who are no native speakers would search for the subject."""
+    """No sentence has a clause as its subject: non-native readers would search for the subject."""
     assert list(lint.clauses()) == []
 
 

@@ -103,7 +103,7 @@ def course(tmp_path: Path) -> Path:
 
 
 def test_the_page_of_this_course_is_not_stale() -> None:
-    """After a change of a test or a docstring, `make guarantees` must run."""
+    """If this test fails after a change of a test or a docstring, run `make guarantees`."""
     checked = run_course("guarantees", "--check")
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -225,5 +225,5 @@ def test_what_the_page_cannot_be_made_of(
     ],
 )
 def test_a_name_is_a_sentence(name: str, words: str) -> None:
-    """Abbreviations get their capitals."""
+    """The name of a test becomes a sentence, and abbreviations get their capitals."""
     assert in_words(name) == words

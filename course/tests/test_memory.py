@@ -61,7 +61,7 @@ def become_a_link(file: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
 @pytest.mark.parametrize("change", [become_a_program, become_a_link])
 def test_a_file_is_more_than_its_content(root, change):
-    """Git keeps the executable bit and links too, and tests depend on them."""
+    """The executable bit and links count: git keeps both, and tests depend on both."""
     before = memory.read_files(root)
     change(root / "step01_echo" / "chat" / "views.py")
     after = memory.read_files(root)
@@ -80,7 +80,7 @@ def test_a_fingerprint_changes_with_what_is_needed_and_nothing_else(root):
 
 
 def test_another_package_or_program_is_another_machine(python, monkeypatch, tmp_path):
-    """A new browser may change the results of the browser's tests."""
+    """A new program counts: a new browser may change the results of the browser's tests."""
     before = memory.read_machine(python)
     assert sys.version in before
     (python.parent.parent / "lib" / "python3.11" / "site-packages" / "b-1.dist-info").mkdir()
@@ -137,7 +137,7 @@ def test_a_job_is_run_once(root, python, monkeypatch):
 
 
 def test_what_changes_during_the_tests_is_not_taken_for_tested(root, python, monkeypatch):
-    """An editor may save a file while the tests of the old content run."""
+    """If an editor saves a file during the tests, the results are not remembered."""
     monkeypatch.delenv("CI", raising=False)
     views = root / "step01_echo" / "chat" / "views.py"
     job = job_of(root, f"open({str(views)!r}, 'a').write('# more')")

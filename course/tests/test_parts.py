@@ -1,4 +1,4 @@
-"""Mid-points for a person: found by number, laid out, run, with the learner's changes kept."""
+"""Mid-points are found by number, laid out and run, and the learner's changes are kept."""
 
 import sys
 from pathlib import Path
@@ -119,7 +119,7 @@ def python(monkeypatch):
 
 
 def test_a_mid_point_is_run(root, python):
-    """Database and server are those of the mid-point's folder."""
+    """The database is made, and the server runs, in the mid-point's folder."""
     run.run("3", str(run.free_port()), "2", root)
     folder = root / "midpoints" / "step03_crowd-part02"
     assert python == [folder, folder]

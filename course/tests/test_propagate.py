@@ -139,7 +139,7 @@ def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
 
 
 def test_every_kind_of_change_is_carried(root, capsys):
-    """Additions, deletions, renames, pictures and the executable bit, staged or not."""
+    """Additions, deletions, renames, pictures and executable bits are carried, staged or not."""
     step = root / ONE
     (step / "chat" / "日本 語[1].py").write_text("new\n")
     (step / ":new.py").write_bytes(b"new\r\n")
@@ -165,7 +165,7 @@ def test_every_kind_of_change_is_carried(root, capsys):
 
 
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
-    """One line says so; the other files are carried, and no file waits."""
+    """One line names the file; the other files are carried, and no file waits."""
     (root / THREE / "chat" / "same.py").unlink()
     (root / THREE / "a.png").unlink()
     commit(root)
@@ -198,7 +198,7 @@ def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root
 
 
 def test_each_kind_of_conflict_is_one(root, capsys):
-    """Another picture, a deleted file that differs, and a name that another file has."""
+    """A conflict is another picture, a deleted file that differs, or a name already in use."""
     (root / TWO / "a.png").write_bytes(b"\x89PNG\0two")
     edit(root, f"{THREE}/chat/same.py", "line 9\n", "local\n")
     (root / TWO / "talk.py").write_text("two\n")
@@ -266,14 +266,14 @@ def test_what_was_solved_is_not_asked_again(solved, source):
 
 
 def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):
-    """If that file changes the same line later, a later file has a conflict."""
+    """If the right file changes the same line later, a later file has a conflict."""
     edit(solved, f"{SECOND}/{CHAT}", f"from {SECOND}\n", "second\n")
     assert propagate.propagate("3", "2", root=solved) == 1
     assert waiting(solved, capsys) == [f"{THREE}/{CHAT}", f"{FOUR}/{CHAT}"]
 
 
 def test_a_step_that_took_a_change_goes_on_from_it(root):
-    """Later steps take its next change of that line. They keep the change if that step loses it."""
+    """Later steps take the step's next change of the line, and keep a change that it loses."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "one\n")
     propagate.propagate("1", root=root)
     git(root, "checkout", "-q", "--", TWO)
@@ -304,7 +304,7 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
 
 @pytest.mark.parametrize("source", ["1", "2"])
 def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
-    """Its other files wait as well, until the change comes from any step that has it."""
+    """The tree's other files wait too, until the change comes from any step that has it."""
     edit(root, f"{THREE}/{CHAT}", "line 4\n", "local\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
@@ -319,7 +319,7 @@ def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys, source):
 
 
 def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
-    """Its tree has a conflict in another file, so an edit of this file solves nothing."""
+    """Another file of the tree has a conflict, so an edit of the waiting file solves nothing."""
     for tree in (THREE, FOUR):
         edit(root, f"{tree}/{CHAT}", "line 4\n", "local\n")
     commit(root)
@@ -334,7 +334,7 @@ def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
 
 
 def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
-    """A commit keeps the file waiting, and so does another change. Taken back, it is not missed."""
+    """A file waits even after a commit or another change. No file waits for an undone change."""
     (root / ONE / CHAT).chmod(0o755)
     commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
@@ -364,7 +364,7 @@ def test_the_same_line_is_changed_again_before_the_commit(root):
 
 
 def test_a_new_file_is_changed_again_before_the_commit(root, capsys):
-    """The file is then renamed and deleted. A later step that loses a change gets it again."""
+    """The new file is then renamed and deleted. A later step that loses a change gets it again."""
     new, newer = root / ONE / "new.py", root / ONE / "newer.py"
     new.write_text(text("new"))
     (root / TWO / "new.py").write_text(text("new"))
@@ -416,7 +416,7 @@ def test_the_readers_index_is_left_alone(root):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    """The path has a space, the course lies below the repository's top, and GIT_DIR is set."""
+    """The command works with a space in the path, below the repository's top, and with GIT_DIR."""
     root = plant(tmp_path / "my course" / "here")
     for label in ("step01_echo", "step02_groups"):
         (root / label / "a b.py").write_text(f"{label}\n")
@@ -439,14 +439,14 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_drift_fails_while_a_file_waits(monkeypatch, code):
-    """The manifest has no problem here."""
+    """`make drift` fails for the waiting file alone: the manifest has no problem here."""
     monkeypatch.setattr(cli.manifest, "drift", lambda *_: 0)
     monkeypatch.setattr(propagate, "remind", lambda: code)
     assert cli.dispatch(cli.build_parser().parse_args(["drift"])) == code
 
 
 def test_a_merge_that_is_not_finished_is_refused(root):
-    """Otherwise git's conflict markers would be carried."""
+    """The merge must be finished first; otherwise git's conflict markers would be carried."""
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "first\n")
     git(root, *NAMED, "stash")
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "second\n")
@@ -469,7 +469,7 @@ def test_a_merge_that_is_not_finished_is_refused(root):
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
-    """No changes, no such step, no later step, no such part. A README.md is not carried."""
+    """A wrong step or part, no later step and no change are mistakes; README.md is no change."""
     (root / ONE / "README.md").write_text("new\n")
     with pytest.raises(UserError, match=said):
         propagate.propagate(*arguments, root=root)

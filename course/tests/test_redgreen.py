@@ -164,7 +164,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
 
 
 def test_new_tests_that_fail_for_what_is_missing_are_accepted(tmp_path: Path) -> None:
-    """Such as assertions, refused connections, missing keys, short waits; in fixtures too."""
+    """Assertions, refused connections, missing keys and short waits count, in fixtures too."""
     shown = run(plant_tests(tmp_path, good=GOOD))
     assert shown.code == 0, shown.lines
     (line,) = shown.lines
@@ -206,7 +206,7 @@ def test_there_is_no_complaint_beyond_those(shown: Shown) -> None:
 
 
 def test_tests_that_do_not_run_at_all_are_told(tmp_path: Path) -> None:
-    """For example, conftest.py may need a module that the step before lacks."""
+    """For example, if conftest.py needs a module that the step before lacks, a sentence says so."""
     root = plant_tests(tmp_path, good=GOOD)
     (root / "step02_groups" / "tests" / "conftest.py").write_text("import more\n")
     manifest = root / "course" / "steps.toml"
@@ -221,7 +221,7 @@ def test_tests_that_do_not_run_at_all_are_told(tmp_path: Path) -> None:
 
 
 def test_a_file_without_tests_is_told(tmp_path: Path) -> None:
-    """A file without tests proves nothing."""
+    """A file without tests proves nothing, so a sentence names the file."""
     shown = run(plant_tests(tmp_path, good=GOOD, empty="# later\n"))
     assert shown.code == 1
     assert shown.lines == [
@@ -230,7 +230,7 @@ def test_a_file_without_tests_is_told(tmp_path: Path) -> None:
 
 
 def test_a_step_without_tests_is_told(tmp_path: Path) -> None:
-    """A part without tests proves nothing."""
+    """A part without tests proves nothing, so a sentence names the part."""
     shown = run(plant_tests(tmp_path))
     assert (shown.code, len(shown.lines)) == (1, 1)
     assert shown.lines[0].startswith("step02_groups-part01: this part has no new test")
@@ -247,7 +247,7 @@ def test_a_skip_is_told_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_test_that_hangs_is_stopped_and_named(tmp_path: Path) -> None:
-    """Its children are stopped too; the results of earlier tests still count."""
+    """The test's children are stopped too; the results of earlier tests still count."""
     source = """
 import os, subprocess, sys
 def test_a(): pass
@@ -294,7 +294,7 @@ def test_hangs(capfd):
     ],
 )
 def test_the_right_reasons(message: str) -> None:
-    """These messages come from real steps without the concept."""
+    """The right reasons include these messages, which come from real steps without the concept."""
     assert complaint(Test("tests/test_x.py::test_y", "failed", 1.0, message), EMPTY) == ""
 
 
@@ -402,7 +402,7 @@ def test_old_tests_of_a_changed_file_need_not_fail(tmp_path: Path) -> None:
     shown = run(root)
     assert shown.lines[0].startswith("step02_groups-part01: its new test fails on step01_echo")
     log = (root / ".course" / "red" / "step02_groups-part01-on-step01_echo.log").read_text()
-    assert "test_one PASSED" in log  # the name of the new test begins with it
+    assert "test_one PASSED" in log  # the name of the new test begins with test_one
     assert "test_two" not in log
 
 
@@ -558,7 +558,7 @@ def test_a_mid_point_that_does_not_run_is_named(
 
 
 def test_tests_that_fail_on_their_own_mid_point_are_named(site: Path) -> None:
-    """A learner would see these tests fail there."""
+    """A learner would see these tests fail on the mid-point, so a sentence names them."""
     store = site / "course" / "interim" / "step02_groups" / "part01" / "chat" / "store.py"
     store.write_text("def number(): return 2\n")
     shown = run(site, "2", "1")
@@ -581,7 +581,7 @@ def test_a_part_whose_tests_pass_before_it_is_named(site: Path) -> None:
 
 
 def test_a_part_without_new_tests_is_told(site: Path) -> None:
-    """A part without new tests proves nothing."""
+    """A part without new tests proves nothing, so a sentence names the part."""
     manifest = site / "course" / "steps.toml"
     before, last, after = manifest.read_text().rpartition(', "tests/test_numbers.py",')
     manifest.write_text(f"{before}]\n".replace('"tests/test_numbers.py"]', '"pytest.ini"]'))

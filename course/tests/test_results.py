@@ -51,7 +51,7 @@ def test_each_outcome_is_read(tests):
 
 @pytest.mark.parametrize("reason", ["'no Valkey (here)'", '"it\'s not here"'])
 def test_a_file_that_is_skipped_says_why(tmp_path, reason):
-    """Pytest hides the reason behind `collection skipped`."""
+    """The result gives the reason, which pytest hides behind `collection skipped`."""
     file = tmp_path / "pytest.xml"
     where = reason[0] + "Skipped: " + reason[1:]
     file.write_text(

@@ -53,7 +53,7 @@ def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
 
 
 def test_ctrl_c_through_make(ready, terminal, port):
-    """The same key also stops make."""
+    """Ctrl-C also stops make."""
     shown = terminal(make_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     shown.type("\x03")
@@ -63,7 +63,7 @@ def test_ctrl_c_through_make(ready, terminal, port):
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, stop_signal):
-    """An editor's stop button and `kill` reach only one process."""
+    """An editor's stop button and `kill` reach only one process, which ends the others."""
     shown = terminal(course_run(port), ready)
     shown.read(until="(Ctrl-C stops it)")
     os.kill(shown.pid, stop_signal)

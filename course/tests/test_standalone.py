@@ -92,7 +92,7 @@ def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
 
 
 def test_a_copy_serves_one_run_at_a_time(ready):
-    """Two runs would overwrite each other's files and databases."""
+    """A second run waits; otherwise two runs would overwrite each other's files and databases."""
     with environment.alone(copy_of(ready).with_suffix(".lock"), "in the way"):
         command = [sys.executable, "-m", "course", "standalone", "1"]
         pipe = subprocess.PIPE

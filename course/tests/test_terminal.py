@@ -1,4 +1,4 @@
-"""Colour on terminals only, and progress for everybody who waits."""
+"""Only terminals get colour, and long work shows its progress everywhere."""
 
 import io
 import sys

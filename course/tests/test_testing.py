@@ -64,13 +64,13 @@ def test_a_job_that_ran_no_test_fails(job):
 
 
 def test_a_job_that_ends_badly_after_passing_fails(job):
-    """For example, pytest may crash after the proof has passed."""
+    """For example, if pytest crashes after the proof has passed, the job fails."""
     write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
     assert reasons(judge(job, 3, 1.0)) == ["the job ended with exit code 3"]
 
 
 def test_results_that_cannot_be_read_are_a_failure(job):
-    """A killed process leaves half a file."""
+    """A killed process leaves half a file, so the job fails."""
     (job.results / "pytest.xml").write_text("<testsuites><test")
     (reason,) = reasons(judge(job, 0, 1.0))
     assert reason.startswith("pytest.xml cannot be read")
@@ -241,7 +241,7 @@ def rows(shown: subprocess.CompletedProcess) -> dict[str, list[str]]:
 
 
 def test_what_was_green_is_run_again_only_if_something_has_changed(ready):
-    """The report says so. A change, CI and a failure make a job run again."""
+    """The report names remembered tests. A change, CI and a failure make a job run again."""
     seen = ["2", "0", "0", "remembered"]
     assert run_course("test-all", root=ready).returncode == 0
     shown = run_course("test-all", root=ready)

@@ -130,5 +130,5 @@ def test_all_is_raised_or_nothing(
 
 
 def test_a_django_that_is_no_series_is_refused() -> None:
-    """One sentence comes before any copy or installation."""
+    """One sentence refuses the value before any copy or installation."""
     assert "latest or a series" in sentence(run_course("test-all", "--django", "newest"))
