@@ -1,7 +1,7 @@
-"""How much a number of people needs: a small model made of what `make bench` has measured.
+"""Estimate what a number of people needs: a small model with the figures of `make bench`.
 
-It counts processor time. docs/scaling.md names all that it leaves out: the network between
-machines, disks, and people who do not come evenly.
+The model counts processor time. docs/scaling.md names everything that the model leaves out: the
+network between machines, disks, and people who do not come evenly.
 """
 
 from dataclasses import dataclass, fields
@@ -10,21 +10,22 @@ from typing import Any
 
 from course.bench.figures import Run, spread, values
 
-BUSY = 0.5  # share of a core that is planned for; the rest is for people who all talk at once
-BACK = 60.0  # seconds after which everybody should be back when all had to reconnect
+BUSY = 0.5  # share of a core that may be busy; the rest is for people who all talk at once
+BACK = 60.0  # seconds that everybody may take to come back when all have to reconnect
 SWEEP = 2.0  # seconds between two looks at the counters of a process's rooms: chat/live.py
 POOL = 20  # connections to the database that a process may have: config/settings.py
 FRAME = 300  # bytes of a delivery on the wire: some forty characters, as JSON, with all headers
-# Where one of a kind is taken to end. Bigger ones exist; this is what many places can have.
+# The assumed limits of one database and one network. Bigger ones exist; many operators have these.
 DATABASE_CORES = 16
 NETWORK = 10_000.0  # Mbit/s
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The measured costs of one worker, PostgreSQL and Redis. Times are of a processor.
+    """The measured costs of one worker, PostgreSQL and Redis, as processor time.
 
-    All in microseconds but for `memory` and `base` (KiB), `crowd` (sockets) and `room` (1/s).
+    The unit is microseconds, except for `memory` and `base` (KiB), `crowd` (sockets) and `room`
+    (messages per second).
     """
 
     delivery: float  # handing one message to one socket
@@ -33,7 +34,7 @@ class Figures:
     join: float  # a page that comes back when everybody does: its share of the whole time
     memory: float  # of an idle connection
     base: float  # of a worker before anybody comes
-    crowd: float  # idle connections that one worker has had
+    crowd: float  # idle connections that one worker has held
     room: float  # messages a second that one room has stored
     database_message: float
     database_join: float
@@ -52,11 +53,11 @@ def read_figures(results: dict[str, Any]) -> Figures:
             raise ValueError(f"uvicorn's {measure} was not measured")
         return found.median
 
-    # In a big room, next to nothing of it is the message's own cost.
+    # In a big room, storing a message costs next to nothing beside its deliveries.
     delivery = median("deliveries_500", "cpu")
     return Figures(
         delivery=delivery,
-        # Two people were in each of the twenty rooms.
+        # Each of the twenty rooms had two people, so each message had two deliveries.
         message=max(median("stored_20", "cpu") - 2 * delivery, 0.0),
         heard=max(results["parts"]["hear_us"], 0.0),
         join=results["comeback"]["all"] / results["crowd"]["sockets"] * 1e6,
@@ -74,20 +75,20 @@ def read_figures(results: dict[str, Any]) -> Figures:
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers each thing alone would need."""
+    """The number of workers that each need alone would require."""
 
-    talk: int  # processor time for messages
-    connections: int  # no more sockets on one than have been measured
-    return_: int  # everybody reconnects within `BACK` seconds
+    talk: int  # for the processor time of messages
+    connections: int  # so that no worker has more sockets than were measured
+    return_: int  # so that everybody reconnects within `BACK` seconds
 
     @property
     def count(self) -> int:
-        """How many there have to be."""
+        """The number of workers that meets every need."""
         return max(self.talk, self.connections, self.return_)
 
     @property
     def reason(self) -> str:
-        """The part that decides."""
+        """The need that decides the number of workers."""
         names = {"talk": "messages", "connections": "connections", "return_": "reconnecting"}
         return next(
             names[each.name] for each in fields(self) if getattr(self, each.name) == self.count
@@ -96,7 +97,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Need:
-    """The needs of a number of people. Everything is per second, unless it says otherwise."""
+    """The needs of a number of people. Values are per second unless a comment names a unit."""
 
     messages: float
     deliveries: float
@@ -115,7 +116,7 @@ class Need:
 
     @property
     def shares(self) -> dict[str, float]:
-        """How much is used of each part that more workers do not make bigger."""
+        """The used share of each part that does not grow with the number of workers."""
         return {
             "a room's counter": self.room_share,
             "Redis": self.redis_load / BUSY,
@@ -127,21 +128,21 @@ class Need:
 
     @property
     def first(self) -> str:
-        """The part that is full first when there are more and more people."""
+        """The part that is full first when the number of people grows."""
         return max(self.shares, key=lambda name: self.shares[name])
 
 
 def processes_with(room_size: int, workers: int) -> float:
-    """Return how many of the workers have somebody of a room, where people are spread by chance."""
+    """Return how many workers have a member of a room, if chance assigns people to workers."""
     return workers * (1 - (1 - 1 / workers) ** room_size)
 
 
 def need(
     people: int, room_size: int, messages_per_person_per_minute: float, figures: Figures
 ) -> Need:
-    """Return what `people` need who sit in rooms of `room_size` and talk that much.
+    """Return the needs of `people` who sit in rooms of `room_size` and talk that much.
 
-    Each is in one room. ValueError for a room of nobody, or of more than there are.
+    Each person is in one room. Raise ValueError if a room is empty or larger than `people`.
     """
     if not 1 <= room_size <= people:
         raise ValueError("a room has somebody, and no more than there are")
@@ -150,7 +151,7 @@ def need(
     deliveries = messages * room_size
 
     def load(workers: int) -> float:
-        """Return the cores that messages keep busy, where each process hears a room by itself."""
+        """Return the cores that messages keep busy, if each process of a room hears each one."""
         others = processes_with(room_size, workers) - 1
         each = figures.message + others * figures.heard + room_size * figures.delivery
         return messages * each / 1e6
@@ -158,7 +159,8 @@ def need(
     connections = ceil(people / figures.crowd)
     return_ = ceil(people * figures.join / 1e6 / BACK)
     talk = 1
-    # More workers hear a room more often, until each person has a worker for himself: it ends.
+    # With more workers, more processes hear each room, which costs more workers again. The loop
+    # ends at the latest when each person has a worker of their own.
     while (wanted := ceil(load(max(talk, connections, return_)) / BUSY)) > talk:
         talk = wanted
     workers = Workers(talk, connections, return_)

@@ -1,10 +1,10 @@
 """The load: very many WebSocket clients in one process that costs as little as Python can.
 
-A process of its own, `python -m course.bench.client`, so that it takes nothing from the server's
-interpreter. It reads a job as JSON from its first argument and prints lines of JSON. There is no
-event loop: bytes are kept as they come, and what they say is checked when the clock has stopped.
-Only who sends is read at once; whoever only listens is read a hundred times a second, which is
-what leaves the processor to the server.
+The load is a process of its own, `python -m course.bench.client`, so that it takes nothing from the
+server's interpreter. It reads a job as JSON from its first argument and prints lines of JSON. The
+load has no event loop: it keeps bytes as they come, and checks them when the clock has stopped. It
+reads a socket that sends at once. It reads a socket that only listens a hundred times a second,
+which leaves the processor to the server.
 """
 
 import base64
@@ -26,24 +26,24 @@ from course.bench.comeback import come_back
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
-READ = 65_536  # bytes at a time; more would be fetched from the system, and given back, each time
+READ = 65_536  # bytes at a time; Python would allocate and free a bigger buffer at each read
 PAUSE = 0.01  # seconds between two looks at the sockets that only listen
-AT_ONCE = 50  # handshakes
+AT_ONCE = 50  # parallel handshakes
 JOINING = 120.0  # seconds for everybody to join
-SENDERS = 20  # sockets that send in a room with many: as many as messages are in flight
+SENDERS = 20  # sockets that send in a big room: one for each message in flight
 SAMPLED = 10  # sockets at which latency is noted
-PER_ADDRESS = 10_000  # sockets; one address has not ports enough for everybody
+PER_ADDRESS = 10_000  # sockets; one address has too few ports for everybody
 MESSAGE = re.compile(rb'"message": "(\d+)\.(\d+)\.(\d+)\.')  # number, sender, nanoseconds
 SEQ = re.compile(rb'"seq": (\d+)')
 PADDING = "x" * 40
-SMALLEST = 100  # bytes of a frame with a message
+SMALLEST = 100  # bytes; no frame with a message is smaller
 
 
 def read_frames(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
     """Find the whole frames of a server in `data`.
 
-    Returns a list of (first byte, start of payload, end of payload), and where the rest begins.
-    Raises ValueError for frames that these servers have no reason to send.
+    Return a list of (first byte, start of payload, end of payload), and the start of the rest.
+    Raise ValueError for frames that these servers have no reason to send.
     """
     found = []
     at, size = 0, len(data)
@@ -65,7 +65,7 @@ def read_frames(data: bytes) -> tuple[list[tuple[int, int, int]], int]:
 
 
 def client_frame(first: int, payload: bytes) -> bytes:
-    """Return a masked frame. The mask is zero: correct, and free."""
+    """Return a masked frame. The zero mask is correct and costs nothing."""
     size = len(payload)
     if size < 126:
         return bytes([first, 0x80 | size]) + bytes(4) + payload
@@ -74,16 +74,16 @@ def client_frame(first: int, payload: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One socket: what it has received since `forget`, and what is known of that."""
+    """One socket, the bytes that it has received since `forget`, and the state of both."""
 
     number: int
     socket: socket.socket
     accept: bytes
     opened: bool = False
     chunks: list[bytes] = field(default_factory=list)
-    size: int = 0  # bytes in `chunks`, pings aside
-    pings: int = 0  # that were answered
-    rest: bytes = b""  # of a frame that is not whole yet; kept for those who listen at once
+    size: int = 0  # bytes in `chunks`, without pings
+    pings: int = 0  # number of answered pings
+    rest: bytes = b""  # start of an incomplete frame; kept for clients with `heard`
     heard: Callable[[bytes], None] | None = None
     ended: str = ""
 
@@ -104,7 +104,7 @@ class Load:
     """Clients of one server.
 
     `job` has host, port, cookies (session keys), greets (whether a join ends with the frame
-    `caught_up`), and patience: the seconds of silence after which the server is given up.
+    `caught_up`), and patience: the seconds of silence after which the load gives up the server.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Load:
         self.received = self.opened = self.ended = 0
 
     def connect(self, room: str) -> Client:
-        """Begin a handshake, as a browser with a session would, but offer no compression."""
+        """Begin a handshake like a browser with a session, but offer no compression."""
         number = len(self.clients)
         key = base64.b64encode(os.urandom(16))
         host = f"{self.job['host']}:{self.job['port']}"
@@ -142,13 +142,13 @@ class Load:
         return client
 
     def read_at_leisure(self, clients: Iterable[Client]) -> None:
-        """Read these only every `PAUSE` seconds from now on."""
+        """Read these clients only every `PAUSE` seconds from now on."""
         for client in clients:
             self.at_once.unregister(client.socket)
             self.at_leisure.register(client.socket, select.EPOLLIN)
 
     def poll(self, seconds: float) -> None:
-        """Read what there is, waiting for it at most this long."""
+        """Read the bytes that have come; wait for bytes at most this long."""
         now = time.monotonic()
         if now >= self.look_again:
             self.look_again = now + PAUSE
@@ -156,7 +156,7 @@ class Load:
         self.read(self.at_once.poll(min(seconds, PAUSE)))
 
     def read(self, events: list[tuple[int, int]]) -> None:
-        """Read once from each socket that has something."""
+        """Read once from each socket that has bytes."""
         for file, _ in events:
             client = self.by_file[file]
             try:
@@ -174,7 +174,7 @@ class Load:
                 self.shake_hands(client, data)
 
     def shake_hands(self, client: Client, data: bytes) -> None:
-        """Take the answer to a handshake, and what may follow it."""
+        """Check the answer to a handshake, and take the frames that may follow it."""
         client.rest += data
         head, found, data = client.rest.partition(b"\r\n\r\n")
         if not found:
@@ -193,7 +193,7 @@ class Load:
         client.chunks.append(data)
         client.size += len(data)
         self.received += len(data)
-        # JSON is ASCII here: these bytes are a ping, a close, or the length of some frame.
+        # The JSON is ASCII, so these bytes can only be a ping, a close, or a frame's length.
         if b"\x89" in data or b"\x88" in data:
             self.control(client)
         if client.heard and not client.ended:
@@ -203,7 +203,7 @@ class Load:
             client.heard(data[:at])
 
     def control(self, client: Client) -> None:
-        """Answer the pings that are new, and note a close."""
+        """Answer new pings, and note a close."""
         data, new = client.data, -client.pings
         for first, start, end in read_frames(data)[0]:
             if first == PING:
@@ -217,7 +217,7 @@ class Load:
                 self.end(client, f"closed with {code}")
 
     def end(self, client: Client, why: str) -> None:
-        """Note that a connection ended, which none should."""
+        """Note that a connection ended. During a measure, no connection should end."""
         if not client.ended:
             client.ended = why
             self.ended += 1
@@ -225,7 +225,7 @@ class Load:
             client.socket.close()
 
     def until(self, done: Callable[[], bool]) -> bool:
-        """Read until `done`; False when the server has said nothing for too long."""
+        """Read until `done`; return False if the server has been silent for too long."""
         quiet_since, before = time.monotonic(), self.progress
         while not done():
             self.poll(0.05)
@@ -243,8 +243,8 @@ class Load:
     def join(self, rooms: list[str], history: int) -> float:
         """Open a socket for each name in `rooms`, `AT_ONCE` at a time; return the seconds taken.
 
-        A socket has joined when it got `history` messages, and the greeting of a server that
-        greets. SystemExit if not all can.
+        A socket has joined when it has received `history` messages, and the greeting of a server
+        that greets. Raise SystemExit if a socket cannot join.
         """
         frames = history + self.job["greets"]
         began = time.monotonic()
@@ -269,13 +269,13 @@ class Load:
         return time.monotonic() - began
 
     def forget(self) -> None:
-        """Forget what was received so far."""
+        """Forget all bytes received so far."""
         for client in self.clients:
             client.chunks.clear()
             client.size = client.pings = 0
 
     def close(self) -> None:
-        """Say goodbye on every socket, and wait until the server has, too."""
+        """Send a close frame on every socket, and wait until the server has closed all."""
         for client in self.clients:
             if not client.ended:
                 client.socket.send(client_frame(CLOSE, b"\x03\xe8"))
@@ -283,7 +283,7 @@ class Load:
 
 
 class Talk:
-    """Messages that go out and come back, and what is found out about them."""
+    """The messages of one measure: how many were sent and came back, and how fast."""
 
     def __init__(self, load: Load, senders: list[Client], listening: Iterable[Client] = ()) -> None:
         self.load = load
@@ -304,7 +304,7 @@ class Talk:
         sender.socket.send(client_frame(TEXT, json.dumps(frame).encode()))
 
     def window(self, seconds: float, in_flight: int) -> None:
-        """Keep `in_flight` messages out, sending the next when one comes back to its sender."""
+        """Keep `in_flight` messages on the way: a sender that gets one back sends the next."""
         pending: dict[Client, set[int]] = {sender: set() for sender in self.senders}
         going = True
 
@@ -336,7 +336,7 @@ class Talk:
         going = False
 
     def steady(self, seconds: float, rate: float, sampled: list[Client]) -> None:
-        """Send `rate` messages a second, and note how long they take to `sampled`."""
+        """Send `rate` messages a second, and note how long each takes to reach `sampled`."""
 
         def heard(data: bytes) -> None:
             now = time.monotonic_ns()
@@ -351,9 +351,9 @@ class Talk:
             self.send(self.senders[number % len(self.senders)])
 
     def drain(self) -> bool:
-        """Wait until every message has come to every socket; False when the server falls silent.
+        """Wait until every socket has every message; return False if the server falls silent.
 
-        One room: all sockets get the same frames, and so the same number of bytes.
+        All sockets are in one room, so they get the same frames and the same number of bytes.
         """
 
         def done() -> bool:
@@ -366,17 +366,17 @@ class Talk:
 
 
 def faults(clients: list[Client], sent: int, room_order: bool) -> Iterator[str]:
-    """Say for each socket what is wrong with the `sent` messages that it should have.
+    """Yield the faults of each socket, which should have received `sent` messages.
 
-    Each has to come once, and those of one sender in the order in which they were sent; with
-    `room_order`, in the order of the room's numbers too, which is then the same for all.
+    Each message must come once, and the messages of one sender in the order of sending. With
+    `room_order`, all messages must also come in the order of the room's numbers, the same for all.
     """
     known: dict[bytes, list[str]] = {}
     for client in clients:
         if client.ended:
             yield f"socket {client.number} ended: {client.ended}"
             continue
-        # Usually all have got the same.
+        # Most sockets have received the same bytes: check these bytes once.
         if client.data not in known:
             known[client.data] = list(wrong(client.data, sent, room_order))
         for what in known[client.data]:
@@ -384,7 +384,7 @@ def faults(clients: list[Client], sent: int, room_order: bool) -> Iterator[str]:
 
 
 def wrong(data: bytes, sent: int, room_order: bool) -> Iterator[str]:
-    """Say what is wrong with the bytes that one socket has received."""
+    """Yield the faults in the bytes that one socket has received."""
     messages = [(int(number), sender) for number, sender, _ in MESSAGE.findall(data)]
     numbers = {number for number, _ in messages}
     if lost := len(set(range(sent)) - numbers):
@@ -406,13 +406,13 @@ def wrong(data: bytes, sent: int, room_order: bool) -> Iterator[str]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process so far, that of children that have ended included."""
+    """Return the processor time of a process so far, with that of its ended children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """Return the value that `percent` of the values do not exceed; NaN where there is none."""
+    """Return the value that `percent` of the values do not exceed; NaN if there are no values."""
     if not values:
         return float("nan")
     ordered = sorted(values)
@@ -420,7 +420,7 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 class Clock:
-    """The time gone by, and the processor time of server and client, since it was made."""
+    """The elapsed time, and the processor time of server and client, since the clock was made."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -431,7 +431,7 @@ class Clock:
         return time.monotonic(), time.process_time(), processor_seconds(self.pid)
 
     def stop(self) -> tuple[float, float, dict[str, float]]:
-        """Return seconds, the server's processor seconds, and the shares of a core of both."""
+        """Return seconds, the server's processor seconds, and client's and server's core shares."""
         now, client, server = self.now()
         took = now - self.began
         used = server - self.server
@@ -449,7 +449,7 @@ def some(clients: list[Client], count: int) -> list[Client]:
 
 
 def deliveries(job: dict[str, Any], load: Load) -> None:
-    """Everybody in one room hears messages as fast as they are stored and sent."""
+    """Measure how fast the server stores messages and delivers them to one full room."""
     load.join([job["room"]] * job["sockets"], 0)
     talk = Talk(load, some(load.clients, SENDERS))
     clock = Clock(job["pid"])
@@ -467,7 +467,7 @@ def deliveries(job: dict[str, Any], load: Load) -> None:
 
 
 def latency(job: dict[str, Any], load: Load) -> None:
-    """A moderate number of messages a second, the same for every server."""
+    """Measure delivery times at a moderate rate of messages, the same for every server."""
     load.join([job["room"]] * job["sockets"], 0)
     sampled = some(load.clients[1:], SAMPLED)
     talk = Talk(load, some(load.clients, SENDERS), sampled)
@@ -484,7 +484,7 @@ def latency(job: dict[str, Any], load: Load) -> None:
 
 
 def joins(job: dict[str, Any], load: Load) -> None:
-    """Everybody comes at once, signs in by a cookie, and is shown the history."""
+    """Measure how fast everybody can join at once, with a session cookie and the history."""
     clock = Clock(job["pid"])
     load.join([job["room"]] * job["sockets"], job["history"])
     took, used, shares = clock.stop()
@@ -493,7 +493,7 @@ def joins(job: dict[str, Any], load: Load) -> None:
 
 
 def stored(job: dict[str, Any], load: Load) -> None:
-    """As many messages as can be stored, while few hear them."""
+    """Measure how many messages the server can store, while few people hear them."""
     rooms = [f"{job['room']}-{number % job['rooms']}" for number in range(job["sockets"])]
     load.join(rooms, 0)
     talk = Talk(load, load.clients)
@@ -512,9 +512,9 @@ def stored(job: dict[str, Any], load: Load) -> None:
 
 
 def idle(job: dict[str, Any], load: Load) -> None:
-    """Some sockets to warm the server up, then many that do nothing.
+    """Open some sockets to warm the server up, then many that do nothing.
 
-    Waits for a line of input after each, while the driver reads how much memory that takes.
+    Wait for a line of input after both, while the driver reads the server's memory.
     """
     load.join([f"{job['room']}-{number % job['rooms']}" for number in range(job["warm_up"])], 0)
     report()
@@ -527,7 +527,7 @@ def idle(job: dict[str, Any], load: Load) -> None:
 
 
 def crowd(job: dict[str, Any], load: Load) -> None:
-    """A room full of people who say nothing for a while; then one does, and all hear it."""
+    """Keep a full room silent for a while; then send one message that all should hear."""
     joined = load.join([job["room"]] * job["sockets"], 0)
     clock = Clock(job["pid"])
     end = time.monotonic() + job["seconds"]
@@ -552,12 +552,12 @@ def crowd(job: dict[str, Any], load: Load) -> None:
 
 
 def comeback(job: dict[str, Any], load: Load) -> None:
-    """Everybody has lost the server, and connects again as pages do."""
+    """Let everybody connect again as pages do that have lost the server."""
     report(**come_back(job))
 
 
 def main(job: dict[str, Any]) -> None:
-    """Do one job and print what came of it."""
+    """Do one job and print its results."""
     load = Load(job)
     measures = (deliveries, latency, joins, stored, idle, crowd, comeback)
     {measure.__name__: measure for measure in measures}[job["measure"]](job, load)

@@ -1,7 +1,7 @@
 """Everybody's return: thousands of pages that have lost their server connect again at once.
 
-Each does what `conversation.js` does: it waits for a random time, longer each time, and gives up a
-socket that has not caught up after ten seconds.
+Each page does what `conversation.js` does: it waits for a random time, longer after each failure,
+and gives up a socket that has not caught up after ten seconds.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ PER_ADDRESS = 900  # sockets from one address of this machine
 
 
 class Crowd:
-    """The pages, and what has become of them."""
+    """The pages, their number of tries, and when each was back."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -24,7 +24,7 @@ class Crowd:
         self.writers: list[asyncio.StreamWriter] = []
 
     async def page(self, number: int, began: float) -> None:
-        """Connect as often as it takes."""
+        """Try to connect until the page is back."""
         tries = 0
         while True:
             await asyncio.sleep(random.uniform(0, min(15, 0.5 * 2**tries)))
@@ -39,7 +39,7 @@ class Crowd:
             return
 
     async def connect(self, number: int) -> None:
-        """Open a socket, and read until it has caught up; EOFError if it is closed before."""
+        """Open a socket and read until it has caught up; raise EOFError if it closes before."""
         host, port, cookies = (self.job[name] for name in ("host", "port", "cookies"))
         source = f"127.0.0.{2 + number // PER_ADDRESS}"
         reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
@@ -63,7 +63,7 @@ class Crowd:
         self.writers.append(writer)
 
     async def come_back(self) -> dict[str, Any]:
-        """Let all pages come back; return after how many seconds, and with how many tries."""
+        """Let all pages come back; return the seconds that they needed, and their tries."""
         began = asyncio.get_running_loop().time()
         await asyncio.gather(*[self.page(number, began) for number in range(self.job["sockets"])])
         half = self.back[len(self.back) // 2]
@@ -71,5 +71,5 @@ class Crowd:
 
 
 def come_back(job: dict[str, Any]) -> dict[str, Any]:
-    """Return what `Crowd.come_back` does. `job` has host, port, cookies, room and sockets."""
+    """Return the result of `Crowd.come_back`. `job` has host, port, cookies, room and sockets."""
     return asyncio.run(Crowd(job).come_back())

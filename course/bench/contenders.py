@@ -11,7 +11,7 @@ from course.stack import WORKERS, Part, Stack, inner_port
 from course.steps import ROOT, copy_files, step_files
 
 ACCOUNTS = 500
-SERVERS = {"daphne": "Daphne", "uvicorn": "uvicorn"}  # as people write them
+SERVERS = {"daphne": "Daphne", "uvicorn": "uvicorn"}  # the names as their projects write them
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Contender:
     code: Path | None = None  # a folder of step 5; None is step 5 itself
     stores: bool = True
     greets: bool = True  # a client that has joined gets the frame `caught_up`
-    # Whether everybody in a room gets its messages in the same order, that of their numbers. In
-    # the pattern of the tutorials, two messages overtake each other between storing and sending.
+    # Whether everybody gets a room's messages in the same order, that of their numbers. In the
+    # tutorial pattern, one message can overtake another between storing and sending.
     room_order: bool = True
 
 
@@ -63,18 +63,18 @@ class Yard(Stack):
     """The database and the Redis of a stack, for one server at a time."""
 
     def __init__(self, python: Path, code: Path | None = None) -> None:
-        # Nobody is slowed down for being a machine.
+        # The limit for people would slow the load down.
         unlimited = {"CHAT_MESSAGE_RATE": "1000000", "CHAT_MESSAGE_BURST": "1000000"}
         super().__init__(workers=1, variables=unlimited, python=python, code=code)
         self.cookies: list[str] = []
 
     def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
-        """Copy the code, and list the two parts that all servers need."""
+        """Copy the code, and add the two services that all servers need."""
         copy_files(step_files(self.code), self.code, self.site)
         self.add_services(programs)
 
     def fill(self) -> None:
-        """Make the tables, accounts that are signed in, and a history."""
+        """Make the tables, accounts with sessions, and a history."""
         self.manage("migrate", "--verbosity=0")
         self.cookies = json.loads(self.inside("accounts", str(ACCOUNTS)))
 
@@ -98,9 +98,9 @@ class Yard(Stack):
         ).stdout
 
     def serve(self, contender: Contender) -> Part:
-        """Start a contender in a fresh process, alone; UserError if it does not start."""
+        """Start a contender alone, in a fresh process; raise UserError if it does not start."""
         env = self.environment | {"DJANGO_SETTINGS_MODULE": contender.settings}
-        # `down` ends whatever is called a worker.
+        # `down` ends every part with the name of a worker.
         name = f"worker-{contender.name}"
         part = self.add_worker(name, list(contender.command), inner_port(), env)
         part.start()
@@ -108,5 +108,5 @@ class Yard(Stack):
 
 
 def address(part: Part) -> dict[str, object]:
-    """Return what a load has to know about a server."""
+    """Return host, port and process id of a server, for a load."""
     return {"host": HOST, "port": part.port, "pid": part.pid}

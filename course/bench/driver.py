@@ -1,4 +1,4 @@
-"""`make bench`: all contenders in turn, several times over, then a table."""
+"""`make bench`: measure all contenders in turn, several times, then print a table."""
 
 import json
 import os
@@ -27,8 +27,8 @@ from course.terminal import LiveLine, UserError, say
 
 RESULTS = Path(".course") / "bench" / "results.json"
 PARTS = RESULTS.with_name("parts.json")
-MEASURED_PARTS = range(7, 14)  # after part 7 the service is complete; the others are for a crowd
-QUIET = 0.25  # load for each core, above which a machine has other things to do
+MEASURED_PARTS = range(7, 14)  # part 7 completes the service; the later parts are for a crowd
+QUIET = 0.25  # load average for each core; above it, the machine is busy with other work
 PACKAGES = (
     *("channels", "channels_redis", "daphne", "django", "msgpack", "psycopg", "redis"),
     *("uvicorn", "uvloop", "websockets"),
@@ -42,8 +42,8 @@ print(json.dumps({{"python": platform.python_version()}} | {{
 
 
 def allow_files(count: int) -> None:
-    """Let this process and its children have that many files open; UserError if they may not."""
-    import resource  # not on Windows
+    """Let this process and its children open that many files; raise UserError if forbidden."""
+    import resource  # Windows does not have this module
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= count:
@@ -69,18 +69,18 @@ def versions(python: Path) -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on most."""
+    """Return the properties of the machine that the figures depend on most."""
     models = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],  # of others, before anything is measured
+        "load": os.getloadavg()[0],  # of other programs, before the first measure
         "model": models[1] if models else platform.machine(),
         "system": platform.platform(),
     }
 
 
 def collect(python: Path, runs: int, plan: Plan, contenders: Sequence[Contender]) -> dict[str, Any]:
-    """Measure everything, saying what goes on; return the raw results."""
+    """Measure everything, and report the progress; return the raw results."""
     line = LiveLine()
     began = time.monotonic()
 
@@ -100,7 +100,7 @@ def collect(python: Path, runs: int, plan: Plan, contenders: Sequence[Contender]
     }
     with ExitStack() as opened:
         yards = {}
-        # Each code has a database of its own: two parts may differ in their tables.
+        # Two parts may differ in their tables, so each version of the code has its own database.
         for code in dict.fromkeys(each.code for each in contenders):
             doing("Making accounts")
             yards[code] = opened.enter_context(Yard(python, code))
@@ -142,7 +142,7 @@ def bench(
 ) -> int:
     """Measure, print a table, and keep the raw numbers; return the exit code.
 
-    It is 1 where a contender lost a message, delivered one twice or out of order.
+    The exit code is 1 if a contender lost a message, or delivered one twice or out of order.
     """
     runs = parse_count("RUNS", runs_text, 25)
     if sys.platform != "linux":
@@ -166,7 +166,7 @@ def bench(
 
 
 def bench_parts(runs_text: str, root: Path = ROOT) -> int:
-    """Measure what each part for a crowd buys: their mid-points side by side."""
+    """Measure what each part for a crowd improves: compare the mid-points after the parts."""
     plan = Plan(joiners=0, latency_seconds=0, crowd=0)
     step = find_step(STEP, root)
     with tempfile.TemporaryDirectory() as place:

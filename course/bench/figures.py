@@ -1,4 +1,4 @@
-"""From what the runs gave: medians with their spread, ratios with their goals, and a table."""
+"""Turn the results of the runs into medians with spread, ratios with goals, and a table."""
 
 import statistics
 import textwrap
@@ -12,12 +12,12 @@ from course.bench.measures import Result
 from course.terminal import colour
 
 Run = dict[str, dict[str, Result]]  # results by contender and measure
-FAULTS_SHOWN = 3  # of each contender
+FAULTS_SHOWN = 3  # for each contender
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table: the value `key` of what a measure gives, times `factor`."""
+    """A line of the table: the value `key` of a measure's result, times `factor`."""
 
     measure: str
     key: str
@@ -57,7 +57,7 @@ class Goal:
     most: float | None = None
 
     def met(self, ratio: float) -> bool:
-        """Tell whether a ratio is as it should be."""
+        """Tell whether a ratio meets the goal."""
         if self.least is not None and ratio < self.least:
             return False
         return self.most is None or ratio <= self.most
@@ -93,20 +93,20 @@ class Spread:
 
 
 def spread(values: list[float]) -> Spread | None:
-    """Return the spread of some values; None where there is none."""
+    """Return the spread of some values; None if there are no values."""
     if not values:
         return None
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def values(runs: list[Run], contender: str, measure: str, key: str) -> list[float]:
-    """Return one figure of all runs, of those that have it."""
+    """Return one figure of each run that has this figure."""
     found = (run.get(contender, {}).get(measure, {}).get(key) for run in runs)
     return [value for value in found if value is not None]
 
 
 def ratio(runs: list[Run], goal: Goal) -> Spread | None:
-    """Return how uvicorn compares to the other, run by run: what slows a run slows both."""
+    """Return the ratios of uvicorn to the other, each within one run: a slow run slows both."""
     found = []
     for run in runs:
         ours = values([run], "uvicorn", goal.measure, goal.key)
@@ -117,7 +117,7 @@ def ratio(runs: list[Run], goal: Goal) -> Spread | None:
 
 
 def faults(results: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what each contender did wrong, by its name; only those that did."""
+    """Return the faults by the name of the contender, for contenders that have faults."""
     found: dict[str, list[str]] = {}
     for number, run in enumerate(results["runs"], 1):
         for contender, measures in run.items():
@@ -132,7 +132,7 @@ def faults(results: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def short(value: float) -> str:
-    """Write a number with three digits that count: 0.5, 12.3, 1,230, 123k."""
+    """Write a number with three significant digits: 0.5, 12.3, 1,230, 123k."""
     if value >= 99_950:
         return f"{value / 1000:,.0f}k"
     if value >= 9_995:
@@ -148,7 +148,7 @@ def row(title: str, cells: Iterable[str]) -> str:
 
 
 def table(runs: list[Run], contenders: Sequence[Contender], parts: bool) -> Iterator[str]:
-    """Yield the lines of the table: a line of medians, and below it how far the runs lie apart.
+    """Yield the lines of the table: a line of medians, and below each the spread of the runs.
 
     With `parts`, the second line compares each contender with the one before.
     """
@@ -194,7 +194,7 @@ def goals(runs: list[Run]) -> Iterator[str]:
 
 
 def whereabouts(runs: list[Run], goal: Goal, samples: list[tuple[str, float]]) -> str:
-    """Say where the time of a measure goes whose goal was missed."""
+    """Say which packages take the processor time of a measure with a missed goal."""
     shares = [
         (values(runs, "uvicorn", goal.measure, "server"), "the worker"),
         (values(runs, "uvicorn", goal.measure, "client"), "the load"),
@@ -208,7 +208,7 @@ def whereabouts(runs: list[Run], goal: Goal, samples: list[tuple[str, float]]) -
 
 
 def crowd_line(crowd: Result) -> str:
-    """Say in a sentence what became of the crowd."""
+    """Say in a sentence how many of the crowd stayed connected and were reached."""
     if "alive" not in crowd:
         return f"A crowd of {crowd['sockets']:,}: {crowd['faults'][0]}"
     return (

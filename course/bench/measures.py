@@ -1,4 +1,4 @@
-"""The measures, their order, and how one contender does in one run."""
+"""The measures, their order, and the run of one contender through all of them."""
 
 import json
 import signal
@@ -16,29 +16,29 @@ from course.processes import descendants, stop
 from course.stack import Part
 from course.steps import ROOT
 
-Result = dict[str, Any]  # what one measure of one contender gave in one run
+Result = dict[str, Any]  # the result of one measure of one contender in one run
 GIVE_UP = 150.0  # seconds for one measure
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done. The defaults are for `make bench`; with 0, a measure is left out."""
+    """The size of each measure. The defaults are for `make bench`; 0 leaves a measure out."""
 
     rooms: tuple[int, ...] = (100, 500)  # sockets in the one room, for deliveries
     seconds: float = 2  # of deliveries, and of storing
     rate: float = 20  # messages per second, for latency
     latency_seconds: float = 3
     joiners: int = 300  # sockets, each shown a history of 50
-    warm_up: int = 50  # sockets before memory is looked at
+    warm_up: int = 50  # sockets before the first look at the memory
     idle: int = 1000  # sockets in 20 rooms, joined for the rate and kept for the memory
     crowd: int = 5000  # sockets in one room
     crowd_seconds: float = 26  # of silence; the servers send pings after 20
 
-    patience: float = 5  # seconds of silence after which what is missing is lost
+    patience: float = 5  # seconds of silence after which missing messages count as lost
 
     @property
     def files(self) -> int:
-        """How many files a process has to have open at most, with some to spare."""
+        """The largest number of files that a process has to open, with some to spare."""
         return max(self.crowd, self.idle + self.warm_up, *self.rooms) + 200
 
 
@@ -46,7 +46,7 @@ def jobs(contender: Contender, plan: Plan) -> list[tuple[str, Result]]:
     """Return the name of each measure that a contender takes part in, and its job."""
     talk = {"seconds": plan.seconds, "in_flight": 20}
     found: list[tuple[str, Result]] = [
-        # First, in a process that has done nothing yet.
+        # This measure comes first: it needs a process that has done nothing yet.
         ("idle", {"measure": "idle", "sockets": plan.idle, "warm_up": plan.warm_up, "rooms": 20}),
     ]
     if contender.stores and plan.joiners:
@@ -60,7 +60,7 @@ def jobs(contender: Contender, plan: Plan) -> list[tuple[str, Result]]:
         steady = {"rate": plan.rate, "seconds": plan.latency_seconds, "sockets": plan.rooms[0]}
         found.append(("latency", {"measure": "latency", **steady}))
     if contender.stores:
-        # A socket has one message in flight, as its consumer handles one after the other.
+        # A consumer handles one message after the other, so a socket has one in flight.
         one = {"sockets": 20, "rooms": 1, **talk}
         twenty = {"sockets": 40, "rooms": 20, **talk, "in_flight": 40}
         found += [
@@ -71,7 +71,7 @@ def jobs(contender: Contender, plan: Plan) -> list[tuple[str, Result]]:
 
 
 def proportional_memory(pid: int) -> int:
-    """Return the memory of a process in KiB; what it shares with others counts in part."""
+    """Return the memory of a process in KiB; memory shared with others counts in part."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1])
@@ -82,17 +82,17 @@ def family_seconds(pid: int) -> float:
     """Return the processor time of a process, its children, and those children that have ended."""
     found = 0.0
     for each in (pid, *descendants(pid)):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             found += processor_seconds(each)
     return found
 
 
 class LoadFailed(Exception):
-    """The load could not do its job; the text says why."""
+    """The load could not do its job. The message says why."""
 
 
 class LoadProcess:
-    """A load that runs: it prints lines of JSON and may wait for a line."""
+    """A running load: the process prints lines of JSON and may wait for a line."""
 
     def __init__(self, python: Path, job: Result) -> None:
         self.process = subprocess.Popen(
@@ -117,12 +117,12 @@ class LoadProcess:
                 pipe.close()
 
     def pipe(self, pipe: IO[bytes] | None) -> IO[bytes]:
-        """Return one of the pipes, which are always there."""
+        """Return a pipe of the process, which is never None here."""
         assert pipe
         return pipe
 
     def read(self) -> Result:
-        """Return what the load reports next; LoadFailed if it ends instead."""
+        """Return the next report of the load; raise LoadFailed if the load ends instead."""
         line = self.pipe(self.process.stdout).readline()
         if line:
             result: Result = json.loads(line)
@@ -138,10 +138,10 @@ class LoadProcess:
 
 
 def measure(python: Path, part: Part, job: Result, postgres: int | None = None) -> Result:
-    """Do one job with a server; what goes wrong is among the `faults` of the result.
+    """Do one job with a server; put every failure into the `faults` of the result.
 
-    With the process id of a PostgreSQL, the result has the microseconds of its processor time for
-    each thing that was counted.
+    With `postgres`, the process id of a PostgreSQL, the result has PostgreSQL's processor time for
+    each thing that was counted, in microseconds.
     """
     before = family_seconds(postgres) if postgres else 0.0
     try:
@@ -166,7 +166,7 @@ def measure(python: Path, part: Part, job: Result, postgres: int | None = None) 
 
 
 def common(yard: Yard, contender: Contender, plan: Plan) -> Result:
-    """Return what all jobs with a contender have in common."""
+    """Return the values that all jobs with a contender have in common."""
     return {
         "cookies": yard.cookies,
         "greets": contender.greets,
@@ -186,7 +186,7 @@ def run_once(
     try:
         for name, job in jobs(contender, plan):
             doing(name)
-            # A room that nobody has been in, in this database or this process.
+            # Use a new room, where nobody has been in this database or this process.
             room = {"room": f"{name}-{contender.name}-{run}"}
             whole = common(yard, contender, plan) | room | job
             results[name] = measure(yard.python, part, whole, postgres)
@@ -198,7 +198,7 @@ def run_once(
 
 
 def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
-    """See whether one process keeps thousands of people who say nothing, then reaches them all."""
+    """Measure whether one process keeps thousands of silent people, then reaches them all."""
     part = yard.serve(contender)
     try:
         job = {"measure": "crowd", "sockets": plan.crowd, "seconds": plan.crowd_seconds}
@@ -211,7 +211,7 @@ def measure_crowd(yard: Yard, contender: Contender, plan: Plan) -> Result:
 
 
 def measure_comeback(yard: Yard, contender: Contender, plan: Plan) -> Result:
-    """See after how long thousands of pages are back at a worker that was started again."""
+    """Measure how long thousands of pages need to come back to a restarted worker."""
     part = yard.serve(contender)
     try:
         job = {"measure": "comeback", "sockets": plan.crowd, "room": "comeback"}
@@ -225,7 +225,7 @@ def sample_once(yard: Yard, contender: Contender, plan: Plan, name: str) -> list
     file = yard.folder / "samples.json"
     command = ("-m", "course.bench.inside.sampled", str(file), *contender.command)
     part = yard.serve(replace(contender, name="sampled", command=command))
-    part.signal(signal.SIGUSR1)  # imports take longer than the measure
+    part.signal(signal.SIGUSR1)  # discard the imports, which take longer than the measure
     try:
         job = dict(jobs(contender, plan))[name]
         whole = common(yard, contender, plan) | {"room": f"sampled-{name}"} | job

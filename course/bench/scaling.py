@@ -28,7 +28,7 @@ PAGE = Path("docs") / "scaling.md"
 KEPT = Path("docs") / "bench.json"
 BLOCK = re.compile(r"(<!-- (\w+): made by make scaling -->\n).*?(<!-- end -->)", re.DOTALL)
 
-# How many people, how many in a room, and messages of each in a minute.
+# The number of people, the size of a room, and the messages of each person in a minute.
 CASES = (
     (30, 30, 6.0),
     (1_000, 50, 1.0),
@@ -46,13 +46,13 @@ CASES = (
 
 
 def as_table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
-    """Return the lines of a table in Markdown; all columns but the first are to the right."""
+    """Return the lines of a table in Markdown; all columns but the first are right-aligned."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def measured(results: dict[str, Any]) -> list[str]:
-    """Return what was measured where, and the table of medians."""
+    """Return a description of machine and programs, and the table of medians."""
 
     def rows() -> Iterator[list[str]]:
         for figure in FIGURES:
@@ -104,7 +104,7 @@ def compared(results: dict[str, Any]) -> list[str]:
 
 
 def costs(figures: Figures) -> list[str]:
-    """Return the figures that the model reckons with."""
+    """Return the figures that the model calculates with."""
     rows = [
         ("handing one message to one socket", figures.delivery, "µs of a worker"),
         ("storing and publishing one message", figures.message, "µs of a worker"),
@@ -126,7 +126,7 @@ def costs(figures: Figures) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Write a share."""
+    """Write a share as a percentage."""
     return f"{share:.0%}" if share >= 0.01 else "under 1%"
 
 
@@ -150,7 +150,7 @@ def row(case: tuple[int, int, float], found: Need) -> list[str]:
 
 
 def needs(figures: Figures) -> list[str]:
-    """Return the table of what people need."""
+    """Return the table of the needs in all cases."""
     head = ["people", "in a room", "messages a minute, each", "messages / deliveries per second"]
     head += ["workers (because of)", "their memory", "Redis servers (messages × processes)"]
     head += ["PostgreSQL's cores (writes + counters per second)", "its connections, at most"]
@@ -160,7 +160,7 @@ def needs(figures: Figures) -> list[str]:
 
 
 def blocks(results: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the parts of the page that are made, by name."""
+    """Return the generated parts of the page, by name."""
     figures = read_figures(results)
     return {
         "measured": measured(results),
@@ -171,7 +171,7 @@ def blocks(results: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """Return the page with its tables made anew; UserError where one has no place."""
+    """Return the page with new tables; raise UserError if a table has no place in the page."""
     made = blocks(results)
     if sorted(found[2] for found in BLOCK.finditer(text)) != sorted(made):
         raise UserError(f"{PAGE.as_posix()} needs one place for each of: {', '.join(made)}.")
@@ -181,8 +181,8 @@ def page(text: str, results: dict[str, Any]) -> str:
 def scaling(take: bool = False, check: bool = False, root: Path = ROOT) -> int:
     """Write the tables of the page, or with `check` only tell whether they are up to date.
 
-    With `take`, first keep what `make bench` has measured last. Returns the exit code, 1 where the
-    page is stale.
+    With `take`, first keep the latest figures of `make bench`. Return the exit code, which is 1 if
+    the page is stale.
     """
     if take and not (root / RESULTS).exists():
         raise UserError("Nothing has been measured yet. Run: make bench")

@@ -1,1 +1,1 @@
-"""Tests in a real browser: what a person at a step's pages sees, and what the browser is told."""
+"""Tests in a real browser: they check what a person sees and what the browser is told."""

@@ -36,21 +36,21 @@ FLAGS = [
     "--disable-quic",
     "--disable-sync",
     "--no-first-run",
-    # One process for all pages: a new one for each would cost more than the pages do.
+    # Use one process for all pages: a new process for each page would cost more than the page.
     "--renderer-process-limit=1",
-    # And one frame for the pages that a window shows one after another (RenderDocument): making a
-    # new one is a fifth of what a page costs.
+    # Use one frame for the pages that a window shows one after another: with RenderDocument,
+    # Chromium makes a new frame for each page, which is a fifth of the page's cost.
     "--disable-features=IsolateOrigins,site-per-process,RenderDocument",
     "--disable-site-isolation-trials",
-    # Names for the pages of other sites. They never leave this machine.
+    # The names of other sites. Requests to these names never leave this machine.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
 INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
 AN_HOUR = 3_600_000  # milliseconds
-VIEWPORT = {"width": 800, "height": 600}  # the larger, the longer it takes to draw
-# Forgets what pages stored. Tells whether the browser was left dark, and whether the page would ask
-# before it is left.
+VIEWPORT = {"width": 800, "height": 600}  # a larger page takes longer to draw
+# Forget what pages stored. Tell whether the browser still prefers dark colours, and whether the
+# page would ask before a person leaves it.
 FORGET = """
 () => {
     try { localStorage.clear(); sessionStorage.clear() } catch {}
@@ -61,7 +61,7 @@ FORGET = """
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start Chromium: the one on PATH, else Playwright's own; skip the tests where none is."""
+    """Start Chromium: the one on PATH, else Playwright's own; skip the tests without one."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     # Chromium's sandbox refuses to work for root.
     sandbox = hasattr(os, "geteuid") and os.geteuid() != 0
@@ -83,7 +83,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
-        # Ctrl-C reaches the browser too, which may be gone by now.
+        # Ctrl-C also ends the browser, which may be gone by now.
         with suppress(Error):
             browser.close()
 
@@ -126,10 +126,10 @@ def room(room_names: Iterator[str]) -> str:
 
 
 def watch(context: BrowserContext, complaints: list[str]) -> None:
-    """Note whatever the browser complains about in these windows."""
+    """Note each complaint of the browser about these windows."""
 
     def note_message(message):
-        # Somebody was quicker than the page, which would have put the cursor into its first input.
+        # The browser warns if a test takes the focus before the page's autofocus does.
         if message.type in ("error", "warning") and "Autofocus" not in message.text:
             complaints.append(message.text)
 
@@ -137,7 +137,7 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
     context.on("weberror", lambda error: complaints.append(str(error.error)))
 
     def note_failure(asked):
-        # Leaving a page breaks off the requests that it still waits for.
+        # When a test leaves a page, the browser aborts the page's pending requests.
         if asked.failure != "net::ERR_ABORTED":
             complaints.append(f"{asked.url} {asked.failure}")
 
@@ -156,21 +156,21 @@ def watch(context: BrowserContext, complaints: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def complaints() -> list[str]:
-    """Return what the browser complained about; a test that expects that clears the list."""
+    """Return the browser's complaints; a test that expects complaints clears the list."""
     return []
 
 
 @pytest.fixture(scope="session")
 def spare_contexts() -> list[BrowserContext]:
-    """Return browsers with cookies of their own that earlier tests have left behind, clean."""
+    """Return the clean contexts of earlier tests: browsers with cookies of their own."""
     return []
 
 
 def clean(context: BrowserContext) -> None:
     """Make a used context as good as new: one window, of the first size, nothing stored.
 
-    The window still shows its last page: to go to an empty one, and to come from there, costs the
-    browser as much as the page of a room.
+    The window still shows its last page: an empty page in between would cost the browser as much as
+    the page of a room.
     """
     page, *others = context.pages or [context.new_page()]
     for other in others:
@@ -193,7 +193,7 @@ def new_context(
 ) -> Iterator[Callable[[], BrowserContext]]:
     """Return a function that makes a browser with cookies of its own, and one window.
 
-    At the end there must be nothing in any console, and no request that failed.
+    After the test, no console may have a complaint, and no request may have failed.
     """
     complaints.clear()
     used = []
@@ -220,14 +220,14 @@ def new_context(
 
 @pytest.fixture
 def lost_connections(new_context: Callable, complaints: list[str]) -> Iterator[None]:
-    """Forgive complaints about lost connections, before `new_context` looks at them."""
+    """Remove complaints about lost connections, before `new_context` checks the list."""
     yield
     lost = re.compile(r"WebSocket connection to|WebSocket is closed before")
     complaints[:] = [text for text in complaints if not lost.match(text)]
 
 
 def sign_up_unseen(site: Site, context: BrowserContext, who: str) -> list:
-    """Sign somebody up without a page, for tests that are about something else; return cookies."""
+    """Sign somebody up without a page, for tests of other things; return the cookies."""
     url = f"{site.url}/accounts/signup/"
     context.request.get(url)
     token = next(c["value"] for c in context.cookies() if c["name"] == "csrftoken")
@@ -240,10 +240,10 @@ def sign_up_unseen(site: Site, context: BrowserContext, who: str) -> list:
 
 @pytest.fixture
 def new_window(site: Site, new_context: Callable) -> Callable[..., Page]:
-    """Return a function that opens a window of a person, who has signed in where that is possible.
+    """Return a function that opens a person's window, signed in if the step has accounts.
 
-    Each is a browser of its own: `new_window("ann")` twice is Ann on two devices, one session.
-    `None` is a stranger.
+    Each window is a browser of its own: two calls of `new_window("ann")` are Ann on two devices,
+    with one session. `None` is a stranger.
     """
 
     def new_window(who: str | None = None) -> Page:
@@ -275,10 +275,10 @@ def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
 def wire(
     site: Site, room: str, new_window: Callable, lost_connections: None
 ) -> Callable[[type[AnyWire]], AnyWire]:
-    """Return a function that opens a window of Ann in a room, and holds its wire."""
+    """Return a function that opens a window of Ann in a room, and controls its sockets."""
 
     def wire(kind: type[AnyWire]) -> AnyWire:
-        made = kind(new_window("ann").context.new_page())  # one that is closed afterwards
+        made = kind(new_window("ann").context.new_page())  # `clean` closes this page
         made.page.goto(site.url + page_path(site, room))
         assert made.accept(1) == "as=ann"
         return made
@@ -288,7 +288,7 @@ def wire(
 
 @pytest.fixture
 def stop_clock(new_context: Callable) -> Iterator[Callable[[Page], None]]:
-    """Return a function that stops a page's clock: time passes by `page.clock.run_for` alone.
+    """Return a function that stops a page's clock: only `page.clock.run_for` lets time pass.
 
     Wait for such a page with `expect`, which has a clock of its own.
     """
@@ -301,5 +301,5 @@ def stop_clock(new_context: Callable) -> Iterator[Callable[[Page], None]]:
 
     yield stop_clock
     for page in stopped:
-        # Nothing sets the clock going again, and each page of the context would have it.
+        # Nothing starts the clock again, and later pages of the context would share the clock.
         page.context.close()

@@ -1,4 +1,4 @@
-"""Actions of people on the pages, and the places where they look."""
+"""Actions of people on the pages, and the elements where people look."""
 
 from contextlib import suppress
 from time import monotonic
@@ -49,7 +49,7 @@ SHOWS_TEXTS = """
 }
 """
 TEXTS = "selector => [...document.querySelectorAll(selector)].map(element => element.textContent)"
-# Ask again and again, until it is so or the time is up.
+# Check the condition again and again, until it holds or the time is up.
 COMES_TO_SHOW = """
 ([condition, argument, milliseconds]) => new Promise((resolve, reject) => {
     const shown = eval(condition);
@@ -73,22 +73,22 @@ SOON = 5_000  # milliseconds, after which `expect` takes over
 
 
 def comes_to_show(page: Page, condition: str, argument: object) -> bool:
-    """Tell whether something comes to be true on the page.
+    """Tell whether a condition becomes true on the page in time.
 
-    `expect` has the better words when something is wrong, but puts 300 KB of JavaScript into each
-    page, which costs as much as the page itself: it is for what is not there in time. So do all
-    that begin with a locator.
+    `expect` explains a failure better, but puts 300 KB of JavaScript into each page, which costs as
+    much as the page itself. Every call that begins with a locator does the same. So use `expect`
+    only after this function has returned False.
     """
     end = monotonic() + SOON / 1000
     while not page.is_closed() and (rest := end - monotonic()) > 0:
-        # An Error: there has come another page meanwhile.
+        # Playwright raises Error if the window has meanwhile gone to another page.
         with suppress(Error):
             return page.evaluate(COMES_TO_SHOW, [condition, argument, 1000 * rest])
     return False
 
 
 def page_path(site: Site, room: str) -> str:
-    """Return the path of the page where people write: of a room, once there are rooms."""
+    """Return the path of the page where people write: a room's page, if the step has rooms."""
     return f"/chat/{quote(room, safe='')}/" if site.has_rooms else "/"
 
 
@@ -108,17 +108,17 @@ def lines(page: Page) -> Locator:
 
 
 def message_input(page: Page) -> Locator:
-    """Return where people write."""
+    """Return the input where people write."""
     return page.locator("#chat-message-input")
 
 
 def status(page: Page) -> Locator:
-    """Return what the page says of its connection."""
+    """Return the element that shows the state of the connection."""
     return page.locator("#connection-status")
 
 
 def write(page: Page, text: str, selector: str = "#chat-message-input") -> None:
-    """Write into an input, in place of what is there."""
+    """Write into an input, in place of its old text."""
     page.evaluate(SELECT, selector)
     page.keyboard.insert_text(text)
 
@@ -130,12 +130,12 @@ def say(page: Page, message: str) -> None:
 
 
 def texts(page: Page, selector: str = LINES) -> list[str]:
-    """Return the text of each such element, by default of the log's lines."""
+    """Return the text of each matching element, by default of the log's lines."""
     return page.evaluate(TEXTS, selector)
 
 
 def expect_count(page: Page, selector: str, count: int) -> None:
-    """Wait until the page has so many of these elements."""
+    """Wait until the page has this many of these elements."""
     if not comes_to_show(page, SHOWS_COUNT, [selector, count]):
         expect(page.locator(selector)).to_have_count(count)
 
@@ -153,9 +153,9 @@ def expect_lines(page: Page, *messages: str) -> None:
 
 
 def expect_lines_by_our_clock(page: Page, *messages: str) -> None:
-    """Do the same by our own clock: a test may have stopped the page's."""
+    """Wait as `expect_lines` does, but by our own clock: the page's clock may be stopped."""
     expect(lines(page)).to_have_count(len(messages))
-    expect(lines(page)).to_contain_text(list(messages))  # the list may be a part of the lines
+    expect(lines(page)).to_contain_text(list(messages))  # this check allows more lines
 
 
 def expect_unsent(page: Page, *messages: str) -> None:
@@ -182,7 +182,7 @@ def expect_reconnecting(page: Page, reason: str = "") -> None:
 
 
 def hurry(page: Page) -> None:
-    """Let the page wait as little before it connects again as it may: the waits are random."""
+    """Make the page's random waits before a new connection as short as possible."""
     page.evaluate("Math.random = () => 0.02")
 
 
@@ -192,7 +192,7 @@ def expect_closed(page: Page, reason: str = "Closed") -> None:
 
 
 def sign_up(page: Page, name: str) -> None:
-    """Fill in the page where people sign up, and send it."""
+    """Fill in the sign-up form, and send it."""
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password:", exact=True).fill(PASSWORD)
     page.get_by_label("Password confirmation").fill(PASSWORD)
@@ -200,7 +200,7 @@ def sign_up(page: Page, name: str) -> None:
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
-    """Fill in the page where people sign in, and send it."""
+    """Fill in the sign-in form, and send it."""
     page.get_by_label("Username").fill(name)
     page.get_by_label("Password:").fill(password)
     page.get_by_role("button", name="Sign in").click()
@@ -209,7 +209,8 @@ def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
 def try_socket(page: Page, url: str) -> dict | int:
     """Open a socket from the page; return the first frame it gets, or its close code.
 
-    The socket says "may I?" once it is open. In a room without history, that comes back.
+    Once the socket is open, the page sends "may I?". In a room without history, the first frame is
+    this message.
     """
     return page.evaluate(OPEN_SOCKET, url)
 

@@ -20,9 +20,9 @@ from course.steps import Step, all_steps
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"
-# A password hash is slow on purpose, and a database waits for the disk; here they need not. And
-# Daphne cuts a connection off within a second after its close frame: a busy browser has not always
-# read the frame by then.
+# A password hash is slow on purpose, and a database waits for the disk; the tests need neither.
+# Daphne cuts a connection off within a second after its close frame, when a busy browser has not
+# always read the frame: ten seconds are enough.
 SETTINGS = """
 import daphne.server
 from config.settings import *
@@ -41,7 +41,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from config.asgi import application as step_application
 application = ASGIStaticFilesHandler(step_application)
 """
-# The first start makes the database too. A process for each would import the same twice.
+# The first start makes the database too: two processes would import the same modules twice.
 FIRST_START = """
 import runpy
 import sys
@@ -61,8 +61,8 @@ UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shu
 class Edition:
     """The program of a site: a step, or its mid-point after a part, under Daphne or uvicorn.
 
-    Under Daphne, which is `runserver`, people may write as fast as tests do. Under uvicorn the
-    step's limit is low.
+    Under Daphne, which is `runserver`, the limit lets people write as fast as tests do. Under
+    uvicorn the step's limit is low.
     """
 
     step: Step
@@ -71,7 +71,7 @@ class Edition:
 
     @property
     def label(self) -> str:
-        """The name of its tests and its folder."""
+        """The name of the edition's tests and of its folder."""
         part = f"-part{self.part:02}" if self.part else ""
         return self.step.label + part + (f"-{self.server}" if self.server != "daphne" else "")
 
@@ -137,7 +137,7 @@ class Site:
         return True
 
     def start(self, *how: str) -> None:
-        """Start the server and wait until it answers; AssertionError with its log if it ends.
+        """Start the server and wait for an answer; raise AssertionError with the log if it ends.
 
         `how` are the arguments for Python that run a module: `-m` by default.
         """
@@ -158,7 +158,7 @@ class Site:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the server do nothing for a while; its sockets stay open."""
+        """Suspend the server's process for a while; its sockets stay open."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -166,7 +166,7 @@ class Site:
             self.process.send_signal(signal.SIGCONT)
 
     def says(self, line: str, times: int = 1) -> bool:
-        """Tell whether the server comes to log `line` at least this many times."""
+        """Wait for the server to log `line` at least this many times; tell whether it does."""
         return wait_until(
             lambda: self.log.read_text().splitlines().count(line) >= times, 5, pause=0.02
         )
@@ -177,28 +177,28 @@ class Site:
         return self.folder / "db.sqlite3"
 
     def deactivate(self, username: str) -> None:
-        """Switch a user off, in the database alone: nobody tells the server."""
+        """Deactivate a user in the database only: the running server gets no event."""
         with sqlite3.connect(self.database) as database:
             database.execute("UPDATE auth_user SET is_active = 0 WHERE username = ?", [username])
         database.close()
 
     @property
     def has_rooms(self) -> bool:
-        """Whether people meet here (step 2), or talk to an echo."""
+        """Whether the site has rooms (from step 2) instead of an echo."""
         return self.step.number >= 2
 
     @property
     def remembers(self) -> bool:
-        """Whether messages are stored (step 3)."""
+        """Whether the site stores messages (from step 3)."""
         return self.step.number >= 3
 
     @property
     def knows_people(self) -> bool:
-        """Whether people sign in (step 4)."""
+        """Whether people sign in (from step 4)."""
         return self.step.number >= 4
 
 
-# The last step, whose page comes back by itself, and the parts that bring that.
+# The last step, whose page connects again by itself, and the parts that add the reconnection.
 LAST = all_steps()[-1]
 DAPHNE, UVICORN = Edition(LAST), Edition(LAST, server="uvicorn")
 PART_5, PART_6 = Edition(LAST, part=5), Edition(LAST, part=6)

@@ -33,7 +33,7 @@ def test_a_stranger_signs_up_on_the_way_to_a_room(site: Site, room: str, new_win
 
 @steps(first=4)
 def test_signing_out_closes_all_windows_of_the_user(site: Site, room: str, new_window, join):
-    """In every tab and on every device, at once; the pages say so, and nobody else notices."""
+    """All pages of the user close at once, on every device, and say so; nobody else notices."""
     phone, ben = join("ann"), join("ben")
     page = new_window()
     page.goto(site.url + page_path(site, room))
@@ -68,7 +68,7 @@ def test_a_wrong_password_is_told_so(site: Site, new_window):
 
 @steps(first=4)
 def test_messages_have_names(join):
-    """Each message shows who said it, to its sender and to everybody else."""
+    """Each message shows its sender's name, to the sender and to everybody else."""
     ann, ben = join("ann"), join("ben")
     say(ann, "hello")
     expect_lines(ben, "ann hello")

@@ -1,4 +1,4 @@
-"""The page and its connection: always shown, and gone when it is gone."""
+"""The page always shows the state of its connection, also when the connection is lost."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Join = Callable[..., Page]
 
 @steps()
 def test_the_page_says_that_it_is_connecting_then_connected(site: Site, room: str, new_window):
-    """From the first moment to the open socket, the page tells what the connection is doing."""
+    """From the first moment to the open socket, the page shows the state of the connection."""
     page = new_window("ann")
     scripts: list[Route] = []
     page.route("**/chat.js", lambda route: scripts.append(route))
@@ -61,9 +61,9 @@ def test_an_error_is_shown_and_the_conversation_goes_on(join: Join):
 
 @steps(last=4)
 def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list[str]):
-    """The page says so and keeps what was typed; a reload connects again.
+    """The page says that the server is gone and keeps the typed text; a reload connects again.
 
-    From step 3, what was said before is still there; from step 5, the page connects by itself.
+    From step 3, earlier messages are still there; from step 5, the page connects by itself.
     """
     page = join()
     say(page, "before")
@@ -86,7 +86,7 @@ def test_the_server_dies_and_comes_back(site: Site, join: Join, complaints: list
 
 @steps()
 def test_a_reload_and_a_closed_tab_are_disconnects(site: Site, room: str, join: Join):
-    """The server notices both at once, with the browser's close code 1001, and logs them."""
+    """In both cases the server gets the browser's close code 1001 at once, and logs it."""
     gone = f"disconnect {socket_path(site, room)} 1001\n"
 
     def log_says(times: int) -> bool:
@@ -103,13 +103,13 @@ def test_a_reload_and_a_closed_tab_are_disconnects(site: Site, room: str, join: 
 
 @steps()
 def test_the_socket_follows_the_page_to_https(site: Site, room: str, new_window):
-    """A page that came by https asks for a wss: socket of the same host; by http for ws:."""
-    page = new_window("ann").context.new_page()  # one that is closed afterwards
+    """A page from https opens a wss: socket to the same host; a page from http opens ws:."""
+    page = new_window("ann").context.new_page()  # `clean` closes this page
     asked = []
     page.route_web_socket(re.compile("/ws/"), lambda route: asked.append(route.url))
 
     def from_site(route: Route) -> None:
-        """Stand in for the server that ends TLS in front of the site."""
+        """Play the server that ends TLS in front of the site."""
         url = route.request.url.replace("https://chat.example", site.url)
         cookies = "; ".join(f"{c['name']}={c['value']}" for c in page.context.cookies(site.url))
         route.fulfill(response=route.fetch(url=url, headers={"Cookie": cookies}))

@@ -1,4 +1,4 @@
-"""History: what was said is still there, in order, without a gap or a double."""
+"""History: earlier messages are still there, in order, without a gap or a duplicate."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from course.browser.pages import (
 )
 from course.browser.sites import steps
 
-# Say the numbers from `first` to `last` through a socket of one's own; resolves once all came back.
+# Send the numbers from `first` to `last` through an extra socket; resolve once all came back.
 COUNT = """
 ([first, last, pause]) => {
     window.counting = new Promise((resolve, reject) => {
@@ -51,7 +51,7 @@ def numbers(page: Page) -> list[int]:
 
 @steps(first=3)
 def test_a_reload_shows_the_same_lines(join):
-    """After a reload the page shows what it showed before, times included, and goes on."""
+    """After a reload the page shows the same lines and times as before, and new messages."""
     ann, ben = join("ann"), join("ben")
     for number in range(3):
         say(ann, f"question {number}")
@@ -96,7 +96,7 @@ def test_nothing_is_lost_or_doubled_while_others_talk(join):
 
 @steps(first=3)
 def test_an_announcement_is_shown_with_no_wrong_time(site, room, new_window):
-    """Other code may send to the group: a frame that is not stored, so it has no `sent_at`."""
+    """An announcement of other code is not stored and has no `sent_at`; the page shows it."""
 
     def announce(socket):
         socket.connect_to_server()

@@ -1,4 +1,4 @@
-"""How the pages look: readable in light and dark, nothing hidden or sticking out; and pictures."""
+"""The look of the pages: readable in light and dark, nothing hidden or too wide; and pictures."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ FORMS = {
     "dark": ("dark", {"width": 1280, "height": 800}),
     "phone": ("light", {"width": 390, "height": 844}),
 }
-# The contrast of each piece of text with what is behind it, by the colours that the page has.
+# The contrast of each piece of text with its background, by the colours that the page has.
 CONTRASTS = """
 () => {
     const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
@@ -89,7 +89,7 @@ LAST_LINE_IS_SEEN = """
     return end <= log.getBoundingClientRect().bottom;
 }
 """
-# From left to right: what stands in a line, and the characters of its text that are asked for.
+# The elements of a line and the requested characters of its text, from left to right.
 PLACES = """
 ([selector, characters]) => {
     const line = [...document.querySelectorAll(selector)].at(-1);
@@ -111,7 +111,7 @@ PLACES = """
     return Object.keys(places).sort((one, other) => places[one] - places[other]);
 }
 """
-# Times of day that are the same in each run, so that a picture changes when its page does.
+# Set the same times of day in each run, so that a picture changes only when its page does.
 SET_TIMES = """
 () => document.querySelectorAll("time").forEach((time, n) => { time.textContent = `09:4${n}`; })
 """
@@ -209,7 +209,7 @@ def test_the_pages_that_ask_who_it_is(site: Site, new_window, take):
 
 
 def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
-    """Lead a window through everything that a person can come to see; yield what that is."""
+    """Lead a window through all that a person can come to see; yield the name of each state."""
     page.goto(site.url + page_path(site, room))
     expect_open(page)
     say(page, "a message")
@@ -251,7 +251,7 @@ def test_text_stands_out(site: Site, room: str, new_window, complaints: list[str
 
 
 def expect_fits_small_screen(page: Page) -> None:
-    """See that nothing has to be scrolled sideways, and that one can read and write."""
+    """Check that nothing needs sideways scrolling, and that a person can read and write."""
     for width in (390, 320):
         page.set_viewport_size({"width": width, "height": 640})
         assert page.evaluate(TOO_WIDE) == []
@@ -263,7 +263,7 @@ def expect_fits_small_screen(page: Page) -> None:
 
 @steps()
 def test_nothing_sticks_out_on_a_phone(site: Site, join):
-    """A long word, a long room name, a small screen: nothing has to be scrolled sideways."""
+    """A long word, user name or room name on a small screen needs no sideways scrolling."""
     page = join("ann-with-a-very-long-name-" + "x" * 50, room="n" * 49 + "語")
     say(page, "w" * 300)
     expect_lines(page, "w" * 300)
@@ -287,14 +287,14 @@ def test_a_click_leaves_the_input_to_write_on(join):
 
 @steps()
 def test_hebrew_stands_in_its_place(site: Site, join):
-    """Time and name stand before what was said; a text from right to left keeps its own order."""
+    """Time and name stand before the message; right-to-left text keeps its own order."""
     page = join("דוד")
     before = ["time"] * site.remembers + ["b"] * site.knows_people
     say(page, "100 שלום!")
     expect_lines(page, "100 שלום!")
     if site.has_rooms:
         assert page.evaluate(PLACES, [LINES, "1ש!"]) == [*before, "!", "ש", "1"]
-    else:  # the server's word, Echo, comes first: the line is one from left to right
+    else:  # the server's word Echo comes first, so the line runs from left to right
         assert page.evaluate(PLACES, [LINES, "E1ש!"]) == ["E", "1", "ש", "!"]
     say(page, "hello!")
     expect_lines(page, "100 שלום!", "hello!")

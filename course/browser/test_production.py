@@ -28,7 +28,7 @@ MAKE_SUPERUSER = "UPDATE auth_user SET is_staff = true, is_superuser = true WHER
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Run a stack with a superuser, Ann, who has its password."""
+    """Run a stack with a superuser, Ann, whose password is the stack's."""
     with Stack(prepared=prepared()) as stack:
         with psycopg.connect(stack.database_url) as database:
             database.execute(MAKE_SUPERUSER)
@@ -37,7 +37,7 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def window(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """Open an empty window; what the browser complains of is in its `complaints`."""
+    """Open an empty window, whose `complaints` lists the browser's complaints."""
     with browser.new_context(base_url=stack.url) as context:
         page = context.new_page()
         page.complaints = []
@@ -55,7 +55,7 @@ def sign_in(page: Page, path: str, stack: Stack) -> None:
 
 
 def test_a_person_signs_in_and_talks(window: Page, stack: Stack) -> None:
-    """Through nginx, without a complaint of the browser about any file, cookie or socket."""
+    """Ann talks through nginx; the browser complains about no file, cookie or socket."""
     sign_in(window, "/chat/lobby/", stack)
     expect(window.locator("#connection-status")).to_have_attribute("data-state", "open")
     window.locator("#chat-message-input").fill("hello")
@@ -69,7 +69,7 @@ def test_a_person_signs_in_and_talks(window: Page, stack: Stack) -> None:
 
 
 def test_the_admin_works_under_the_policy(window: Page, stack: Stack) -> None:
-    """Its lists, its forms and its scripts: nothing of it is forbidden."""
+    """The policy forbids none of the admin's lists, forms and scripts."""
     sign_in(window, "/admin/auth/user/", stack)
     expect(window.locator("#result_list")).to_contain_text("ann")
     window.goto("/admin/chat/message/?q=hello")
@@ -82,7 +82,7 @@ def test_the_admin_works_under_the_policy(window: Page, stack: Stack) -> None:
 
 
 def test_a_smuggled_script_does_not_run(window: Page, stack: Stack) -> None:
-    """Not in the page, not from elsewhere, not as an attribute; the browser says why."""
+    """The browser blocks scripts in the page, from elsewhere and in attributes, and says why."""
     window.goto("/accounts/login/")
     window.evaluate(
         """() => {
@@ -102,7 +102,7 @@ def test_a_smuggled_script_does_not_run(window: Page, stack: Stack) -> None:
 
 
 def test_another_site_cannot_show_our_pages(browser: Browser, stack: Stack) -> None:
-    """Nobody is led to click in a frame without seeing what."""
+    """The browser shows no page of ours in another site's frame: this prevents clickjacking."""
     with browser.new_context() as context:
         page = context.new_page()
         with page.expect_console_message(lambda line: "frame-ancestors" in line.text):
@@ -110,7 +110,7 @@ def test_another_site_cannot_show_our_pages(browser: Browser, stack: Stack) -> N
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate that nobody but this test believes, and its key; return both files."""
+    """Write a certificate that only this test trusts, and its key; return both files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -128,7 +128,10 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: Path) -> None:
-    """With a certificate, put in as deploy/nginx.conf says: pages, sockets, cookies, redirects."""
+    """A certificate, put in as deploy/nginx.conf says, secures pages, sockets and cookies.
+
+    Requests without https are redirected.
+    """
     pem, key = certificate(tmp_path)
     origin = {"DJANGO_CSRF_TRUSTED_ORIGINS": "https://chat.example"}
     with Stack(workers=1, variables=origin, prepared=prepared()) as stack:
@@ -141,7 +144,7 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
         )
         assert answer.status_code == 301
 
-        # The container's health check asks without https, and is not sent away.
+        # The container's health check asks without https, and nothing redirects the check.
         check = stack.site / "deploy" / "healthcheck.py"
         check.write_text(check.read_text().replace(":8000", f":{stack.ports['worker1']}"))
         asked = subprocess.run([sys.executable, check], env=stack.environment, capture_output=True)

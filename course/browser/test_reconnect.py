@@ -67,7 +67,7 @@ window.WebSocket = class extends WebSocket {
 """
 OPENED = "window.opened"
 HAS_CODE = "code => window.codes.includes(code)"
-# How many pixels there are below what the log shows, once the browser has drawn it.
+# The number of pixels below the visible part of the log, once the browser has drawn the log.
 BELOW = """
 () => new Promise(resolve => requestAnimationFrame(() => setTimeout(() => {
     const log = document.querySelector("#chat-log");
@@ -75,7 +75,7 @@ BELOW = """
 })))
 """
 NUMBERS = "lines => lines.map(line => Number(line.lastChild.textContent.split(' ').pop()))"
-# One after another: Chromium delays a page that opens many sockets at once.
+# Open one socket after another: Chromium delays a page that opens many sockets at once.
 OPEN_SOCKETS = """
 async ([url, count]) => {
     window.others = [];
@@ -99,7 +99,7 @@ async ([url, tries]) => {
 
 
 def say_numbers(site: Site, room: str, username: str, count: int) -> list[str]:
-    """Store messages, said by somebody on another server, and return them: from "number 1"."""
+    """Store the messages "number 1" to `count`, as another server would, and return them."""
     numbers = [f"number {number}" for number in range(1, count + 1)]
     with closing(sqlite3.connect(site.database)) as database, database:
         database.execute(TAKE_NUMBERS, [room, count])
@@ -115,14 +115,14 @@ def new_noted_page(new_window: Callable) -> Callable[[], Page]:
     """Return a function that opens an empty window of Ann. Its pages note their sockets."""
 
     def new_noted_page() -> Page:
-        page = new_window("ann").context.new_page()  # one that is closed afterwards
+        page = new_window("ann").context.new_page()  # `clean` closes this page
         page.add_init_script(NOTE_SOCKETS)
         return page
 
     return new_noted_page
 
 
-# Real servers, which die, stop, freeze or refuse, and come back on the same port.
+# In these tests, real servers die, stop, freeze or refuse, and come back on the same port.
 
 
 @sites(PART_5, DAPHNE)
@@ -214,7 +214,7 @@ def test_ten_thousand_missed_messages(site: Site, room: str, new_noted_page):
     expect(lines(page).last).to_contain_text("typed while it was down", timeout=30_000)
     expect_unsent(page)
     expect(lines(page)).to_have_count(MAX_LINES)
-    # On a busy machine they may need more than one connection.
+    # On a busy machine, the messages may need more than one connection.
     got = dict.fromkeys(seq for seq in page.evaluate("window.numbers") if seq)
     assert list(got) == list(range(1, len(numbers) + 3))
     seen = lines(page).evaluate_all(NUMBERS)
@@ -282,7 +282,7 @@ def test_a_frozen_server_is_left(site: Site, room: str, join: Join, new_noted_pa
 def test_whoever_signs_out_does_not_come_back(
     site: Site, new_window: Callable, wire: Callable, stop_clock: Callable
 ):
-    """The page says so, tells which message was not sent, and keeps the text in the input."""
+    """The page says "Signed out", names the message that was not sent, and keeps typed text."""
     network = wire(Network)
     page = network.page
     stop_clock(page)
@@ -308,7 +308,7 @@ def test_whoever_signs_out_does_not_come_back(
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_nobody_speaks_as_somebody_else(site: Site, join: Join):
-    """Ben signs in where Ann's page waits for the network: her message is not sent as his."""
+    """If Ben signs in while Ann's page waits for the network, her message is not sent as his."""
     ann, ben = join("ann"), join("ben")
     ann.context.set_offline(True)
     try:
@@ -345,7 +345,7 @@ def test_a_page_that_finds_no_database_comes_back(site: Site, room: str, new_not
 @sites(DAPHNE)
 @pytest.mark.usefixtures("lost_connections")
 def test_a_person_with_too_many_pages_is_told_so(site: Site, room: str, join: Join, new_noted_page):
-    """The server says so and closes with 4008. The page joins when other pages have left."""
+    """The server names the reason and closes with 4008. The page joins when others have left."""
     others = join("ann", room="elsewhere")
     page = new_noted_page()
     url = f"ws://{site.host}{socket_path(site, 'elsewhere')}"
@@ -360,7 +360,7 @@ def test_a_person_with_too_many_pages_is_told_so(site: Site, room: str, join: Jo
     expect(lines(page).last).to_contain_text("now there is room")
 
 
-# The test plays the server, where a real server does such a thing only once in a while.
+# In these tests, the test plays the server, because a real server rarely does such things.
 
 
 @sites(DAPHNE)
@@ -378,7 +378,7 @@ def test_errors_and_announcements_are_shown(wire: Callable):
 
 @sites(DAPHNE)
 def test_waits_grow_and_differ(site: Site, join: Join):
-    """A wait is a random part of half a second at first, of 15 at last: no two pages agree."""
+    """A wait is a random part of half a second at first, of 15 seconds at last: pages differ."""
     page = join()
     url = f"{site.url}/static/chat/conversation.js"
     for tries, longest in [(0, 0.5), (1, 1), (2, 2), (4, 8), (5, 15), (100_000, 15)]:
@@ -401,7 +401,7 @@ def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_cloc
     page.evaluate("Math.random = () => 1")  # the longest waits
 
     def expect_wait(seconds: float) -> None:
-        """See that the page connects again after exactly so long."""
+        """Check that the page connects again after exactly this time."""
         expect_reconnecting(page)
         opened = page.evaluate(OPENED)
         page.clock.run_for(round(1_000 * seconds) - 50)

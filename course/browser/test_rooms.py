@@ -1,4 +1,4 @@
-"""Rooms: who is in one hears everything said there, and nothing else."""
+"""Rooms: a person in a room gets every message of this room, and no other."""
 
 import re
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def with_button(page: Page) -> None:
 
 @steps(first=2)
 def test_two_windows_in_a_room_hear_each_other(site: Site, new_window):
-    """Whatever a room is called, two people who enter its name meet; the sender hears it too."""
+    """Two people who enter the same valid name meet; the sender hears the message too."""
     ann, ben = new_window("ann"), new_window("ben")
     # Later steps have the same rule, and their own tests for every name.
     for room in ROOMS if site.step.number == 2 else ["lobby", "日本語"]:
@@ -70,7 +70,7 @@ def test_two_windows_in_a_room_hear_each_other(site: Site, new_window):
 
 @steps(first=2)
 def test_another_room_hears_nothing(room: str, join):
-    """The first line that a window in another room shows is the one that was said there."""
+    """The first line that a window in another room shows is a message of that room."""
     ann, ben, cat = join("ann"), join("ben"), join("cat", room=f"not {room}")
     say(ann, "only for this room")
     expect_lines(ben, "only for this room")
@@ -102,7 +102,7 @@ def test_a_bad_name_is_answered_with_the_rule(site: Site, new_window, complaints
 
 @steps(first=2)
 def test_a_link_leads_to_other_rooms(site: Site, join):
-    """From a room, a link leads back to where rooms are chosen, and leaves the room."""
+    """A link in a room leads back to the page that asks for a room, and leaves the room."""
     page = join()
     page.get_by_role("link", name="Other rooms").click()
     expect(page).to_have_url(f"{site.url}/chat/")
@@ -116,7 +116,7 @@ def test_a_link_leads_to_other_rooms(site: Site, join):
 def test_names_are_taken_literally(site: Site, new_window):
     """Characters that mean something in a URL, in HTML or in JSON are only characters here.
 
-    On the step that brings rooms, for the later ones have the same converter and script.
+    Later steps have the same converter and script, so the test runs on the first step with rooms.
     """
     page = new_window("ann")
     for name in ["50% off?", "a&b#c", '"quoted"', "\\back", "<b>bold", "🐳"]:

@@ -76,7 +76,7 @@ def test_an_unacknowledged_message_is_sent_again(join: Join, wire: Callable):
     expect_lines(ann, "ben hello")
     expect_unsent(ann, "first", "second")
     assert network.said.empty()
-    network.kept.clear()  # it never arrives
+    network.kept.clear()  # the frame never arrives
     network.is_slow = False
     network.close()
     assert network.accept(2) == "as=ann&after=1"
@@ -121,7 +121,7 @@ def test_a_second_answer_is_not_shown(join: Join, wire: Callable):
     say(ben, "and on")
     expect_lines(ann, "ann once", "ben and on")
     network.deliver()
-    network.wait_for_answers(3, "once")  # one on the socket that the page has left
+    network.wait_for_answers(3, "once")  # one answer is on the socket that the page has left
     say(ben, "and on and on")
     expect_lines(ann, "ann once", "ben and on", "ben and on and on")
     network.is_slow = False
@@ -190,7 +190,7 @@ def test_leaving_with_something_unsent_is_asked_about(
     page.reload()
     expect_lines(page, "stored")
     assert dialogs == []
-    # Another writer holds the database: the socket is open, and nothing is stored.
+    # Another writer locks the database, so the socket is open but nothing is stored.
     with closing(sqlite3.connect(site.database)) as database:
         database.execute("BEGIN IMMEDIATE")
         say(page, "waiting")
@@ -211,5 +211,5 @@ def test_leaving_with_something_unsent_is_asked_about(
         page.context.set_offline(False)
     expect_lines(page, "stored", "waiting", "unsent")
     expect_unsent(page)
-    page.remove_listener("dialog", note)  # others use this page after us
+    page.remove_listener("dialog", note)  # later tests use this page
     complaints[:] = [text for text in complaints if not text.startswith("dialog")]

@@ -1,4 +1,4 @@
-"""A browser's `onclose` gets close codes; tokens and origins as a browser meets them."""
+"""Close codes that a browser's `onclose` gets, and tokens and origins in a real browser."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from course.browser.pages import ask_for_token, page_path, socket_path, try_sock
 from course.browser.sites import Site, steps
 
 SIGNED_OUT = 4001
-REFUSED = 1006  # what a browser says of a socket that never opened
+REFUSED = 1006  # the browser's close code for a socket that never opened
 MINT = """
 import time
 from django.contrib.auth import get_user_model
@@ -38,7 +38,7 @@ def tampered(token: str, place: int) -> str:
 
 
 class ForeignPage(BaseHTTPRequestHandler):
-    """A page of somebody else's web site."""
+    """A page of a foreign web site."""
 
     def do_GET(self) -> None:
         """Answer each path with the same empty page."""
@@ -53,7 +53,7 @@ class ForeignPage(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def foreign_port() -> Iterator[int]:
-    """Serve somebody else's web site on a port of 127.0.0.1, under any name."""
+    """Serve a foreign web site on a port of 127.0.0.1, under any name."""
     with ThreadingHTTPServer(("127.0.0.1", 0), ForeignPage) as server:
         Thread(target=partial(server.serve_forever, poll_interval=0.02)).start()
         yield server.server_port
@@ -70,9 +70,9 @@ def test_a_stranger_is_told_4001(site: Site, room: str, new_window: Callable[...
 
 @steps(first=4)
 def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..., Page]):
-    """A token stands for its user, in a browser of nobody, once; bad ones are told 4001.
+    """A token opens one socket for its user, without a session; a bad token gets 4001.
 
-    A bad token never falls back to the cookie: Ann's own browser is told the same.
+    The cookie is never a fallback for a bad token: Ann's own browser gets the same code.
     """
     ann, stranger = new_window("ann"), new_window()
     ann.goto(f"{site.url}/chat/")
@@ -93,7 +93,7 @@ def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..
     for page in (stranger, ann):
         told = {why: try_socket(page, socket_url(site, room, bad[why])) for why in bad}
         assert told == dict.fromkeys(bad, SIGNED_OUT)
-    # The one that was changed above is still good as it was.
+    # The changed copies above have not used up the original token.
     assert try_socket(stranger, socket_url(site, room, fresh))["username"] == "ann"
 
 
@@ -113,11 +113,11 @@ def test_a_deactivated_user_is_told_4001(site: Site, room: str, new_window: Call
 def test_a_page_of_another_site_opens_no_socket(
     site: Site, room: str, new_window: Callable[..., Page], foreign_port: int, complaints: list[str]
 ):
-    """Its Origin is refused, even where the browser sends the visitor's cookie along.
+    """The server refuses the foreign Origin, even if the browser sends the visitor's cookie.
 
-    A cookie that is `SameSite=Lax`, as Django's is, goes to the same site only; but the pages of
-    all subdomains of a site are the same site. So the visitor here knows us as `chat.example`, and
-    has come to a page of `evil.chat.example`. From step 4, a token works from there.
+    The browser sends a `SameSite=Lax` cookie, such as Django's, to the same site only. But all
+    subdomains of a site belong to the same site. So the visitor here knows us as `chat.example`,
+    and has come to a page of `evil.chat.example`. From step 4, a token works from that page.
     """
     page = new_window("ann")
     for cookie in page.context.cookies():

@@ -1,4 +1,4 @@
-"""Text is text, half a word is never sent, and the keyboard is enough."""
+"""Messages are plain text, half a word is never sent, and the keyboard is enough."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,7 +15,7 @@ from course.browser.pages import (
 from course.browser.sites import Site, steps
 
 MARKUP = "<img src=x onerror=alert(1)>"
-# How pages get this wrong: both look at the key, which is also the one that commits a composition.
+# Two common mistakes: both handlers listen for Enter, which also confirms a composition.
 KEY_HANDLERS = [
     "input.onkeyup = event => { if (event.keyCode === 13) button.click(); }",
     "input.onkeydown = event => { if (event.key === 'Enter') button.click(); }",
@@ -50,10 +50,10 @@ inputs => inputs.filter(input => input.type !== "hidden" && !(input.labels.lengt
 
 
 def compose(page: Page, reading: str, word: str) -> None:
-    """Write with an input method, and take the word it offers with Enter.
+    """Write with an input method, and confirm its word with Enter.
 
-    The events are those of Chromium on macOS: the key goes down as 229, "the input method has it",
-    and comes up as 13, after the composition has ended.
+    The events are those of Chromium on macOS. The keydown has code 229, "the input method has it".
+    The keyup has code 13, after the composition has ended.
     """
     browser = page.context.new_cdp_session(page)
     end = len(reading)
@@ -69,7 +69,7 @@ def compose(page: Page, reading: str, word: str) -> None:
 
 @steps()
 def test_markup_is_shown_as_text(site: Site, join):
-    """A message is somebody's words: the browser makes no element of it, and runs nothing."""
+    """The browser makes no element of a message's markup, and runs nothing in the message."""
     page = join()
     asked = []
 
@@ -80,21 +80,21 @@ def test_markup_is_shown_as_text(site: Site, join):
     say(page, MARKUP)
     expect_lines(page, MARKUP)
     if site.remembers:
-        expect_count(page, "p.sending", 0)  # or step 5 would ask before it is left
+        expect_count(page, "p.sending", 0)  # else step 5 asks before the reload
         page.reload()
         expect_lines(page, MARKUP)
     expect_count(page, "[role=log] img", 0)
     say(page, "harmless")
     expect_lines(page, MARKUP, "harmless")
-    page.remove_listener("request", note)  # others use this page after us
+    page.remove_listener("request", note)  # later tests use this page
     assert [url for url in asked if url.endswith("/x")] == []
 
 
 @steps()
 def test_a_composition_is_not_sent(join):
-    """Enter that takes a word from a Japanese input method leaves it in the input.
+    """Enter that confirms a word of a Japanese input method leaves the word in the input.
 
-    The next Enter sends it, once: the first line there is.
+    The next Enter sends the message once, as the first line of the log.
     """
     page = join()
     page.evaluate(LISTEN)
@@ -117,7 +117,7 @@ def test_a_composition_is_not_sent(join):
 @steps(last=1)
 @pytest.mark.parametrize("handler", KEY_HANDLERS, ids=["keyup", "keydown"])
 def test_a_key_handler_would_send_it(handler: str, join):
-    """The test above can fail: with a handler for the key, half a sentence is sent."""
+    """The test above can fail: with a key handler, the page sends half a sentence."""
     page = join()
     page.evaluate(
         "handler => new Function('input', 'button', handler)"
@@ -132,7 +132,7 @@ def test_a_key_handler_would_send_it(handler: str, join):
 
 @steps()
 def test_the_keyboard_is_enough(site: Site, join):
-    """The input has the focus at once; Tab goes to all there is, in order, and shows where."""
+    """The input has the focus at once; Tab visits all controls in order, with a visible focus."""
     page = join()
     if not comes_to_show(page, IS_FOCUSED, "chat-message-input"):
         expect(message_input(page)).to_be_focused()
@@ -157,12 +157,12 @@ def test_the_keyboard_is_enough(site: Site, join):
 
 @steps()
 def test_a_screen_reader_is_told_what_things_are(site: Site, join):
-    """Each input has a label, the log is a log, and the status is announced when it changes."""
+    """Each input has a label, the log has role `log`, and a new status is announced."""
     page = join()
     expect(log_of(page)).to_have_attribute("aria-label", "Messages")
     expect(page.get_by_role("status")).to_have_text("Connected")
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
-    paths = [""]  # where the page is now
+    paths = [""]  # the page that is open now
     paths += ["/chat/"] * site.has_rooms
     paths += ["/accounts/login/", "/accounts/signup/"] * site.knows_people
     for path in paths:

@@ -1,4 +1,4 @@
-"""The wire between a page and its server, in the hands of a test."""
+"""The wire, all sockets between a page and its server, under the control of a test."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Wire:
         return self.said.get_nowait()
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Let the browser go on until a condition holds; AssertionError after 10 seconds."""
+        """Let the browser go on until a condition holds; raise AssertionError after 10 seconds."""
         for _ in range(500):
             if condition():
                 return
@@ -100,16 +100,16 @@ class Network(Wire):
         return query
 
     def change(self) -> None:
-        """Tell the page that the network is another one: it leaves its socket for a new one."""
+        """Tell the page that the network has changed, so that the page opens a new socket."""
         self.page.evaluate("dispatchEvent(new Event('online'))")
 
     def deliver(self) -> None:
-        """Let the oldest frame that was kept arrive."""
+        """Deliver the oldest kept frame to the server."""
         server, text = self.kept.pop(0)
         server.send(text)
 
     def wait_for_answers(self, count: int, message: str) -> None:
-        """Wait until the server has sent this message so many times."""
+        """Wait until the server has sent this message this many times."""
 
         def came() -> bool:
             return [answer.get("message") for answer in self.answers].count(message) >= count
@@ -118,7 +118,7 @@ class Network(Wire):
 
 
 class Script(Wire):
-    """A wire with the test at its other end, in place of a server."""
+    """A wire whose other end is the test, in place of a server."""
 
     def route(self, socket: WebSocketRoute) -> None:
         """Take a socket that the page opens."""
@@ -137,6 +137,6 @@ class Script(Wire):
         self.sockets[-1].send(json.dumps(frame))
 
     def message(self, seq: int, text: str, client_id: str | None = None, who: str = "ben") -> None:
-        """Send a message as it was stored."""
+        """Send the frame of a stored message."""
         frame = {"message": text, "id": seq, "seq": seq, "sent_at": "2026-11-20T12:34:56+00:00"}
         self.send(**frame, username=who, client_id=client_id)

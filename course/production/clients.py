@@ -19,22 +19,22 @@ from playwright.sync_api import Page
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-PATIENCE = 10.0  # seconds without a frame, after which a socket that owes one counts as dead
+PATIENCE = 10.0  # seconds that a client waits for an expected frame before it gives the socket up
 WINDOW = 5  # messages that may wait for their acknowledgement at a time
-GAVE_UP = 0  # among close codes: the client itself ended a socket that did not answer
+GAVE_UP = 0  # in the list of close codes: the client itself ended a socket that did not answer
 
 
 def reconnect_wait(tries: int) -> float:
-    """Return the seconds to wait before the next try, after so many tries in vain."""
+    """Return the seconds to wait before the next try to connect, after `tries` failed ones."""
     return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
 
 
 async def connect_narrowly(url: str) -> socket:
-    """Connect so that both systems buffer little for a client that does not read.
+    """Connect with small buffers on both sides, for a client that does not read.
 
-    Usually they buffer megabytes: within one machine, a segment has 64 KiB.
+    By default, the system buffers megabytes: a TCP segment within one machine has 64 KiB.
     """
-    from socket import TCP_MAXSEG  # not there on Windows
+    from socket import TCP_MAXSEG  # Windows has no TCP_MAXSEG
 
     place = urlsplit(url)
     line = socket()
@@ -49,7 +49,7 @@ async def connect_narrowly(url: str) -> socket:
 class Waiting:
     """A message that is not acknowledged: when it was first said, and when it is sent again.
 
-    `due` is 0 as long as it has not been sent.
+    `due` is 0 until the message has been sent once.
     """
 
     text: str
@@ -59,13 +59,13 @@ class Waiting:
 
 
 class Client:
-    """A client as simple as the contract allows: it has no code for holes.
+    """A client as simple as the contract allows, without code for missing numbers.
 
-    It remembers the last number, comes back with `?after=`, and sends again what was not
-    acknowledged. On each connection the numbers must come in order and without holes, and
-    `caught_up` must come once, with the last of them. While `talking`, the client says something
-    every `pace` seconds. `log` has each message once, in the order in which it came. `complaints`
-    has everything that broke the contract.
+    The client remembers the last number, reconnects with `?after=`, and sends again each message
+    that was not acknowledged. On each connection the numbers must come in order and without gaps,
+    and `caught_up` must come once, with the last number. While `talking`, the client sends a
+    message every `pace` seconds. `log` has each message once, in the order in which the messages
+    came. `complaints` has everything that broke the contract.
     """
 
     def __init__(self, name: str, url: str, headers: Mapping[str, str], pace: float = 0.2) -> None:
@@ -82,18 +82,18 @@ class Client:
         self.socket: ClientConnection | None = None
         self.connections = 0
         self.tries = 0
-        self.last = 0  # the number up to which it has everything
-        self.caught_up = False  # whether this socket has sent all that was missed
-        self.heard = 0.0  # when the server said something
+        self.last = 0  # the number up to which the client has every message
+        self.caught_up = False  # whether the server has sent all missed messages on this socket
+        self.heard = 0.0  # when the last frame came
         self.log: list[dict[str, object]] = []
         self.times: list[float] = []
         self.written: dict[str, str] = {}
-        self.said: dict[object, float] = {}  # when, by client_id
+        self.said: dict[object, float] = {}  # when each message was written, by client_id
         self.waiting: dict[str, Waiting] = {}
-        self.round_trips: list[tuple[float, float]] = []  # when said, and seconds
+        self.round_trips: list[tuple[float, float]] = []  # when written, and seconds to the answer
         self.codes: list[int] = []
         self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
-        self.again: Counter[str] = Counter()  # answers that may come once more, by client_id
+        self.again: Counter[str] = Counter()  # repeated answers that are allowed, by client_id
         self.complaints: list[str] = []
 
     @property
@@ -103,11 +103,11 @@ class Client:
 
     @property
     def unsent(self) -> int:
-        """How many messages are not acknowledged."""
+        """The number of messages that are not acknowledged."""
         return len(self.waiting)
 
     async def live(self) -> None:
-        """Stay in the room until cancelled, through as many sockets as it takes."""
+        """Stay in the room until cancelled: reconnect whenever the socket is lost."""
         while True:
             try:
                 line = None if self.reads_ahead else await connect_narrowly(self.url)
@@ -118,7 +118,7 @@ class Client:
                     max_queue=16 if self.reads_ahead else 1,
                     sock=line,
                     open_timeout=PATIENCE,
-                    ping_interval=None,  # as in a browser
+                    ping_interval=None,  # a browser sends no pings
                     close_timeout=1,
                 ) as socket:
                     self.socket = socket
@@ -133,7 +133,7 @@ class Client:
             self.tries += 1
 
     async def talk(self, socket: ClientConnection) -> None:
-        """Hear and speak through one socket until it is closed."""
+        """Receive and send on one socket until it is closed."""
         mark = len(self.codes)
         self.heard = time.monotonic()
         for message in self.waiting.values():
@@ -150,11 +150,11 @@ class Client:
             self.codes.append(socket.close_code or 1006)
 
     async def speak(self, socket: ClientConnection) -> None:
-        """Send what is due, again and again. Give the socket up if it owes an answer too long."""
+        """Keep sending due messages. Give up the socket if the server owes an answer too long."""
         with suppress(ConnectionClosed):
             while True:
                 if self.is_owed() and time.monotonic() > self.heard + PATIENCE:
-                    # No close frame: the other end does not answer anyway.
+                    # Abort without a close frame: the server would not answer one.
                     self.codes.append(GAVE_UP)
                     socket.transport.abort()
                     return
@@ -163,13 +163,13 @@ class Client:
                 await asyncio.sleep(self.pace)
 
     def is_owed(self) -> bool:
-        """Tell whether the server still has to catch us up, or to answer a message."""
+        """Tell whether the server still owes `caught_up`, or an answer that is overdue."""
         now = time.monotonic()
         late = (message.asked and now > message.due for message in self.waiting.values())
         return not self.caught_up or any(late)
 
     async def send_all(self, socket: ClientConnection) -> None:
-        """Send the messages that are due; while talking, first think of a new one."""
+        """Send the messages that are due; while talking, first write a new one."""
         if self.talking and len(self.waiting) < self.window:
             client_id = str(uuid4())
             self.written[client_id] = f"{self.name} {len(self.written)}{self.padding}"
@@ -185,7 +185,7 @@ class Client:
             await socket.send(json.dumps({"message": message.text, "client_id": client_id}))
 
     def receive(self, frame: dict[str, object]) -> None:
-        """Note what the server says, and hold it against the contract."""
+        """Record a frame of the server, and check it against the contract."""
         self.heard = time.monotonic()
         client_id = str(frame.get("client_id"))
         if "caught_up" in frame:
@@ -238,12 +238,12 @@ class Terminal:
 
     @property
     def unsent(self) -> int:
-        """How many lines it has not shown as stored."""
+        """The number of typed lines that the program has not shown as stored messages."""
         return len(set(self.written.values()) - set(self.texts))
 
     @property
     def complaints(self) -> list[str]:
-        """The lines that are no messages, and do not tell of a lost connection."""
+        """The lines that are neither messages nor reports about the connection."""
         usual = ("Connected. ", "(reconnecting", "(connected again", "ann: ", "ben: ", "cat: ")
         return [line for line in self.lines if not line.startswith(usual)]
 
@@ -271,7 +271,7 @@ class Terminal:
             await process.wait()
 
     async def type_into(self, keyboard: asyncio.StreamWriter) -> None:
-        """Type a line, again and again."""
+        """Type a line every `pace` seconds while `talking`."""
         while True:
             await asyncio.sleep(self.pace)
             if self.talking:
@@ -280,7 +280,7 @@ class Terminal:
                 keyboard.write(f"{text}\n".encode())
 
 
-# Remember with which codes sockets are closed.
+# Record the close code of each socket of the page.
 NOTE_CODES = """
 window.codes = [];
 const Real = WebSocket;
@@ -318,23 +318,23 @@ READ = """
 class Window:
     """The page in a browser: somebody who has signed in writes a line every `pace` seconds."""
 
-    LEAST_LINES = 1000  # the page may drop those before
+    LEAST_LINES = 1000  # the page keeps at least so many lines, and may drop older ones
 
     def __init__(self, name: str, page: Page) -> None:
         self.name = name
         self.page = page
         self.pace = 0.25
         self.count = 0
-        self.texts: list[str] = []  # what the log shows, from its first line to its last
-        self.complaints: list[str] = []  # the errors among its lines
+        self.texts: list[str] = []  # the messages that the log shows, from first to last
+        self.complaints: list[str] = []  # the error lines in the log
         self.unsent = 0  # messages that are not acknowledged
         self.codes: list[int] = []  # the close codes of its sockets
 
     def enter(self, url: str) -> None:
-        """Open the room, and wait until it is connected."""
+        """Open the room's page, and wait until its socket is open."""
         self.page.goto(url)
         self.page.wait_for_selector("#connection-status[data-state=open]")
-        # Nobody looks at it, and drawing each line is half of the work.
+        # Hide the log: nobody looks at it, and drawing each line is half of the work.
         self.page.evaluate("document.querySelector('#chat-log').hidden = true")
 
     def talk(self) -> None:
@@ -354,7 +354,7 @@ class Window:
 
     @property
     def written(self) -> dict[str, str]:
-        """The texts of its own messages."""
+        """The texts of the messages that this window wrote."""
         return {text: text for text in (f"{self.name} {n}" for n in range(self.count))}
 
 
@@ -364,18 +364,19 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.carried: list[Pipe] = []
-        # An event loop holds its tasks weakly: one whose client is gone could be collected.
+        # Keep references: an event loop holds its tasks weakly, so Python could collect a task
+        # whose client is gone.
         self.tasks: list[asyncio.Task[None] | None] = []
         self.server: asyncio.Server | None = None
 
     async def start(self) -> str:
-        """Listen; return host:port."""
+        """Start to listen; return the address as host:port."""
         self.server = await asyncio.start_server(self.carry, self.host, 0)
         host, port = self.server.sockets[0].getsockname()
         return f"{host}:{port}"
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
+        """Forward one client's connection to the stack."""
         far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
         pipe = Pipe()
         self.carried.append(pipe)
@@ -389,14 +390,14 @@ class Proxy:
             far_writer.close()
 
     async def refuse(self) -> None:
-        """Let nobody connect any more."""
+        """Stop accepting new connections."""
         assert self.server is not None
         self.server.close()
 
     def vanish(self, *sides: str) -> list["Pipe"]:
-        """Lose all that the "client" or the "server" (default: both) says from now on.
+        """Drop all data that the "client" or the "server" (default: both) sends from now on.
 
-        Returns the connections that there are; new ones are carried.
+        Return the connections that are affected. New connections work as usual.
         """
         gone, self.carried = self.carried, []
         for pipe in gone:
@@ -414,7 +415,7 @@ class Pipe:
     async def copy(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, side: str
     ) -> None:
-        """Carry what `side` says to the other one, as long as there is a network."""
+        """Forward the data of `side` to the other side, until the network vanishes."""
         with suppress(OSError):
             while data := await reader.read(65536):
                 if side not in self.lost:

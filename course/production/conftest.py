@@ -23,14 +23,14 @@ rooms = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip everything where no stack can be."""
+    """Skip all tests on Windows, where no stack can run."""
     if os.name == "nt":
         for item in items:
             item.add_marker(pytest.mark.skip(reason="the stack needs Linux or macOS"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show how long each fault was felt."""
+    """Print a table of how long clients felt each fault."""
     if REPORT:
         terminalreporter.section("longest silence for clients, longest waits of messages")
         head = row("", "that stayed", "that came back", "until answered", "until heard", "stored")
@@ -61,7 +61,7 @@ class Site:
         self.window.add_init_script(NOTE_CODES)
 
     def mend(self) -> None:
-        """Start what does not run, and wait until each worker is ready."""
+        """Start the parts that do not run, and wait until each worker is ready."""
         for name, part in self.stack.parts.items():
             if not part.running:
                 self.stack.start(name)
@@ -73,14 +73,14 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Site]:
-    """Run a stack; its parameter has the arguments for it."""
+    """Run a stack with the arguments from the fixture's parameter."""
     with Stack(**request.param, prepared=prepared()) as stack, browser.new_context() as context:
         yield Site(stack, context)
 
 
 @dataclass
 class Vanished:
-    """A client alone in its room, whose network is gone; `group` is that of the room."""
+    """A client that is alone in its room and has lost its network; `group` is the room's group."""
 
     pipe: Pipe
     group: bytes
@@ -89,9 +89,9 @@ class Vanished:
 
 @pytest.fixture(scope="session")
 def vanished(site: Site, background: Background) -> Iterator[Vanished]:
-    """Let a client's network vanish: while that is not noticed, other tests go by.
+    """Let a client's network vanish. Other tests run until the worker notices.
 
-    They must leave worker2 alone, where it is, past nginx.
+    These tests must leave worker2 alone: the client is connected there, past nginx.
     """
     url = site.stack.redis_urls[0]
     proxy = Proxy(HOST, site.stack.ports["worker2"])
@@ -103,7 +103,7 @@ def vanished(site: Site, background: Background) -> Iterator[Vanished]:
     leave = background.go(client.live())
     assert wait_until(lambda: bool(rooms_with_people(url) - before), 10)
     (group,) = rooms_with_people(url) - before
-    background.run(proxy.refuse())  # it would come back to its room
+    background.run(proxy.refuse())  # otherwise the client would reconnect to its room
     (pipe,) = proxy.vanish()
     yield Vanished(pipe, group, time.monotonic())
     leave()
@@ -111,9 +111,9 @@ def vanished(site: Site, background: Background) -> Iterator[Vanished]:
 
 @pytest.fixture
 def place_for_stacks(monkeypatch) -> Iterator[Path]:
-    """Let stacks make their folders in one that no other test uses."""
+    """Let stacks make their folders inside a temporary folder that no other test uses."""
     with tempfile.TemporaryDirectory() as folder:
-        # As open as the usual one: whoever runs PostgreSQL for root has to get through.
+        # For root, another user runs PostgreSQL, and must get through, as in the usual folder.
         Path(folder).chmod(0o711)
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -122,7 +122,7 @@ def place_for_stacks(monkeypatch) -> Iterator[Path]:
 
 @pytest.fixture
 def stack(site: Site) -> Stack:
-    """Return the stack, every part of which runs."""
+    """Return the stack, after starting every part that does not run."""
     site.mend()
     return site.stack
 

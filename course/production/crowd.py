@@ -21,7 +21,8 @@ from course.stack import SERVERS, Stack
 SETTLE = 45.0  # seconds for all to come back: the longest wait between two tries is fifteen
 REPORT: list[str] = []
 
-# The stacks that tests ask for. Most clients are one person to the server, who says a lot.
+# The stacks that tests ask for. Most clients are signed in as one person, who sends so much that
+# the usual limits would refuse it.
 TALKATIVE = {"CHAT_MESSAGE_RATE": "1000", "CHAT_MESSAGE_BURST": "1000"}
 UVICORN = {"variables": TALKATIVE}
 DAPHNE = {"variables": TALKATIVE, "server": "daphne"}
@@ -40,11 +41,11 @@ class Background:
         self.thread.start()
 
     def run(self, work: Coroutine[Any, Any, Any], seconds: float = 30.0) -> Any:
-        """Run a coroutine there, and return what it returns."""
+        """Run a coroutine in the loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
     def go(self, work: Coroutine[Any, Any, None]) -> Callable[[], None]:
-        """Run a coroutine there until the function that this returns is called."""
+        """Start a coroutine in the loop; return a function that ends the coroutine."""
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
 
         def end() -> None:
@@ -53,7 +54,7 @@ class Background:
         return end
 
     def close(self) -> None:
-        """End what still runs, and the loop."""
+        """Cancel all tasks, and stop the loop."""
 
         async def end_all() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -76,7 +77,8 @@ def rooms_with_people(url: str) -> set[bytes]:
 class Crowd:
     """Clients of all kinds in one room of a stack: a page, client.py, and our own.
 
-    Our own are in `near` by way of nginx, and in `direct` one at each worker, past nginx.
+    Of our own, those in `near` connect through nginx. Those in `direct` connect past nginx, one to
+    each worker.
     """
 
     def __init__(
@@ -98,14 +100,14 @@ class Crowd:
         self.more: list[Client] = []
 
     def client(self, name: str, url: str, pace: float = 0.2, cookie: str = "") -> Client:
-        """Make a client of Ann's, or of another cookie's, for this address. It is not there yet."""
+        """Make a client for an address, as Ann or with another cookie. Do not let it join yet."""
         address = f"{url.replace('http', 'ws', 1)}/ws/chat/{quote(self.room)}/"
         headers = {"Cookie": cookie or self.cookie, "Origin": self.stack.url}
         return Client(name, address, headers, pace)
 
     @property
     def clients(self) -> list[Client]:
-        """Our own clients."""
+        """Our own clients, without the page and client.py."""
         return [*self.near, *self.direct, *self.more]
 
     @property
@@ -114,7 +116,7 @@ class Crowd:
         return [*self.clients, self.terminal, self.window]
 
     def enter(self) -> "Crowd":
-        """Let all in, and wait until they are there."""
+        """Let everybody join the room, and wait until all are there."""
         for each in [*self.near, *self.direct, self.terminal]:
             self.ends.append(self.background.go(each.live()))
         self.window.enter(f"{self.stack.url}/chat/{quote(self.room)}/")
@@ -125,7 +127,7 @@ class Crowd:
         return self
 
     def join(self, *clients: Client) -> None:
-        """Let more clients in, and wait until they are there."""
+        """Let more clients join, and wait until all have caught up."""
         self.more += clients
         self.ends += [self.background.go(client.live()) for client in clients]
         assert wait_until(lambda: all(client.caught_up for client in clients), 20)
@@ -137,19 +139,19 @@ class Crowd:
         self.window.talk()
 
     def hush(self) -> None:
-        """Let everybody finish."""
+        """Let everybody stop talking."""
         for each in [*self.clients, self.terminal]:
             each.talking = False
         self.window.hush()
 
     def stored(self) -> list[tuple[int, str | None, str]]:
-        """Return what is in the database, in the order of seq: seq, client_id and text."""
+        """Return seq, client_id and text of each stored message, in the order of seq."""
         question = "SELECT seq, client_id, text FROM chat_message WHERE room = %s ORDER BY seq"
         with psycopg.connect(self.stack.database_url) as database:
             return database.execute(question, [self.room]).fetchall()
 
     def leave(self) -> None:
-        """Let all go."""
+        """Disconnect everybody."""
         for end in self.ends:
             end()
         with suppress(Exception):
@@ -157,7 +159,7 @@ class Crowd:
 
     @contextmanager
     def calm(self, *lively: Client) -> Iterator[None]:
-        """Let all but the `lively` talk a fifth as fast, while a fault of many seconds goes by."""
+        """Let all but the `lively` talk a fifth as fast, during a fault of many seconds."""
         talkers = [*self.near, *self.direct, self.terminal]
         talkers = [each for each in talkers if each not in lively]
         for each in talkers:
@@ -168,7 +170,7 @@ class Crowd:
 
     @contextmanager
     def fault(self, what: str) -> Iterator["Crowd"]:
-        """Talk before, while and after something happens; then compare all logs."""
+        """Let everybody talk before, during and after a fault; then compare all logs."""
         self.enter()
         try:
             self.talk()
@@ -177,7 +179,7 @@ class Crowd:
             codes = {client.name: len(client.codes) for client in self.clients}
             yield self
             time.sleep(1)
-            # Wait for those that are still away, so that their silence is measured to its end.
+            # Wait for clients that are still away, so that their silence is measured to its end.
             back = lambda: all(each.times[-1:] > [began] for each in self.clients)  # noqa: E731
             wait_until(lambda: all(client.caught_up for client in self.clients) and back(), SETTLE)
             time.sleep(0.5)
@@ -189,7 +191,7 @@ class Crowd:
             self.leave()
 
     def complete(self) -> bool:
-        """Tell whether everything is stored, and everybody has heard it."""
+        """Tell whether every message is stored, and everybody has received it."""
         self.window.look()
         if any(each.unsent for each in self.everybody):
             return False
@@ -197,13 +199,13 @@ class Crowd:
         return all(each.texts == self.shown(each, texts) for each in self.everybody)
 
     def shown(self, each: Client | Terminal | Window, texts: list[str]) -> list[str]:
-        """Return which of all texts somebody has to show: a page forgets the oldest."""
+        """Return the texts that a client has to show: the page drops the oldest ones."""
         if not isinstance(each, Window):
             return texts
         return texts[-max(len(each.texts), Window.LEAST_LINES) :]
 
     def settle(self) -> None:
-        """Wait until everybody has heard all; AssertionError if somebody does not, or not once."""
+        """Wait until everybody has every message exactly once; otherwise raise AssertionError."""
         wait_until(self.complete, SETTLE, pause=0.2)
         stored = self.stored()
         texts = [text for _, _, text in stored]
@@ -221,7 +223,7 @@ class Crowd:
             assert client.last == len(stored)
 
     def tell(self, what: str, began: float, stopped: float, codes: dict[str, int]) -> None:
-        """Note how long the room was silent, for who stayed and for who lost the connection."""
+        """Report how long clients that stayed, and clients that reconnected, heard nothing."""
         stayed, lost = list[float](), list[float]()
         for client in self.clients:
             gap = silence(client.times, began, stopped)
@@ -258,7 +260,7 @@ def silence(times: list[float], began: float, stopped: float) -> float:
 
 
 def difference(found: list[Any], wanted: list[Any]) -> str:
-    """Return the first place where two lists differ, in words; nothing if they are equal."""
+    """Return the first place where two lists differ, in words; "" if they are equal."""
     for number, (one, other) in enumerate(zip(found, wanted, strict=False)):
         if one != other:
             return f"line {number} of {len(found)} is {one!r}, not {other!r}"

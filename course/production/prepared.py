@@ -1,4 +1,4 @@
-"""The site and database with which the stacks of tests begin: made once by a real one, and kept."""
+"""The site and database that test stacks begin with: a real stack makes both once, to keep."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from course.stack import STEP, Stack
 from course.steps import ROOT, find_step, step_files
 
 KEPT = ROOT / ".course" / "prepared"
-UNUSED = 3600.0  # seconds after which nobody needs what was prepared for other files
+UNUSED = 3600.0  # seconds without use, after which a folder made from other files is deleted
 PUPILS = [f"pupil{number}" for number in range(1, 9)]  # a class, for tests that need a crowd
 ADD_PEOPLE = f"""
 from django.conf import settings
@@ -24,14 +24,14 @@ from django.contrib.auth.models import User
 for name in ["ann", "ben", "cat", *{PUPILS}]:
     User.objects.create_user(name, password=settings.SECRET_KEY)
 """
-# Else it is a fifth of a second of work to check a password, by intention.
+# By design, Django's usual hasher works for a fifth of a second to check a password.
 CHEAP_PASSWORDS = """
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 """
 
 
 def fingerprint() -> str:
-    """Return a hash of all that decides what a new stack looks like."""
+    """Return a hash of everything that a new stack depends on."""
     step = find_step(STEP).folder
     files = [step / file for file in step_files(step)]
     files += [*Path(course.stack.__file__).parent.glob("*.py"), Path(__file__)]
@@ -44,16 +44,16 @@ def fingerprint() -> str:
 
 @cache
 def prepared() -> Path:
-    """Return the folder that stacks with Ann, Ben and Cat begin with; it is made if need be.
+    """Return the folder that stacks with Ann, Ben and Cat begin with; make it if need be.
 
-    Their password is that of the stack. How it is hashed is all that is not as in production.
+    Everybody's password is that of the stack. Only the password hasher differs from production.
     """
     import fcntl
 
     KEPT.mkdir(parents=True, exist_ok=True)
     kept = KEPT / fingerprint()
     with (KEPT / "lock").open("w") as lock:
-        # Another job may be making it.
+        # Another process may be making the folder at this moment.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for other in KEPT.iterdir():
             if other.is_dir() and other.stat().st_mtime < time.time() - UNUSED:
@@ -72,7 +72,7 @@ def prepared() -> Path:
 
 
 def sign_in(stack: Stack, name: str) -> requests.Session:
-    """Return the browser of somebody who has signed in."""
+    """Sign a person in; return the session, which acts as the person's browser."""
     session = requests.Session()
     url = f"{stack.url}/accounts/login/"
     page = session.get(url, timeout=10).text

@@ -42,12 +42,12 @@ pytestmark = pytest.mark.skipif(
 BOTH = pytest.mark.parametrize("place", SERVERS, indirect=True)
 ONE = pytest.mark.parametrize("place", SERVERS[:1], indirect=True)
 
-SOON = 1.0  # seconds in which the others are answered, …
-LATEST = 3.0  # … and once, on a machine that has more to do
-ENOUGH = 48.0  # MiB that a worker may take for all that abuse
+SOON = 1.0  # seconds until the others get an answer, as the median
+LATEST = 3.0  # seconds for the slowest answer, on a busy machine
+ENOUGH = 48.0  # MiB by which a worker may grow during an abuse
 PATIENCE = 15.0  # seconds to wait for an answer before a test gives up
 RATE, BURST = 10, 20  # messages that one person may send, per second and at once
-MAX_SOCKETS = 50  # that one person may have open
+MAX_SOCKETS = 50  # sockets that one person may have open
 FLOODING = 4008
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 HANDSHAKE = (
@@ -74,9 +74,9 @@ def frame(
     masked: bool = True,
     length: int | None = None,
 ) -> bytes:
-    """Return a frame as a client sends it, or as none should. `length` is what its head says.
+    """Return a client's frame, valid or not. `length` is the length that its header states.
 
-    The masking key is four zeros, so that the data can be seen on the wire.
+    The masking key is four zero bytes, so the data is readable on the wire.
     """
     length = len(data) if length is None else length
     first, mask = fin << 7 | reserved << 4 | opcode, masked << 7
@@ -95,12 +95,12 @@ def code(number: int) -> bytes:
 
 
 def frames_in(data: bytes) -> list[tuple[int, bytes]]:
-    """Return opcode and data of each whole frame from a server; AssertionError if one is odd."""
+    """Return opcode and data of each whole server frame; AssertionError if one is not valid."""
     found = []
     while len(data) >= 4 or data[1:2] == b"\0":
         first, length = data[:2]
-        assert first >> 4 == 8, data[:20]  # in one piece, nothing reserved
-        assert length <= 126, data[:20]  # not masked, not long
+        assert first >> 4 == 8, data[:20]  # not fragmented, no reserved bit set
+        assert length <= 126, data[:20]  # not masked, less than 64 KiB
         start = 2
         if length == 126:
             (length,), start = struct.unpack("!H", data[2:4]), 4
@@ -112,7 +112,7 @@ def frames_in(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def close_code(frames: list[tuple[int, bytes]]) -> int | None:
-    """Return the code with which the server closed, None if it said none."""
+    """Return the code of the server's close frame; None if there is no such frame."""
     codes: list[int] = [struct.unpack("!H", data[:2])[0] for op, data in frames if op == CLOSE]
     return codes[0] if codes else None
 
@@ -120,8 +120,8 @@ def close_code(frames: list[tuple[int, bytes]]) -> int | None:
 class Place:
     """A stack with one worker, and the cookies of people.
 
-    Ann does what a test is about. Ben is the others. The limits of one person last from one test
-    to the next, so tests of limits take somebody else.
+    Ann does what a test is about. Ben stands for the others. A person's limits last from one test
+    to the next, so each test of a limit signs in another person.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -129,23 +129,23 @@ class Place:
         self.keys = dict[str, str]()
 
     def key(self, who: str) -> str:
-        """Return the key of somebody's session."""
+        """Return the key of a person's session."""
         if who not in self.keys:
             self.keys[who] = sign_in(self.stack, who).cookies["sessionid"]
         return self.keys[who]
 
     @property
     def process(self) -> Path:
-        """The folder with the facts that the system has about the worker."""
+        """The folder in /proc with the facts about the worker's process."""
         return Path(f"/proc/{self.stack.parts['worker1'].pid}")
 
     def memory(self, what: str) -> float:
-        """Return the worker's memory in MiB: VmRSS is now, VmHWM the most since `watched`."""
+        """Return the worker's memory in MiB: VmRSS is now, VmHWM the peak since a reset."""
         (kibibytes,) = re.findall(rf"{what}:\s+(\d+) kB", (self.process / "status").read_text())
         return int(kibibytes) / 1024
 
     def headers(self, who: str = "ann", **more: str) -> dict[str, str]:
-        """Return what somebody's browser sends."""
+        """Return the headers that a person's browser sends."""
         return {"Cookie": f"sessionid={self.key(who)}", "Origin": self.stack.url, **more}
 
     def join(self, room: str, who: str = "ann", source: str = HOST, after: str = "") -> connect:
@@ -160,7 +160,7 @@ class Place:
         )
 
     async def open(self, source: str = HOST) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection to nginx, and say nothing."""
+        """Open a connection to nginx, and send nothing."""
         return await asyncio.open_connection(HOST, self.stack.port, local_addr=(source, 0))
 
     def request(self, line: str, extra: str = "", **headers: str) -> bytes:
@@ -170,7 +170,7 @@ class Place:
         return f"{line} HTTP/1.1\r\n{head}{extra}\r\n".encode("latin-1")
 
     async def ask(self, sent: bytes, source: str = HOST) -> int:
-        """Send a request, or what is none; return the status, 0 if there is none."""
+        """Send a request, valid or not; return the status, or 0 if no status comes."""
         reader, writer = await self.open(source)
         try:
             writer.write(sent)
@@ -187,20 +187,20 @@ class Place:
         return await self.ask(self.request(f"GET {path}", **headers), source)
 
     async def upgrade(self, path: str, **headers: str) -> int:
-        """Return the status with which a handshake for a socket is answered."""
+        """Return the status of the answer to a WebSocket handshake."""
         return await self.ask(
             self.request(f"GET {path}", HANDSHAKE, **{**self.headers(), **headers})
         )
 
     def handshake(self, extra: str = "", who: str = "ann") -> bytes:
-        """Return the request for a socket that gets no history."""
+        """Return the handshake request for a socket that gets no history."""
         path = "/ws/chat/wire/?after=999999999"
         return self.request(f"GET {path}", HANDSHAKE + extra, **self.headers(who))
 
     async def shake_hands(
         self, extra: str = "", who: str = "ann"
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        """Open a socket, and return the answer, too."""
+        """Open a socket; return its reader and writer, and the head of the server's answer."""
         reader, writer = await self.open()
         writer.write(self.handshake(extra, who))
         async with asyncio.timeout(PATIENCE):
@@ -211,9 +211,10 @@ class Place:
     async def wire(
         self, sent: bytes, *, times: int = 1, hang_up: bool = False, who: str = "ann"
     ) -> list[tuple[int, bytes]]:
-        """Open a socket, send these bytes, and return all frames until the server ends it.
+        """Open a socket, send these bytes, and return all frames until the connection ends.
 
-        We answer a close frame; with `hang_up`, we end it. AssertionError if it does not end.
+        Answer a close frame; with `hang_up`, end our side after the bytes instead. Fail the test
+        if the connection does not end.
         """
         reader, writer, _ = await self.shake_hands(who=who)
 
@@ -235,7 +236,7 @@ class Place:
                         writer.write(frame(CLOSE, code(1000)))
                         answered = True
         except ConnectionError:
-            pass  # what was still under way is lost
+            pass  # data that was still under way is lost
         except TimeoutError:
             pytest.fail(f"still open after {sent[:60]!r}")
         finally:
@@ -245,10 +246,10 @@ class Place:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Let others ask for pages and talk meanwhile. They hardly wait, and memory stays small."""
+        """Let Ben talk and ask for pages meanwhile; check his waits and the worker's memory."""
         waits: list[float] = []
         before = self.memory("VmRSS")
-        (self.process / "clear_refs").write_text("5")  # VmHWM begins anew
+        (self.process / "clear_refs").write_text("5")  # resets VmHWM
 
         async def talk(socket: ClientConnection) -> None:
             while True:
@@ -287,7 +288,7 @@ async def say(socket: ClientConnection, message: str, **more: str) -> None:
 
 
 async def hear(socket: ClientConnection) -> dict[str, Any]:
-    """Return the next frame, but for `caught_up`."""
+    """Return the next frame that is not `caught_up`."""
     answer: dict[str, Any] = {"caught_up": 0}
     async with asyncio.timeout(PATIENCE):
         while "caught_up" in answer:
@@ -317,14 +318,14 @@ def quiet(place: Place) -> Iterator[None]:
     before = {name: len(place.stack.log(name)) for name in ("worker1", "nginx")}
     yield
     said = {name: place.stack.log(name)[start:] for name, start in before.items()}
-    # uvicorn logs this fault of a client as an error of its own.
+    # uvicorn logs a traceback for this mistake of a client.
     usual = "Invalid UTF-8 sequence received from client.\nTraceback"
     assert "Traceback" not in said["worker1"].replace(usual, ""), said["worker1"][-3000:]
     assert re.findall(r".*\[(?:crit|alert|emerg)\].*", said["nginx"]) == []
 
 
 async def stall(place: Place, sent: bytes, slowly: bytes = b"") -> float:
-    """Send something, then more a byte a second; return the seconds until we are cut off."""
+    """Send some bytes, then one byte a second; return the seconds until we are cut off."""
     reader, writer = await place.open()
     began = time.monotonic()
     writer.write(sent)
@@ -349,7 +350,7 @@ async def stall(place: Place, sent: bytes, slowly: bytes = b"") -> float:
 
 
 async def stall_all(place: Place) -> list[float]:
-    """Come with all kinds of slow clients; return the seconds until each was cut off."""
+    """Connect slow clients of all kinds; return the seconds until each was cut off."""
     head = place.request("GET /ws/chat/lobby/", HANDSHAKE, **place.headers())
     form = place.request("POST /accounts/login/", Content_Length="100")
     flood = place.handshake(who=PUPILS[7]) + frame(TEXT, b"garbage") * 3 * BURST
@@ -365,7 +366,7 @@ async def stall_all(place: Place) -> list[float]:
 
 @pytest.fixture(scope="module", autouse=True)
 def slow(place: Place, background: Background) -> Future[list[float]] | None:
-    """Let slow clients come, who are there while other tests run: nobody waits for them alone."""
+    """Start slow clients, which stay while other tests run, so no test waits for them alone."""
     if place.stack.server != SERVERS[0]:
         return None
     return asyncio.run_coroutine_threadsafe(stall_all(place), background.loop)
@@ -373,7 +374,7 @@ def slow(place: Place, background: Background) -> Future[list[float]] | None:
 
 @BOTH
 def test_a_burst_passes_a_flood_is_closed(place: Place, background: Background) -> None:
-    """Twenty at once and ten a second pass. A client that does not wait as told gets 4008."""
+    """A burst of twenty and ten a second pass. A client that ignores `retry_after` gets 4008."""
 
     async def flood() -> None:
         async with place.watched(), place.join("rate", PUPILS[0]) as socket:
@@ -392,7 +393,7 @@ def test_a_burst_passes_a_flood_is_closed(place: Place, background: Background) 
             for number in range(100 * BURST):
                 with suppress(ConnectionClosed):
                     await say(socket, f"more {number}")
-                await asyncio.sleep(0)  # read as well: else the close frame may be lost
+                await asyncio.sleep(0)  # let the client read: otherwise the close frame may be lost
             await asyncio.wait_for(socket.wait_closed(), PATIENCE)
             assert socket.close_code == FLOODING
 
@@ -431,7 +432,7 @@ def test_who_waits_as_told_gets_on(place: Place, background: Background) -> None
 
 @BOTH
 def test_who_comes_back_finds_the_same_limit(place: Place, background: Background) -> None:
-    """A burst for each new connection would be no limit at all."""
+    """A person who connects again does not get a new burst."""
 
     async def come_again() -> int:
         stored = 0
@@ -442,7 +443,7 @@ def test_who_comes_back_finds_the_same_limit(place: Place, background: Backgroun
                     await say(socket, "again", client_id=client_id)
                 while waiting:
                     answer = await hear(socket)
-                    if answer["client_id"] in waiting:  # else it is part of the history
+                    if answer["client_id"] in waiting:  # otherwise the answer is from the history
                         waiting.remove(answer["client_id"])
                         stored += "error" not in answer
         return stored
@@ -458,7 +459,7 @@ def test_who_comes_back_finds_the_same_limit(place: Place, background: Backgroun
 
 @BOTH
 def test_who_has_fifty_sockets_gets_no_more(place: Place, background: Background) -> None:
-    """The next one is told why, and closed. When one is closed, another may come."""
+    """The next socket gets an error, then 4008. After one socket closes, another may open."""
     who = PUPILS[3]
 
     async def open_many() -> None:
@@ -481,7 +482,7 @@ def test_who_has_fifty_sockets_gets_no_more(place: Place, background: Background
 
 @BOTH
 def test_who_comes_and_goes_is_let_in(place: Place, background: Background) -> None:
-    """A page that is reloaded again and again has one socket at a time."""
+    """A page that is reloaded again and again is let in: it has one socket at a time."""
     who = PUPILS[4]
 
     async def come_and_go(times: int) -> None:
@@ -498,7 +499,7 @@ def test_who_comes_and_goes_is_let_in(place: Place, background: Background) -> N
 
 @BOTH
 def test_ten_thousand_garbage_frames(place: Place, background: Background) -> None:
-    """From ten sockets at once, that come back each time they are closed."""
+    """Ten clients at once send garbage, and reconnect each time the worker closes them."""
     who = PUPILS[5]
     sent = b"".join(frame(TEXT, data) for data in islice(cycle(GARBAGE), 250))
 
@@ -520,7 +521,10 @@ def test_ten_thousand_garbage_frames(place: Place, background: Background) -> No
 
 @BOTH
 def test_frames_that_are_too_big(place: Place, background: Background) -> None:
-    """In one piece, in many, or only as big as they say: not kept, and closed with 1009."""
+    """The server does not keep a message that is too big, and closes the socket with 1009.
+
+    The message comes in one frame, in many, or only as a header that states a huge length.
+    """
     kibibyte = frame(0, b"x" * 1024, fin=False)
     goodbye = frame(CLOSE, code(1000))
     begin = frame(TEXT, b"x", fin=False)
@@ -541,7 +545,7 @@ def test_frames_that_are_too_big(place: Place, background: Background) -> None:
 
     frames = background.run(send_all())
     codes = {name: close_code(each) for name, each in frames.items()}
-    # It never came to an end, and held nothing.
+    # This message held one byte and never ended, so it was not too big.
     assert codes.pop("in empty pieces") in {1000, 1002}
     said = {codes.pop("said to be huge"), codes.pop("said to be negative")}
     if is_limited(place.stack.server, "A frame over 1 MiB ends the connection without a code"):
@@ -582,7 +586,7 @@ def test_frames_for_a_busy_consumer_wait_outside(place: Place, background: Backg
 
 @ONE
 def test_fifty_sockets_read_a_long_room(place: Place, background: Background) -> None:
-    """One person asks for all that was ever said, fifty times at once."""
+    """One person reads a whole history on fifty sockets at once, and the others hardly wait."""
     with psycopg.connect(place.stack.database_url) as database:
         database.execute(MANY_MESSAGES)
 
@@ -600,7 +604,7 @@ def test_fifty_sockets_read_a_long_room(place: Place, background: Background) ->
 
 @BOTH
 def test_a_compressed_bomb_is_not_unpacked(place: Place, background: Background) -> None:
-    """Nobody may compress what he sends: 100 KiB would be 100 MiB."""
+    """The server refuses compression, because 100 KiB could become 100 MiB."""
     packer = zlib.compressobj(wbits=-15)
     bomb = packer.compress(b"x" * (100 << 20)) + packer.flush(zlib.Z_SYNC_FLUSH)
     assert len(bomb) < 200_000
@@ -623,7 +627,7 @@ def test_a_compressed_bomb_is_not_unpacked(place: Place, background: Background)
 
 @BOTH
 def test_who_breaks_the_protocol_is_closed(place: Place, background: Background) -> None:
-    """At once, and with the code that RFC 6455 has for it."""
+    """A client that breaks the protocol is closed at once, with the code from RFC 6455."""
     broken = {
         "not masked": (frame(TEXT, b"{}", masked=False), 1002),
         "an opcode that is reserved": (frame(3), 1002),
@@ -656,7 +660,7 @@ def test_who_breaks_the_protocol_is_closed(place: Place, background: Background)
 
 @BOTH
 def test_sockets_that_lead_nowhere_are_refused(place: Place, background: Background) -> None:
-    """Whatever the path, the cookie or the query: an answer at once, and never a 500."""
+    """Any path, cookie or query that is wrong gets an answer at once, and never a 500."""
     nowhere = ["/", "/ws/", "/ws/chat/", "/ws/chat/a/b/", "/ws/nope/", "/chat/lobby/", "/nothing/"]
     nowhere += ["/api/token/", "/healthz", "/static/chat/", f"/ws/chat/{'x' * 51}/"]
     odd = ["?after=-1", f"?after={'9' * 4000}", "?after=%00&after=x", "?token=%00", "?token=%ff"]
@@ -667,7 +671,7 @@ def test_sockets_that_lead_nowhere_are_refused(place: Place, background: Backgro
             statuses = await all_of({path: place.upgrade(path) for path in nowhere})
             assert {path: s for path, s in statuses.items() if s not in (403, 404)} == {}
             assert await place.upgrade("/ws/chat/a%00b/") == 400
-            # These are let in, and told why they may not stay, or shown the room.
+            # These handshakes succeed. The socket then gets the room, or a close code.
             rooms = [f"/ws/chat/lobby/{query}" for query in odd] + ["/ws/chat/%ff%ed%a0%80/"]
             statuses = await all_of({path: place.upgrade(path) for path in rooms})
             assert set(statuses.values()) == {101}
@@ -681,7 +685,7 @@ def test_sockets_that_lead_nowhere_are_refused(place: Place, background: Backgro
 
 @ONE
 def test_a_cookie_with_a_nul_character_is_refused(place: Place, background: Background) -> None:
-    """nginx refuses it: from PostgreSQL's refusal, Django would make an error 500."""
+    """nginx refuses the cookie: otherwise PostgreSQL refuses it, and Django answers 500."""
     for cookie in (r'sessionid="\000aaaaaaaaaaa"', r'other=1; sessionid="aaaaaaa\000aaaa"; x=y'):
         assert background.run(place.upgrade("/ws/chat/lobby/", Cookie=cookie)) == 400
         assert background.run(place.get("/chat/", Cookie=cookie)) == 400
@@ -690,7 +694,7 @@ def test_a_cookie_with_a_nul_character_is_refused(place: Place, background: Back
 
 @ONE
 def test_requests_that_are_none(place: Place, background: Background) -> None:
-    """Refused, nearly all by nginx, and none is worth more than a line in a log."""
+    """Malformed requests are refused, nearly all by nginx, with a line in a log at most."""
     post = "POST /api/token/"
     requests = {
         "a header of 40 KiB": (place.request("GET /", X=f"{'x' * 40_000}"), 400),
@@ -722,7 +726,7 @@ def test_requests_that_are_none(place: Place, background: Background) -> None:
 
 @ONE
 def test_pages_that_do_not_exist(place: Place, background: Background) -> None:
-    """Hundreds of requests for nothing, eight at a time, are that many short answers."""
+    """Hundreds of requests for a missing page, eight at a time, each get a 404."""
 
     async def ask(times: int) -> list[int]:
         return [await place.get("/nothing/") for _ in range(times)]
@@ -737,7 +741,7 @@ def test_pages_that_do_not_exist(place: Place, background: Background) -> None:
 
 @ONE
 def test_a_thousand_connections_of_one_address(place: Place, background: Background) -> None:
-    """More are refused; who is inside goes on, and so does everybody else."""
+    """nginx refuses more connections. The open ones go on, and so do all other addresses."""
     one, other = "127.0.0.20", "127.0.0.21"
     half = place.request("POST /chat/", Content_Length="100")
 
@@ -776,7 +780,7 @@ def test_a_thousand_connections_of_one_address(place: Place, background: Backgro
 def test_who_tries_too_often_waits(
     place: Place, background: Background, paths: list[str], burst: int, rate: int, source: str
 ) -> None:
-    """One limit for all ways to sign in and one for tokens, whatever address a client claims."""
+    """All sign-in pages share one limit, tokens have another, whatever address a client claims."""
     times = burst + 60
     other = source.replace("127.0.0.", "127.0.1.")
 
@@ -799,7 +803,7 @@ def test_who_tries_too_often_waits(
             statuses, seconds = await attempt()
             refused = statuses.pop(429)
             assert times - burst - rate * seconds - 2 <= refused < times - burst
-            # No password, or no cookie with the form: the worker says no, but it is asked.
+            # nginx lets these pass. The worker refuses them: no password, or no CSRF cookie.
             assert set(statuses) <= {400, 403}
             for path in ["/healthz", "/accounts/login/", "/static/chat/chat.css"]:
                 assert await place.get(path, source) == 200
@@ -811,7 +815,7 @@ def test_who_tries_too_often_waits(
 
 @pytest.fixture(scope="module")
 def unlimited(place: Place) -> Place:
-    """Let the worker take as many messages as anybody sends, to the end."""
+    """Restart the worker without an effective limit on messages, for the tests that follow."""
     part = place.stack.parts["worker1"]
     part.env = {**part.env, "CHAT_MESSAGE_RATE": "100000", "CHAT_MESSAGE_BURST": "100000"}
     place.stack.restart("worker1")
@@ -841,7 +845,7 @@ ON_THE_WIRE = st.lists(
 
 @BOTH
 def test_any_frame_is_answered(unlimited: Place, background: Background) -> None:
-    """By a message or a sentence; the same connection takes the next one, to the last."""
+    """Any frame gets a message or an error, and the same connection takes the next frame."""
 
     async def enter() -> ClientConnection:
         return await unlimited.join("anything")
@@ -866,7 +870,7 @@ def test_any_frame_is_answered(unlimited: Place, background: Background) -> None
 
 @BOTH
 def test_any_bytes_end_well(unlimited: Place, background: Background) -> None:
-    """Frames that fit together or not: the server's own are valid, and 1011 is not among them."""
+    """After any bytes, the server sends only valid frames, and never closes with 1011."""
 
     @settings(deadline=None, database=None, max_examples=60)
     @given(sent=ON_THE_WIRE)
@@ -878,9 +882,10 @@ def test_any_bytes_end_well(unlimited: Place, background: Background) -> None:
 
 @ONE
 def test_who_is_slow_is_cut_off(place: Place, slow: Future[list[float]]) -> None:
-    """Ten seconds for silent connections, half a request, a byte a second, an unread goodbye.
+    """Slow clients are cut off after ten seconds.
 
-    These clients came with the first test, so all tests so far have seen others answered.
+    Such clients send nothing, half a request, a byte a second, or no answer to a close frame. All
+    connected with the first test, so in all tests so far the others were answered beside them.
     """
     conf = (place.stack.folder / "site.conf").read_text()
     assert set(re.findall(r"client_(?:header|body)_timeout (\w+);", conf)) == {"10s"}

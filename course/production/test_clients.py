@@ -10,27 +10,27 @@ from course.production.daphne import is_limited
 from course.production.prepared import PUPILS, sign_in
 from course.stack import HOST, Stack
 
-SANE = 3.0  # seconds for an answer, here, where everything shares two processors
-BUFFERED = 300  # messages of two kilobytes that systems take for a client
+SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
+BUFFERED = 300  # messages of two kilobytes that the systems buffer for a client
 OUTBOX = 1000  # messages that wait for one client in a worker
 EACH = 25  # sockets of each pupil: one person may have 50 open in a worker
 TOO_SLOW = 4013
 
 
 def slowest_answer(*clients: Client) -> float:
-    """Return the most seconds that one of them waited until it heard its own words."""
+    """Return the longest time in seconds until a client received its own message."""
     return max(seconds for client in clients for _, seconds in client.round_trips)
 
 
 @BOTH
 def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
-    """It is closed with 4013, comes back and catches up, and nobody else waits."""
-    # Past nginx, which has buffers of its own: on Linux up to 30 MB for a client.
+    """A client that stops reading gets 4013, reconnects and catches up; nobody else waits."""
+    # Connect past nginx, because nginx buffers up to 30 MB for a client on Linux.
     deaf = crowd.client("deaf", stack.worker_urls[0])
     deaf.reads_ahead = False
     criers = [crowd.client(f"crier{n}", stack.url, pace=0.001) for n in range(2)]
     for crier in criers:
-        # Variation selectors: twelve bytes each on the wire, and no place on a page.
+        # Each variation selector takes twelve bytes on the wire, and no space on a page.
         crier.window, crier.padding = 40, "\U000e0100" * 200 + "."
     kept = is_limited(stack.server, "No back-pressure for a client that does not read")
     with crowd.fault(f"a client that does not read, {stack.server}"):
@@ -56,7 +56,7 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
 
 @ONE
 def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd, vanished: Vanished) -> None:
-    """All get everything, and the clients that stayed hardly wait."""
+    """All clients get every message, and the clients that stayed connected hardly wait."""
     keys = {name: sign_in(stack, name).cookies["sessionid"] for name in PUPILS}
     pupils = [
         crowd.client(f"{name} {n}", stack.url, cookie=f"sessionid={key}")

@@ -29,7 +29,7 @@ from course.tests.conftest import terminal as terminal
 from course.tests.terminals import Terminal
 
 STACK_COMMAND = [sys.executable, "-m", "course", "stack"]
-# The same, but it begins with a site and a database that are prepared.
+# The same command, but it begins with a prepared site and database.
 QUICK_COMMAND = """
 import functools, pathlib, sys
 from course import cli
@@ -66,13 +66,13 @@ class Shown:
         return [pid for row, pid, _ in self.rows if row == name][-1]
 
     def kill(self, name: str, until: str) -> None:
-        """Kill a part as a learner would, and wait for a text after that."""
+        """Kill a part as a learner would, and wait for a text in the output after the kill."""
         before = len(self.terminal.seen)
         os.kill(self.pid(name), signal.SIGKILL)
         self.terminal.read(until=until, after=before)
 
     def leaves_nothing(self) -> None:
-        """Check that no process, no port and no file is left."""
+        """Check that no process is left, and that the port is free."""
         self.family |= {pid for _, pid, _ in self.rows}
         assert wait_until(lambda: not any(map(is_alive, self.family)), 5)
         assert not answers(self.port)
@@ -91,20 +91,20 @@ def start(terminal) -> Iterator:
 
     yield start
     for shown in started:
-        # A test that failed leaves it running. SIGKILL would leave its parts.
+        # A failed test leaves the command running. SIGINT ends its parts too; SIGKILL would not.
         if shown.code is None:
             os.kill(shown.pid, signal.SIGINT)
             shown.wait()
 
 
 def test_ctrl_c_leaves_nothing(start, place_for_stacks):
-    """A line for each process, the address, and after Ctrl-C neither process nor file."""
+    """The command shows each process and the address; Ctrl-C leaves no process and no file."""
     shown = start(command=STACK_COMMAND)
     rows = {name: pid for name, pid, _ in shown.rows}
     assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
     assert set(rows.values()) <= shown.family
     assert f"open {shown.url}/" in shown.seen
-    # The names of static files are known, and there are tables.
+    # These answers need the names of static files, and the tables in the database.
     assert requests.get(f"{shown.url}/accounts/login/", timeout=5).status_code == 200
     wrong = {"username": "ben", "password": "wrong"}
     assert requests.post(f"{shown.url}/api/token/", json=wrong, timeout=5).status_code == 401
@@ -117,7 +117,7 @@ def test_ctrl_c_leaves_nothing(start, place_for_stacks):
 
 
 class Room:
-    """Ann in a room of the stack, who comes back when her connection is lost."""
+    """Ann in a room of the stack. Ann connects again when her connection is lost."""
 
     def __init__(self, shown: Shown) -> None:
         password = (prepared() / "password").read_text()
@@ -126,7 +126,7 @@ class Room:
         self.url = f"{shown.url.replace('http', 'ws', 1)}/ws/chat/lobby/?after=0"
 
     def say(self, text: str) -> None:
-        """Say something until it was heard."""
+        """Send a message, again and again, until the server sends it back."""
         frame = json.dumps({"message": text, "client_id": text})
 
         def heard() -> bool:
@@ -142,7 +142,7 @@ class Room:
         assert wait_until(heard, 20)
 
     def read(self) -> list[str]:
-        """Return all that was said."""
+        """Return the texts of all messages in the room."""
         with connect(self.url, additional_headers=self.headers) as socket:
             frames = iter(lambda: json.loads(socket.recv(timeout=5)), None)
             texts = []
@@ -152,7 +152,7 @@ class Room:
 
 
 def test_a_part_that_dies_is_started_again(start, place_for_stacks):
-    """Each kind of part is killed in turn, and the room goes on with all that was said."""
+    """Each kind of part is killed and started again, and the room loses no message."""
     shown = start()
     room = Room(shown)
     names = ["worker1", "redis1", "postgres", "nginx", "worker2"]
@@ -167,7 +167,7 @@ def test_a_part_that_dies_is_started_again(start, place_for_stacks):
         room.say(f"after {name}")
     said = [f"{when} {name}" for name in names for when in ("before", "after")]
     assert room.read() == said
-    # Ctrl-C in the second in which parts are down: nothing starts any more.
+    # After Ctrl-C in the second in which parts are down, no part starts any more.
     shown.kill("postgres", until="died: SIGKILL")
     shown.kill("nginx", until="died: SIGKILL")
     shown.terminal.type("\x03")
@@ -180,7 +180,7 @@ def test_a_part_that_dies_is_started_again(start, place_for_stacks):
 
 
 def test_a_part_that_dies_again_and_again_ends_everything(start, place_for_stacks):
-    """Five times in a minute are too many: its last words, and nothing is left."""
+    """After five deaths in a minute, the command shows the end of the log and stops all."""
     shown = start("--workers=1")
     for _ in range(4):
         shown.kill("worker1", until="started again")
@@ -193,7 +193,7 @@ def test_a_part_that_dies_again_and_again_ends_everything(start, place_for_stack
 
 
 def deaths(folder: Path, monkeypatch: pytest.MonkeyPatch, within: float) -> tuple[int, str]:
-    """Keep up a part that ends at once, seven times at most; return the deaths, and the error."""
+    """Restart a part that ends at once, seven times at most; return the deaths and the error."""
     monkeypatch.setattr(command, "PAUSE", 0.0)
     monkeypatch.setattr(command, "WITHIN", within)
     words = [sys.executable, "-c", "raise SystemExit('no room on the disk')"]
@@ -211,7 +211,7 @@ def deaths(folder: Path, monkeypatch: pytest.MonkeyPatch, within: float) -> tupl
 
 
 def test_deaths_are_counted_for_a_minute(tmp_path, monkeypatch, capsys):
-    """The fifth in that time is the last; a part that dies now and then goes on for ever."""
+    """The fifth death in a minute is the last; a part that dies now and then always restarts."""
     count, error = deaths(tmp_path, monkeypatch, within=60.0)
     assert count == 5
     assert error.startswith("redis1 ended (exit code 1). The end of its log:\n    no room on the")
@@ -228,7 +228,7 @@ def refused(*options: str) -> str:
 
 
 def test_what_cannot_be_is_one_sentence():
-    """A port in use, a number that is none, a server that is not known."""
+    """A port in use, a bad number or an unknown server is refused with one sentence."""
     with ExitStack() as sockets:
         taken = sockets.enter_context(socket.create_server((HOST, 0))).getsockname()[1]
         assert re.fullmatch(
@@ -243,7 +243,7 @@ def test_what_cannot_be_is_one_sentence():
 
 
 def test_a_mid_point_runs(tmp_path):
-    """Here the first one that has nginx, laid out in a folder of the learner's."""
+    """The stack runs the first mid-point with nginx, laid out in a learner's folder."""
     step = find_step(STEP)
     lay_out(find_midpoint(step, "3"), tmp_path)
     code, final = (folder / "chat" / "consumers.py" for folder in (tmp_path, step.folder))

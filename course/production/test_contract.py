@@ -1,6 +1,6 @@
 """The contract of pages, frames, close codes and tokens, through nginx, on both kinds of server.
 
-The step's own tests ask more, of the server of development.
+The step's own tests check more, on the development server.
 """
 
 import json
@@ -72,12 +72,12 @@ class Place:
         return visitor.post(f"{self.stack.url}{path}", data=form, timeout=10, **more)
 
     def token(self, who: str) -> str:
-        """Return a new token of a person's."""
+        """Return a new token for a person."""
         text: str = self.post(who, "/api/token/").json()["token"]
         return text
 
     def join(self, room: str, who: str | None = "ann", at: str = "", **query: str) -> connect:
-        """Open a socket as a person's page does, by way of nginx, or at a worker's host."""
+        """Open a socket as a person's page does, through nginx or at a worker's host."""
         fields = "&".join(f"{key}={quote(value)}" for key, value in query.items())
         headers = {"Origin": self.stack.url}
         if who:
@@ -105,7 +105,7 @@ def hear(socket: ClientConnection) -> dict[str, Any]:
 
 
 def catch_up(socket: ClientConnection) -> tuple[list[int], int]:
-    """Read the history; return the numbers that came, and that of `caught_up`."""
+    """Read the history; return its numbers, and the number in `caught_up`."""
     numbers = list[int]()
     while "caught_up" not in (frame := hear(socket)):
         numbers.append(frame["seq"])
@@ -113,7 +113,7 @@ def catch_up(socket: ClientConnection) -> tuple[list[int], int]:
 
 
 def close_code(socket: ClientConnection) -> int | None:
-    """Return the code with which the server closes a socket, past all that comes before."""
+    """Read until the server closes a socket; return the close code."""
     with suppress(ConnectionClosed):
         while True:
             socket.recv(timeout=10)
@@ -121,7 +121,7 @@ def close_code(socket: ClientConnection) -> int | None:
 
 
 def test_rooms_of_any_name_have_a_page_and_a_socket(place: Place) -> None:
-    """1 to 50 printable characters without a slash, the same rule for both."""
+    """Pages and sockets allow the same names: 1 to 50 printable characters without a slash."""
     for room in ["my room", "日本語", "test-room", "50%", "x" * 50]:
         page = place.visitor("ann").get(f"{place.stack.url}/chat/{quote(room)}/", timeout=10)
         assert page.status_code == 200
@@ -137,7 +137,7 @@ def test_rooms_of_any_name_have_a_page_and_a_socket(place: Place) -> None:
 
 
 def test_strangers_are_sent_to_sign_in(place: Place) -> None:
-    """A page leads to the form; a socket is closed with 4001, which the browser sees."""
+    """Pages redirect to the sign-in form; sockets close with 4001, which the browser sees."""
     page = requests.get(f"{place.stack.url}/chat/lobby/", timeout=10)
     assert page.url.startswith(f"{place.stack.url}/accounts/login/?next=")
     with place.join("lobby", who=None) as socket:
@@ -145,7 +145,7 @@ def test_strangers_are_sent_to_sign_in(place: Place) -> None:
 
 
 def test_each_bad_frame_gets_an_error_and_the_next_good_one_works(place: Place) -> None:
-    """The connection stays open, whatever came."""
+    """The connection stays open after any bad frame."""
     with place.join("bad frames", PUPILS[0]) as socket:
         assert catch_up(socket) == ([], 0)
         for number, (name, sent) in enumerate(BAD.items(), start=1):
@@ -160,7 +160,7 @@ def test_each_bad_frame_gets_an_error_and_the_next_good_one_works(place: Place) 
 
 
 def test_each_connection_gets_what_it_asks_for_then_caught_up(place: Place) -> None:
-    """The last fifty, or all after a number. Only deleted messages are missing."""
+    """A socket gets the last fifty messages, or all after a number, except deleted ones."""
     room = f"old room of {place.stack.server}"
     with psycopg.connect(place.stack.database_url) as database:
         for statement in OLD_ROOM.strip().split(";\n"):
@@ -178,7 +178,7 @@ def test_each_connection_gets_what_it_asks_for_then_caught_up(place: Place) -> N
         }.items():
             with place.join(room, at=at, after=query) as socket:
                 assert catch_up(socket) == (numbers, MANY)
-    # From then on, live: on one worker, what is said at the other.
+    # After `caught_up`, messages come live, also those that were sent to the other worker.
     with ExitStack() as sockets:
         one, other = (
             sockets.enter_context(place.join(room, at=at, after=str(MANY)))
@@ -191,7 +191,7 @@ def test_each_connection_gets_what_it_asks_for_then_caught_up(place: Place) -> N
 
 
 def test_a_message_that_is_sent_again_is_stored_once(place: Place) -> None:
-    """The sender gets one more answer, also at another worker; nobody else hears it again."""
+    """The sender gets one more answer, at any worker; nobody else gets the message again."""
     one, other = place.stack.worker_hosts
     client_id = "x" * 64
     with ExitStack() as sockets:
@@ -206,13 +206,13 @@ def test_a_message_that_is_sent_again_is_stored_once(place: Place) -> None:
         for again in (first, second):
             say(again, "once", client_id=client_id)
             assert hear(again) == frame
-        # The same id of somebody else is another message.
+        # The same client_id from another person is another message.
         say(listener, "mine", client_id=client_id)
         assert [hear(each)["seq"] for each in (first, second, listener)] == [2, 2, 2]
 
 
 def test_a_token_works_once_and_wins_over_the_cookie(place: Place) -> None:
-    """A bad token is never replaced by the cookie's user."""
+    """The cookie is never a fallback for a bad or used token."""
     token = place.token("ben")
     with place.join("tokens", "ann", token=token) as socket:
         assert catch_up(socket) == ([], 0)
@@ -235,7 +235,7 @@ def test_a_cookie_is_for_our_own_pages_and_a_token_for_any_client(place: Place) 
 
 
 def test_tokens_for_passwords(place: Place) -> None:
-    """As JSON or as a form; malformed is 400, wrong is 401."""
+    """JSON or a form gets a token; a malformed request gets 400, a wrong password 401."""
     url = f"{place.stack.url}/api/token/"
     right = {"username": "cat", "password": place.stack.password}
     for answer in (requests.post(url, json=right), requests.post(url, data=right)):
@@ -251,7 +251,10 @@ def test_tokens_for_passwords(place: Place) -> None:
 
 
 def test_signing_out_closes_all_sockets_of_that_person(place: Place) -> None:
-    """With 4001, at each worker, those with a token too. Nobody else loses a socket."""
+    """A person's sockets at each worker are closed with 4001, also those with a token.
+
+    Nobody else loses a socket.
+    """
     who = PUPILS[1]
     with ExitStack() as sockets:
         theirs = [
@@ -271,9 +274,9 @@ def test_signing_out_closes_all_sockets_of_that_person(place: Place) -> None:
 
 
 def test_a_frame_that_is_too_large_closes_its_socket_alone(place: Place) -> None:
-    """With 1009, so that the page does not send it again."""
+    """The close code is 1009, so that the page does not send the frame again."""
     with place.join("large") as other:
-        # Much larger ones may end the connection before the client can read the code.
+        # A much larger frame may end the connection before the client can read the code.
         size, code = 66_000, 1009
         server = place.stack.server
         if is_limited(server, "A frame over 1 MiB ends the connection without a code"):
@@ -283,7 +286,7 @@ def test_a_frame_that_is_too_large_closes_its_socket_alone(place: Place) -> None
             with place.join("large", PUPILS[2]) as socket:
                 socket.send("x" * size)
                 codes.append(close_code(socket))
-        # The system may reset a connection that is closed while the client still sends: 1006.
+        # If the client still sends, the system may reset the closed connection: 1006.
         assert code in codes
         assert set(codes) <= {code, 1006}
         say(other, "all quiet")

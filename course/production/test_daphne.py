@@ -17,7 +17,7 @@ from course.stack import SERVERS
 from course.steps import ROOT
 
 README = (ROOT / "step05_deploy" / "README.md").read_text("utf-8")
-# A server that closes each socket with the code in its path.
+# An application that closes each socket with the code in its path.
 CLOSE = """
 async def application(scope, receive, send):
     if scope["type"] == "websocket":
@@ -28,7 +28,7 @@ async def application(scope, receive, send):
 
 
 def test_the_readme_names_each_limit():
-    """With the same words, and the address where it is reported."""
+    """The table has each limit in the words of `LIMITS`, with the address of its report."""
     table = README.partition("#### Daphne's limits")[2].partition("\n#")[0]
     rows = re.findall(r"^\| ([A-Z].*?) \|(.*)\|$", table, re.MULTILINE)
     assert [name for name, _ in rows] == list(LIMITS)
@@ -37,7 +37,7 @@ def test_the_readme_names_each_limit():
 
 
 def test_each_limit_is_found_by_a_test():
-    """In this file or in another of this folder."""
+    """A test in this folder calls `is_limited` for each limit."""
     files = [file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py")]
     text = re.sub(r'"\s*\n\s*"', "", "".join(files))
     for name in LIMITS:
@@ -47,7 +47,7 @@ def test_each_limit_is_found_by_a_test():
 @pytest.mark.skipif(os.name == "nt", reason="signals to processes are those of Linux and macOS")
 @pytest.mark.parametrize("server", SERVERS)
 def test_close_codes_of_an_application(tmp_path, server):
-    """Our codes come from both servers; Daphne refuses to send those that are for servers."""
+    """Both servers send our codes; Daphne refuses to send 1012, a code for servers."""
     (tmp_path / "asgi.py").write_text(CLOSE)
     port = free_port()
     option = "-p" if server == "daphne" else "--port"

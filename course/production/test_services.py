@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL that restart or are gone while people talk."""
+"""Redis and PostgreSQL restart, or are gone for some seconds, while people talk."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ OUTAGE = 10.0  # seconds
 
 
 def lost(crowd: Crowd) -> dict[str, list[int]]:
-    """Return the close codes of those that have lost a connection."""
+    """Return the close codes of the clients that have lost a connection."""
     everybody = [*crowd.clients, crowd.window]
     return {each.name: each.codes for each in everybody if each.codes}
 
@@ -33,9 +33,9 @@ def few_lines_in_the_logs(stack: Stack, service: str) -> Iterator[None]:
 
 
 def shard_of(stack: Stack, room: str) -> str:
-    """Return the name of the Redis that carries what is said in the only room with people.
+    """Return the name of the Redis that carries the messages of the only room with people.
 
-    After a test that ended it, a worker may find it again only at its next try, in two seconds.
+    After a test that stopped Redis, a worker may reconnect only at its next try, in two seconds.
     """
     names: list[str] = []
 
@@ -60,7 +60,7 @@ def test_redis_restarts(stack: Stack, crowd: Crowd) -> None:
 
 @SHARDED
 def test_one_of_two_redis_servers_is_killed(stack: Stack, crowd: Crowd) -> None:
-    """The one that the room needs."""
+    """The killed Redis is the one that the room needs. Nobody loses a connection."""
     with crowd.fault("kill -9 of one Redis of two"):
         stack.restart(shard_of(stack, crowd.room), signal.SIGKILL)
         time.sleep(1)
@@ -69,7 +69,7 @@ def test_one_of_two_redis_servers_is_killed(stack: Stack, crowd: Crowd) -> None:
 
 @SHARDED
 def test_redis_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
-    """The rooms go on, if slowly: workers find in the database what others have stored."""
+    """The rooms go on slowly: workers find the messages of other workers in the database."""
     with few_lines_in_the_logs(stack, "Redis"), crowd.fault("no Redis for 10 s"):
         for name in stack.redis_names:
             stack.stop(name, signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
 
 @SHARDED
 def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
-    """The senders are told that nothing was stored, and when to send it again, which succeeds."""
+    """A sender gets an error that says when to send the message again, which then succeeds."""
     with few_lines_in_the_logs(stack, "The database"), crowd.fault("no PostgreSQL for 10 s"):
         stack.stop("postgres", signal.SIGKILL)
         with crowd.calm():

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux o
 NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
 
 
-# Tests of both kinds of server, and tests of the default one alone.
+# BOTH runs a test on both kinds of server, ONE on the default server alone.
 BOTH = pytest.mark.parametrize("stack", SERVERS, indirect=True)
 ONE = pytest.mark.parametrize("stack", SERVERS[:1], indirect=True)
 
@@ -59,7 +59,7 @@ def stack(request) -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def whole(request) -> Iterator[None]:
-    """Mend after each test what it broke."""
+    """After each test, start the parts that the test stopped."""
     yield
     if "stack" in request.fixturenames:
         stack = request.getfixturevalue("stack")
@@ -76,12 +76,12 @@ def is_ready(stack: Stack) -> bool:
 
 @cache
 def visitor(stack: Stack, name: str) -> requests.Session:
-    """Return a person's browser, signed in."""
+    """Return the browser of a person who has signed in."""
     return sign_in(stack, name)
 
 
 def token(stack: Stack, name: str = "ann") -> str:
-    """Return a new token of a person's."""
+    """Return a new token for a person."""
     cookies = visitor(stack, name).cookies
     answer = requests.post(
         f"{stack.url}/api/token/",
@@ -99,7 +99,7 @@ def enter(stack: Stack, room: str, at: str | None = None, name: str = "ann"):
 
 
 def wait_for(socket, text: str) -> None:
-    """Read until a message comes, past the history and the frame `caught_up`."""
+    """Read until a message comes; skip the history and the frame `caught_up`."""
     while json.loads(socket.recv(timeout=10)).get("message") != text:
         pass
 
@@ -116,7 +116,7 @@ def ask(port: int, path: str, source: str = HOST, **headers: str) -> tuple[int, 
 
 @BOTH
 def test_every_part_is_there(stack):
-    """Each has a process and an address, and the properties lead to it."""
+    """Each part has a process and an address, and the stack's properties lead to the parts."""
     assert list(stack.pids) == ["postgres", "redis1", "redis2", "worker1", "worker2", "nginx"]
     assert all(map(is_alive, stack.pids.values()))
     assert len({part.address for part in stack.parts.values()}) == 6
@@ -146,7 +146,7 @@ def test_nothing_listens_beyond_this_machine_or_without_a_password(stack):
 
 @ONE
 def test_a_database_that_is_killed_leaves_nothing_in_memory(stack):
-    """Whatever it keeps outside of its own processes lies in its folder, which is removed."""
+    """All that PostgreSQL keeps outside its processes lies in its folder, which is removed."""
     if sys.platform == "linux":
         shared = Path(f"/proc/{stack.pids['postgres']}/maps").read_text()
         assert "pg_dynshmem" in shared
@@ -155,7 +155,7 @@ def test_a_database_that_is_killed_leaves_nothing_in_memory(stack):
 
 @BOTH
 def test_rooms_spread_over_all_redis_servers(stack):
-    """Both carry rooms, and in each room people on different workers hear each other."""
+    """Both Redis servers carry rooms; in each room, a message reaches the other worker."""
     rooms = [f"room{number}" for number in range(12)]
     one, two = (f"{HOST}:{stack.ports[name]}" for name in stack.worker_names)
     with ExitStack() as sockets:
@@ -185,7 +185,7 @@ def test_the_client_counts_not_nginx(stack):
 
 @BOTH
 def test_a_token_is_in_no_log(stack):
-    """Neither one that is good nor one that is bad, nor one that meets no worker at all."""
+    """No log has a good token, a bad token, or a token whose request reaches no worker."""
     good = token(stack)
     with connect(f"ws://{stack.host}/ws/chat/lobby/?token={good}") as socket:
         socket.send('{"message": "hi"}')
@@ -205,7 +205,7 @@ def test_a_token_is_in_no_log(stack):
 
 @ONE
 def test_static_files_come_from_nginx(stack):
-    """With a hash in the name they may be kept for good, packed, and without nginx's version."""
+    """nginx packs static files, hides its version, and lets browsers keep hashed names for good."""
     page = requests.get(f"{stack.url}/accounts/login/", timeout=5)
     (sheet,) = re.findall(r'href="(/static/chat/chat\.[0-9a-f]{12}\.css)"', page.text)
     answer = requests.get(stack.url + sheet, timeout=5)
@@ -222,7 +222,7 @@ def test_static_files_come_from_nginx(stack):
 
 @ONE
 def test_nobody_sees_workers_restart_one_after_the_other(stack):
-    """Also when the second goes while nginx still leaves the first one alone."""
+    """Each request succeeds, even if worker2 stops while nginx still avoids worker1."""
     statuses = []
     with ThreadPoolExecutor(1) as pool:
         rolling = pool.submit(lambda: [stack.restart(name) for name in stack.worker_names])
@@ -235,7 +235,7 @@ def test_nobody_sees_workers_restart_one_after_the_other(stack):
 
 @ONE
 def test_a_command_ends_when_it_is_done(stack):
-    """It closes its pool of connections; from Python 3.13 on, an open one takes 20 s to end."""
+    """The command closes its connection pool: since Python 3.13, an open pool takes 20 s to end."""
     code = "from chat.models import Message; print(Message.objects.count())"
     assert stack.manage("shell", "-v0", "-c", code).strip().isdecimal()
 
@@ -243,7 +243,7 @@ def test_a_command_ends_when_it_is_done(stack):
 @BOTH
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nobody_sees_that_a_worker_is_gone(stack, number):
-    """The other worker answers for it, and it is used again once it is back."""
+    """While a worker is gone, the other one answers. Then nginx uses both again."""
     stack.stop("worker1", number)
     for _ in range(6):
         assert requests.get(f"{stack.url}/healthz", timeout=5).status_code == 200
@@ -257,13 +257,13 @@ def test_nobody_sees_that_a_worker_is_gone(stack, number):
         assert requests.get(f"{stack.url}/healthz", timeout=5).status_code == 200
         return stack.parts["worker1"].address in log.read_text()[before:]
 
-    # nginx leaves it alone for a second, and trusts it again little by little.
+    # nginx avoids a failed worker for a second, and then uses that worker more and more.
     assert wait_until(used_again, 10)
 
 
 @ONE
 def test_a_frozen_worker_delays_a_page_once(stack):
-    """A request to it waits for ten seconds; then the other answers, also for a token."""
+    """A request to a frozen worker waits ten seconds; then the other answers, also for a token."""
     time.sleep(1.1)
     stack.signal("worker1", signal.SIGSTOP)
     try:
@@ -284,9 +284,9 @@ def test_a_frozen_worker_delays_a_page_once(stack):
     [("postgres", None), ("postgres", signal.SIGKILL), ("redis1", signal.SIGKILL)],
 )
 def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
-    """And when it is back, with its data, so are the workers."""
+    """The workers answer 503, and work again when the service is back with its data."""
     stack.stop(part, number)
-    # One Redis of two: each question goes to either.
+    # Only one Redis of two is gone, and each check asks either of them, so check several times.
     times = 1 if part == "postgres" else 8
     asked = [requests.get(f"{url}/readyz", timeout=10) for url in stack.worker_urls * times]
     assert 503 in [answer.status_code for answer in asked]
@@ -339,7 +339,7 @@ def test_who_sends_slowly_is_cut_off(stack):
 
 @ONE
 def test_nginx_reloads_while_people_talk(stack):
-    """A changed configuration is read without closing a socket."""
+    """nginx reads a changed configuration without closing a socket."""
     with enter(stack, "lobby") as before:
         stack.signal("nginx", signal.SIGHUP)
         with enter(stack, "lobby") as after:
@@ -348,7 +348,7 @@ def test_nginx_reloads_while_people_talk(stack):
 
 
 def test_a_part_that_does_not_start_takes_the_rest_with_it(place_for_stacks):
-    """Here a worker with a bad setting: its own words, and nothing is left."""
+    """A worker with a bad setting stops the stack: its own words are shown, nothing is left."""
     stack = Stack(workers=1, variables={"CHAT_MESSAGE_RATE": "many"}, prepared=prepared())
     with pytest.raises(UserError, match=r"Cannot start: .*CHAT_MESSAGE_RATE"):
         stack.up()
@@ -358,7 +358,7 @@ def test_a_part_that_does_not_start_takes_the_rest_with_it(place_for_stacks):
 
 @ONE
 def test_two_stacks_side_by_side(stack):
-    """Each has ports and a folder of its own, and takes all of it with it at the end."""
+    """Each stack has its own ports and folder. A stack that ends removes its own, no others."""
     with Stack(workers=1, prepared=prepared()) as other:
         family = {*other.pids.values(), *descendants(*other.pids.values())}
         assert len(family) > 4
@@ -371,7 +371,7 @@ def test_two_stacks_side_by_side(stack):
 
 
 def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
-    """Then those of the wheels; PostgreSQL only in a version that Django works with."""
+    """Programs of the wheels come second. A PostgreSQL too old for Django is not used."""
     machine = tmp_path / "bin"
     machine.mkdir()
     for name in ("valkey-server", "nginx", "initdb"):
@@ -389,14 +389,14 @@ def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
-    """With the command that installs it."""
+    """The error names the missing program, and the command that installs it."""
     monkeypatch.setattr(programs, "on_path", lambda *names: [])
     with pytest.raises(UserError, match=r"There is no redis here.*sudo apt install redis-server"):
         find_programs(tmp_path / "bin" / "python")
 
 
 def test_a_program_that_fails_is_told_with_its_words(tmp_path):
-    """Not a time-out: the end of its log, at once."""
+    """The error comes at once, not after a time-out, with the end of the program's log."""
     command = [sys.executable, "-c", "raise SystemExit('no room on the disk')"]
     part = Part("redis1", command, free_port(), tmp_path, tmp_path / "log")
     with pytest.raises(UserError, match=r"redis1 ended \(exit code 1\)[\s\S]*no room on the disk"):
@@ -404,7 +404,7 @@ def test_a_program_that_fails_is_told_with_its_words(tmp_path):
 
 
 def test_the_stacks_nginx_is_the_operators(tmp_path):
-    """Only what is marked YOURS differs."""
+    """The two files differ only in the lines that are marked YOURS."""
     made = fit_nginx(NGINX, 8080, ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], tmp_path)
     before, after = set(NGINX.splitlines()), set(made.splitlines())
     assert sorted(line.split()[0] for line in before - after) == [
@@ -420,7 +420,7 @@ def test_the_stacks_nginx_is_the_operators(tmp_path):
 if os.name != "nt" and os.getuid() == 0:
 
     def test_root_runs_postgresql_also_from_a_folder_of_its_own(tmp_path):
-        """The user who runs it for root gets a copy of a program that only root can reach."""
+        """If only root can reach a program, the user who runs PostgreSQL gets a copy of it."""
         program = tmp_path / "closed" / "bin" / "postgres"
         program.parent.mkdir(parents=True)
         program.write_text("#!/bin/sh\necho here")

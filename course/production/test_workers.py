@@ -17,7 +17,7 @@ LONG_HISTORY = """
 INSERT INTO chat_message (room, seq, text, sent_at)
 SELECT 'long', seq, repeat('x', 1000), now() FROM generate_series(1, 20000) AS seq
 """
-FORGOTTEN = 45.0  # seconds: a ping every twenty, and twenty to answer it
+FORGOTTEN = 45.0  # seconds: the worker pings every twenty, and waits twenty for the answer
 
 
 @BOTH
@@ -42,10 +42,10 @@ def test_nginx_reloads(stack: Stack, crowd: Crowd) -> None:
 
 @ONE
 def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
-    """Its clients notice by themselves, and come back when it is killed, or before."""
+    """Clients of a frozen worker notice, and reconnect when that worker is killed, or before."""
     near, (victim, other) = crowd.near, crowd.direct
     with crowd.fault("a worker is frozen for 12 s"):
-        victim.url = near[0].url  # from now on it goes wherever nginx leads it
+        victim.url = near[0].url  # from now on, this client connects through nginx
         stack.signal("worker1", signal.SIGSTOP)
         with crowd.calm(victim):
             time.sleep(12)
@@ -57,7 +57,7 @@ def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
 
 @ONE
 def test_a_worker_stops_though_the_database_waits(stack: Stack, crowd: Crowd) -> None:
-    """A lock in the database holds the stop up for some seconds, and no message is lost."""
+    """A lock in the database delays the stop for some seconds, and no message is lost."""
     with psycopg.connect(stack.database_url) as database, crowd.fault("a lock on all rooms"):
         database.execute("LOCK TABLE chat_room IN EXCLUSIVE MODE")
         time.sleep(0.5)
@@ -71,7 +71,7 @@ def test_a_worker_stops_though_the_database_waits(stack: Stack, crowd: Crowd) ->
 
 @ONE
 def test_a_worker_stops_though_a_client_does_not_read(stack: Stack, site: Site) -> None:
-    """Twenty megabytes of history wait for that client, and its close frame behind them."""
+    """The worker stops, though 20 MB of history wait for the client before its close frame."""
     with psycopg.connect(stack.database_url) as database:
         database.execute(LONG_HISTORY)
         database.execute("INSERT INTO chat_room VALUES ('long', 20000)")
@@ -90,7 +90,7 @@ def test_a_worker_stops_though_a_client_does_not_read(stack: Stack, site: Site) 
 
 @ONE
 def test_a_client_that_vanished_is_forgotten(stack: Stack, vanished: Vanished) -> None:
-    """The worker pings it, gets no answer, and closes its room."""
+    """The worker pings the client, gets no answer, and leaves the room's group."""
     left = vanished.since + FORGOTTEN - time.monotonic()
     assert wait_until(lambda: "server" in vanished.pipe.ended, left)
     assert vanished.pipe.ended["server"] - vanished.since > 15
@@ -99,7 +99,7 @@ def test_a_client_that_vanished_is_forgotten(stack: Stack, vanished: Vanished) -
 
 @BOTH
 def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None:
-    """Each client is told with 1012, through nginx as well, and each worker ends in time."""
+    """Each client gets close code 1012, also through nginx, and each worker ends in time."""
     seconds = []
     with crowd.fault(f"restart of all workers, {stack.server}"):
         for name in stack.worker_names:

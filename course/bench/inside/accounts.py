@@ -1,4 +1,4 @@
-"""Make accounts that are signed in, and a conversation.
+"""Make accounts with sessions, and a conversation.
 
 `python -m course.bench.inside.accounts COUNT`, in a folder that holds step 5, prints the session
 keys as JSON.
@@ -20,7 +20,7 @@ from chat.models import Message  # noqa: E402
 
 
 def sign_in(user: User) -> str:
-    """Return the key of a new session, as a login makes it."""
+    """Make a session as a login does, and return its key."""
     session = import_module(settings.SESSION_ENGINE).SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
@@ -31,7 +31,7 @@ def sign_in(user: User) -> str:
 
 def main(count: int) -> None:
     """Make `count` users, and fifty messages in the room "history"."""
-    # No password fits an unusable one; the session does without.
+    # With an unusable password nobody can log in; the sessions need no password.
     users = User.objects.bulk_create(
         [User(username=f"bench{number}", password="!") for number in range(count)]
     )

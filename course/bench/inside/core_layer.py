@@ -9,7 +9,7 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             # With redis-py's own time limit, a quiet socket would be closed after five seconds.
             "hosts": [{"address": url, "socket_timeout": None} for url in REDIS_URLS],
-            # The default, 100 messages for the whole process, would lose most of them.
+            # The default capacity, 100 messages for the whole process, would lose most messages.
             "capacity": 1_000_000,
         },
     }

@@ -1,8 +1,8 @@
-"""What PostgreSQL and Redis do alone: `python -m course.bench.inside.parts`, in step 5's folder.
+"""Measure PostgreSQL and Redis alone: `python -m course.bench.inside.parts`, in step 5's folder.
 
-Prints, as JSON, microseconds: `sweep_us` to read the counter of one room among many; `publish_us`
-and `subscriber_us` of Redis's processor time for a message, and for each process that hears it;
-`hear_us` of such a process's own time.
+The program prints microseconds as JSON. `sweep_us` is the time to read the counter of one room
+among many. `publish_us` and `subscriber_us` are Redis's processor time for a message, and for each
+process that hears the message. `hear_us` is such a process's own processor time.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ URL = urlsplit(settings.REDIS_URLS[0])
 
 
 def sweep() -> float:
-    """Return the microseconds that one counter takes, when thousands are read together."""
+    """Return the microseconds to read one counter, when thousands are read together."""
     names = [f"swept {number}" for number in range(ROOMS)]
     Room.objects.bulk_create(Room(name=name, seq=1) for name in names)
 
@@ -48,7 +48,7 @@ def sweep() -> float:
 
 
 def subscribe() -> socket.socket:
-    """Return a connection to Redis that hears the channel."""
+    """Return a connection to Redis that has subscribed to the channel."""
     connection = socket.create_connection((URL.hostname, URL.port))
     connection.sendall(f"AUTH {URL.password}\r\nSUBSCRIBE bench\r\n".encode())
     said = b""
@@ -58,11 +58,11 @@ def subscribe() -> socket.socket:
 
 
 def publish(subscribers: int) -> float:
-    """Return the microseconds of Redis's processor time for a message to so many."""
+    """Return the microseconds of Redis's processor time for a message to this many."""
     listening = [subscribe() for _ in range(subscribers)]
 
     def hear(connection: socket.socket) -> None:
-        with suppress(OSError):  # that is how it ends
+        with suppress(OSError):  # the main thread shuts the connection down
             while connection.recv(262_144):
                 pass
 
@@ -71,7 +71,7 @@ def publish(subscribers: int) -> float:
         thread.start()
     client = redis.Redis.from_url(settings.REDIS_URLS[0])
     before = used(client)
-    # One at a time: many at once would be cheaper, and more than a chat has.
+    # Publish one at a time, as a chat does: many messages at once would each cost less.
     heard = {client.publish("bench", PAYLOAD) for _ in range(MESSAGES)}
     took = used(client) - before
     assert heard == {subscribers}
@@ -90,12 +90,12 @@ async def send(group: str) -> float:
     before = time.process_time()
     for _ in range(MESSAGES):
         await layer.group_send(group, {"type": "chat.message", "frame": FRAME})
-    await asyncio.sleep(0.2)  # what was heard is handled
+    await asyncio.sleep(0.2)  # time to handle the messages that were heard
     return time.process_time() - before
 
 
 async def hear() -> float:
-    """Return the microseconds of processor time to hear one message that a process is sent."""
+    """Return the microseconds of processor time that a process needs to hear one message."""
     alone = await send("bench.alone")
     layer = get_channel_layer()
     channel = await layer.new_channel()
@@ -119,7 +119,7 @@ def used(client: "redis.Redis") -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure everything, and print the results."""
     one, many = publish(1), publish(SUBSCRIBERS)
     each = (many - one) / (SUBSCRIBERS - 1)
     found = {"sweep_us": sweep(), "publish_us": one - each, "subscriber_us": each}

@@ -1,7 +1,8 @@
-"""Run a server, and count in which packages its processor time goes.
+"""Run a server, and count the processor time of each package.
 
 `python -m course.bench.inside.sampled FILE -m uvicorn …` writes the counts to FILE, as JSON, when
-the server ends. One sample is one millisecond of processor time. SIGUSR1 forgets those so far.
+the server ends. One sample is one millisecond of processor time. SIGUSR1 discards
+earlier samples.
 """
 
 import json
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import FrameType
 
 EVERY = 0.001  # seconds of processor time of this process, all threads
-# The event loop waits there, or calls the system. If it waits, a thread had the processor.
+# In these packages, the event loop waits or calls the system. While the loop waits, another thread
+# uses the processor.
 LOOP = {"asyncio", "selectors", "uvloop", "threading"}
 counts: Counter[str] = Counter()
 
 
 def sample(number: int, frame: FrameType | None) -> None:
-    """Count the package that the main thread is in."""
+    """Count the package whose code the main thread runs."""
     if frame:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
         counts["event loop, database threads" if package in LOOP else package] += 1
@@ -27,7 +29,8 @@ def sample(number: int, frame: FrameType | None) -> None:
 
 def main(file: Path, module: str, arguments: list[str]) -> None:
     """Run a module as `python -m` does, and write the counts."""
-    # The server gives SIGTERM back when it has stopped. It would end the process at once.
+    # When the server has stopped, it raises SIGTERM again. Without this handler, the signal would
+    # end the process before the counts are written.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     signal.signal(signal.SIGPROF, sample)
     signal.signal(signal.SIGUSR1, lambda *_: counts.clear())
