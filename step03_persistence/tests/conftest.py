@@ -80,7 +80,7 @@ def join():
     async def join(path=SOCKET):
         headers = [(b"origin", b"http://localhost")]
         communicator = WebsocketCommunicator(application, path, headers=headers)
-        connected, subprotocol = await communicator.connect()
+        connected, subprotocol = await communicator.connect(SECONDS)
         assert connected
         return communicator
 

@@ -105,7 +105,7 @@ def join(session):
         cookie = f"sessionid={session}".encode()
         headers = [(b"origin", b"http://localhost"), (b"cookie", cookie)]
         communicator = WebsocketCommunicator(application, path, headers=headers)
-        connected, subprotocol = await communicator.connect()
+        connected, subprotocol = await communicator.connect(SECONDS)
         assert connected
         return communicator
 
