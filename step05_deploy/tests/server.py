@@ -21,8 +21,11 @@ def free_port():
     Systems do not give ports of this range to outgoing connections, so the port is
     still free a moment later.
     """
+    # Tests may run side by side. Each process takes ports of its own part of the range,
+    # or a test could talk to the server of another.
+    first = 10_000 + os.getpid() % 40 * 250
     while True:
-        port = random.randrange(10_000, 20_000)
+        port = random.randrange(first, first + 250)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
