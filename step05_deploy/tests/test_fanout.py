@@ -68,7 +68,7 @@ class Ears(Subscription):
 
 
 class Socket:
-    """Whatever a subscription needs of an outbox."""
+    """A stand-in for an outbox: it notes each event."""
 
     def __init__(self):
         """Start with nothing."""
