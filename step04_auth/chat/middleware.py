@@ -4,7 +4,6 @@ from urllib.parse import parse_qsl
 
 from channels.db import database_sync_to_async
 from channels.middleware import BaseMiddleware
-from django.contrib.auth.models import AnonymousUser
 
 from .tokens import redeem_token
 
@@ -18,7 +17,7 @@ def read_query(scope):
 
 
 class TokenMiddleware(BaseMiddleware):
-    """Put the user of ``?token=`` into the scope: AnonymousUser if it is invalid."""
+    """Put the user of ``?token=`` into the scope, and the session if it has one."""
 
     def __init__(self, inner, without_token):
         """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
@@ -31,6 +30,6 @@ class TokenMiddleware(BaseMiddleware):
         if "token" not in query:
             return await self.without_token(scope, receive, send)
         # The cookie is never a fallback for an invalid token.
-        user = await database_sync_to_async(redeem_token)(query["token"])
-        scope = {**scope, "user": user or AnonymousUser()}
+        session, user = await database_sync_to_async(redeem_token)(query["token"])
+        scope = {**scope, "session": session, "user": user}
         return await super().__call__(scope, receive, send)

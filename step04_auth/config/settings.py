@@ -83,14 +83,6 @@ STATIC_URL = "static/"
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# The used tokens. By default the cache drops entries when it has more than 300.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
 # The terminal that runs the server shows what the consumers log.
 LOGGING = {
     "version": 1,

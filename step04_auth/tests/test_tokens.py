@@ -4,11 +4,7 @@ import asyncio
 import time
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.core import signing
-from django.test.utils import freeze_time
-
-from chat.tokens import make_token, redeem_token
 
 from .helpers import SIGNED_OUT, close_code, hear, refusal, say, socket_path, submit
 
@@ -220,28 +216,24 @@ async def test_the_token_of_an_inactive_user_is_refused(new_token, with_token, a
     assert await refusal(await with_token(token)) == SIGNED_OUT
 
 
-def test_a_token_from_a_clock_that_is_ahead_works_once(ann):
-    """It lives longer than thirty seconds here. It is remembered for longer still."""
-    with freeze_time(time.time() + 20):
-        token = make_token(ann)
-    assert redeem_token(token) == ann
-    with freeze_time(time.time() + 40):
-        assert redeem_token(token) is None
+async def test_a_sign_out_ends_the_tokens_of_the_session(
+    new_token, with_token, visitor
+):
+    """A token that was made in a session opens no socket after it."""
+    token = new_token()
+    submit(visitor, "/chat/", to="/accounts/logout/")
+    assert await refusal(await with_token(token)) == SIGNED_OUT
 
 
-async def test_no_flood_makes_a_used_token_good_again(join, ann):
-    """The server remembers a used token while it lives, however many others come."""
-    token = make_token(ann)
-    first = await join(f"/ws/chat/lobby/?token={token}")
-
-    def flood():
-        for _ in range(320):
-            assert redeem_token(make_token(ann)) == ann
-
-    await sync_to_async(flood)()
-    second = await join(f"/ws/chat/lobby/?token={token}")
-    assert (await second.receive_output())["code"] == SIGNED_OUT
-    await first.disconnect()
+async def test_a_new_password_ends_the_tokens_of_the_old_one(
+    with_token, stranger, cat, django_user_model
+):
+    """A token that was made with the old password opens no socket."""
+    token = ask(stranger, username=cat, password=PASSWORD).json()["token"]
+    user = await django_user_model.objects.aget(username=cat)
+    user.set_password("another one")
+    await user.asave()
+    assert await refusal(await with_token(token)) == SIGNED_OUT
 
 
 async def test_a_query_may_have_any_number_of_fields(connect):

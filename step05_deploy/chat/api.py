@@ -7,7 +7,10 @@ from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.http import JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
+from redis.exceptions import RedisError
 
+from .limits import NOT_NOW
+from .outages import log_error
 from .protocol import is_text
 from .tokens import LIFETIME, make_token
 
@@ -15,6 +18,16 @@ from .tokens import LIFETIME, make_token
 def error_response(status, sentence):
     """Return a response with an error for a person."""
     return JsonResponse({"error": sentence}, status=status)
+
+
+def token_response(user, session_key=None):
+    """Return a response with a new token."""
+    try:
+        token = make_token(user, session_key)
+    except RedisError as error:
+        log_error("cannot make a token", error)
+        return error_response(503, NOT_NOW)
+    return JsonResponse({"token": token, "expires_in": LIFETIME})
 
 
 def read_fields(request):
@@ -55,10 +68,10 @@ def token(request):
         return error_response(status, error.message)
     if user is None:
         return error_response(401, "The username or the password is wrong.")
-    return JsonResponse({"token": make_token(user), "expires_in": LIFETIME})
+    return token_response(user)
 
 
 @csrf_protect
 def session_token(request):
     """Answer with a token for the session's user."""
-    return JsonResponse({"token": make_token(request.user), "expires_in": LIFETIME})
+    return token_response(request.user, request.session.session_key)

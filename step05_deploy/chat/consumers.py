@@ -9,12 +9,13 @@ from django.db import DatabaseError
 
 from .limits import MAX_SOCKETS, Person
 from .live import SIGNED_OUT, LiveRoom, Process
-from .middleware import read_query, read_session
+from .middleware import read_query
 from .outages import log_error
 from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
 from .reader import RoomReader
 from .rooms import group_name
+from .sessions import read_session
 from .storage import Draft, read_history, read_seq
 from .threads import in_a_thread
 
@@ -180,8 +181,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
         The scope cannot tell: its session was read once, at the handshake.
         """
-        session = self.scope.get("session")
-        if session is None:  # the client came with a token
+        session = self.scope["session"]
+        if session is None:  # the client came with a token for a password
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         _, user = read_session(session.session_key)

@@ -13,9 +13,9 @@ from contextlib import suppress
 from channels.layers import get_channel_layer
 
 from .fanout import LAYER_TIMEOUT, Subscription, subscriptions
-from .middleware import may_stay
 from .outages import database_outage, log_error, redis_outage
 from .reader import RoomReader
+from .sessions import may_stay
 from .signals import EVERYBODY
 from .storage import PAGE, read_seq, read_seqs
 from .writer import Writer

@@ -19,22 +19,20 @@ from chat.turns import TurnMiddleware  # noqa: E402
 from config.watchdog import lifespan  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
+# Browsers let any website open a socket to this server, with our visitor's cookies.
+# The validator refuses foreign origins.
+with_cookie = AllowedHostsOriginValidator(
+    # Reads the session cookie, and puts the user into the scope.
+    SessionUserMiddleware(sockets)
+)
 
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # Outermost: it notices clients that leave before it is their turn.
+        # A client sends a token on purpose, so a token is good from any origin.
+        # Outermost, TurnMiddleware notices clients that leave before it is their turn.
         "websocket": TurnMiddleware(
-            # A client sends a token on purpose, so a token is good from any origin.
-            TokenMiddleware(
-                sockets,
-                # Browsers let any website open a socket to this server, with our
-                # visitor's cookies. The validator refuses foreign origins.
-                without_token=AllowedHostsOriginValidator(
-                    # Reads the session cookie, and puts the user into the scope.
-                    SessionUserMiddleware(sockets)
-                ),
-            )
+            TokenMiddleware(sockets, without_token=with_cookie)
         ),
         # The server's own start and stop.
         "lifespan": lifespan,

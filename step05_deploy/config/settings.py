@@ -161,16 +161,7 @@ if not DEBUG:
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# The used tokens and the wrong passwords. By default the cache drops entries when it
-# has more than 300.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
-# With Redis, several processes share the rooms and the used tokens.
+# With Redis, several processes share the rooms and the tokens.
 if REDIS_URLS:
     # A Redis that is gone or frozen is an error after two seconds.
     timeouts = {"socket_connect_timeout": 2, "socket_timeout": 2}

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from unittest.mock import ANY, Mock
 
 import pytest
 from channels.layers import get_channel_layer
@@ -352,6 +353,18 @@ def test_a_long_queue_of_passwords_is_refused(stranger, monkeypatch):
     answer = Client().post("/api/token/", fields)
     assert answer.status_code == 429
     assert answer.json()["error"].startswith("Too many people sign in now.")
+
+
+def test_a_minute_that_ends_between_two_calls_of_the_cache(monkeypatch):
+    """The count is gone, or Redis makes a new one. Then this guess is the first."""
+    cache = Mock()
+    monkeypatch.setattr(limits, "cache", cache)
+    cache.incr.side_effect = ValueError
+    assert ask_inside("ann", "wrong") == 401
+    cache.touch.assert_not_called()
+    cache.incr = Mock(return_value=1)
+    assert ask_inside("ann", "wrong") == 401
+    cache.touch.assert_called_once_with(ANY, limits.FAILURES_LAST)
 
 
 def test_a_right_password_at_the_end_of_the_minute_passes(monkeypatch, ann):

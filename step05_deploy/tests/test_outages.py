@@ -47,7 +47,10 @@ def worker(django_db_setup, redis, tmp_path):
 
 
 async def test_signing_in_says_that_it_does_not_work(redis, worker, connect, session):
-    """The used tokens and the wrong passwords are in Redis. Nobody sees an error page."""
+    """The tokens and the wrong passwords are in Redis. Nobody sees an error page."""
+    with Visitor(worker.url) as visitor:
+        visitor.cookies["sessionid"] = session
+        token = submit(visitor, "/chat/", to="/api/token/").json()["token"]
     redis.stop()
     sentence = "Signing in does not work at the moment. Try again soon."
     fields = {"username": "cat", "password": "correct horse battery"}
@@ -58,7 +61,8 @@ async def test_signing_in_says_that_it_does_not_work(redis, worker, connect, ses
         assert page.status_code == 200
         assert sentence in page.text
         visitor.cookies["sessionid"] = session
-        token = submit(visitor, "/chat/", to="/api/token/").json()["token"]
+        answer = submit(visitor, "/chat/", to="/api/token/")
+        assert (answer.status_code, answer.json()) == (503, {"error": sentence})
     path = f"/ws/chat/lobby/?token={token}"
     socket = await connect(path, server=worker, session=None)
     assert await close_code(socket) == TOO_SLOW  # come back

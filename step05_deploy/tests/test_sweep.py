@@ -16,8 +16,8 @@ from django.test import Client
 from chat import live
 from chat.consumers import ChatConsumer
 from chat.live import SIGNED_OUT, Process
-from chat.middleware import may_stay, read_session
 from chat.models import Message
+from chat.sessions import may_stay, read_session
 from chat.signals import EVERYBODY
 from chat.tokens import make_token
 
@@ -242,9 +242,9 @@ async def test_the_last_socket_ends_the_sweep(join, often, monkeypatch):
 # --- who may stay
 
 
-def by_token(user):
+def by_token(user, session=None):
     """Return the path of a socket that a user opens with a token."""
-    return f"/ws/chat/lobby/?token={make_token(user)}"
+    return f"/ws/chat/lobby/?token={make_token(user, session)}"
 
 
 async def closed_with(communicator):
@@ -271,17 +271,21 @@ async def change_password(user):
 @pytest.mark.parametrize(
     ("end", "closed"),
     [
-        (end_sessions, ["session"]),
-        (ban, ["session", "token"]),
-        (change_password, ["session", "token"]),
+        (end_sessions, ["session", "its token"]),
+        (ban, ["session", "its token", "token"]),
+        (change_password, ["session", "its token", "token"]),
     ],
 )
 async def test_a_sign_out_that_no_process_was_told_of(
-    join, often, ann, django_user_model, end, closed
+    join, often, ann, session, django_user_model, end, closed
 ):
     """Redis was away when it happened. The sockets close at the next look."""
     ben = await django_user_model.objects.acreate(username="ben")
-    sockets = {"session": await join(), "token": await join(by_token(ann))}
+    sockets = {
+        "session": await join(),
+        "its token": await join(by_token(ann, session)),
+        "token": await join(by_token(ann)),
+    }
     bens = await join(by_token(ben))
     await end(ann)
     for name in closed:

@@ -16,14 +16,17 @@ django_application = get_asgi_application()
 
 from chat.routing import websocket_urlpatterns  # noqa: E402
 
+sockets = URLRouter(websocket_urlpatterns)
+# Browsers let any website open a socket to this server, with our visitor's cookies.
+# The validator refuses foreign origins.
+with_cookie = AllowedHostsOriginValidator(
+    # Reads the session cookie, and puts the user into the scope.
+    AuthMiddlewareStack(sockets)
+)
+
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # Browsers let any website open a socket to this server, with our visitor's
-        # cookies. The validator refuses foreign origins.
-        "websocket": AllowedHostsOriginValidator(
-            # Reads the session cookie, and puts the user into the scope.
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
-        ),
+        "websocket": with_cookie,
     }
 )

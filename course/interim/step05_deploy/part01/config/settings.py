@@ -102,14 +102,6 @@ STATIC_URL = "static/"
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# The used tokens. By default the cache drops entries when it has more than 300.
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
-}
-
 # A page may load and run our own files only. If an attacker gets a script into a page,
 # the browser does not run it.
 CONTENT_SECURITY_POLICY = {

@@ -60,4 +60,5 @@ def token(request):
 @csrf_protect
 def session_token(request):
     """Answer with a token for the session's user."""
-    return JsonResponse({"token": make_token(request.user), "expires_in": LIFETIME})
+    token = make_token(request.user, request.session.session_key)
+    return JsonResponse({"token": token, "expires_in": LIFETIME})

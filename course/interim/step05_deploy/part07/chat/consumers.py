@@ -2,14 +2,11 @@
 
 import json
 import logging
-from importlib import import_module
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError
-from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from .limits import MAX_SOCKETS, Person
@@ -17,6 +14,7 @@ from .middleware import read_query
 from .protocol import FrameError, parse_frame
 from .reader import RoomReader
 from .rooms import group_name
+from .sessions import read_session
 from .signals import user_group
 from .storage import read_history, read_seq, store
 from .threads import in_a_thread
@@ -189,11 +187,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
         The scope cannot tell: its session was read once, at the handshake.
         """
-        session = self.scope.get("session")
-        if session is None:  # the client came with a token
+        session = self.scope["session"]
+        if session is None:  # the client came with a token for a password
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
-        session_engine = import_module(settings.SESSION_ENGINE)
-        request = HttpRequest()  # get_user needs no more of it than the session
-        request.session = session_engine.SessionStore(session.session_key)
-        return get_user(request) == self.user
+        _, user = read_session(session.session_key)
+        return user == self.user

@@ -64,8 +64,7 @@ class Person:
 
     def __init__(self):
         self.messages, self.mistakes = RateLimit(), RateLimit()
-        # The sockets of one person read one page at a time. So threads are left for
-        # other people.
+        # A person's sockets read one page at a time. Threads are left for the others.
         self.reading = asyncio.Lock()
         self.consumers = WeakSet()  # of the connections that are open
 
@@ -95,8 +94,12 @@ class PasswordBackend(ModelBackend):
             address = request.META.get("REMOTE_ADDR", "") if request else ""
             key = "chat.failures." + salted_hmac(address, f"{username}").hexdigest()
             cache.add(key, 0, timeout=FAILURES_LAST)
-            if cache.incr(key) > MAX_FAILURES:
-                raise ValidationError(TOO_OFTEN)
+            with suppress(ValueError):  # the minute of the count has just ended
+                failures = cache.incr(key)
+                if failures == 1:  # Redis may have made a new count, without an end
+                    cache.touch(key, FAILURES_LAST)
+                if failures > MAX_FAILURES:
+                    raise ValidationError(TOO_OFTEN)
             user = super().authenticate(request, username, password, **kwargs)
             if user is not None:
                 with suppress(ValueError):  # a minute is over: the count is gone

@@ -9,11 +9,12 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from .limits import MAX_SOCKETS, Person
-from .middleware import read_query, read_session
+from .middleware import read_query
 from .outbox import TOO_SLOW, Outbox, encode
 from .protocol import FrameError, parse_frame
 from .reader import RoomReader
 from .rooms import group_name
+from .sessions import read_session
 from .signals import user_group
 from .storage import read_history, read_seq, store
 from .threads import in_a_thread
@@ -201,8 +202,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
         The scope cannot tell: its session was read once, at the handshake.
         """
-        session = self.scope.get("session")
-        if session is None:  # the client came with a token
+        session = self.scope["session"]
+        if session is None:  # the client came with a token for a password
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         _, user = read_session(session.session_key)

@@ -1,15 +1,13 @@
 """Find out who opens a socket: the user of a token, or of a session."""
 
-from importlib import import_module
 from urllib.parse import parse_qsl
 
 from channels.middleware import BaseMiddleware
 from django.conf import settings
-from django.contrib.auth import get_user
-from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, parse_cookie
+from django.http import parse_cookie
 
 from .protocol import is_text
+from .sessions import read_session
 from .threads import in_a_thread
 from .tokens import redeem_token
 
@@ -23,7 +21,7 @@ def read_query(scope):
 
 
 class TokenMiddleware(BaseMiddleware):
-    """Put the user of ``?token=`` into the scope: AnonymousUser if it is invalid."""
+    """Put the user of ``?token=`` into the scope, and the session if it has one."""
 
     def __init__(self, inner, without_token):
         """Wrap ``inner``. ``without_token`` gets the sockets that have no token."""
@@ -36,8 +34,8 @@ class TokenMiddleware(BaseMiddleware):
         if "token" not in query:
             return await self.without_token(scope, receive, send)
         # The cookie is never a fallback for an invalid token.
-        user = await in_a_thread(redeem_token)(query["token"])
-        scope = {**scope, "user": user or AnonymousUser()}
+        session, user = await in_a_thread(redeem_token)(query["token"])
+        scope = {**scope, "session": session, "user": user}
         return await super().__call__(scope, receive, send)
 
 
@@ -53,15 +51,8 @@ class SessionUserMiddleware(BaseMiddleware):
         """Handle one connection."""
         header = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
         key = parse_cookie(header).get(settings.SESSION_COOKIE_NAME)
+        if not is_text(key):  # PostgreSQL raises an error for a NUL character
+            key = None
         session, user = await in_a_thread(read_session)(key)
         scope = {**scope, "session": session, "user": user}
         return await super().__call__(scope, receive, send)
-
-
-def read_session(key):
-    """Return the session with a key, and its user, who may be AnonymousUser."""
-    session_engine = import_module(settings.SESSION_ENGINE)
-    request = HttpRequest()  # get_user needs no more of it than the session
-    # A cookie may hold anything. PostgreSQL raises an error for a NUL character.
-    request.session = session_engine.SessionStore(key if is_text(key) else None)
-    return request.session, get_user(request)

@@ -18,20 +18,18 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 from config.watchdog import lifespan  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
+# Browsers let any website open a socket to this server, with our visitor's cookies.
+# The validator refuses foreign origins.
+with_cookie = AllowedHostsOriginValidator(
+    # Reads the session cookie, and puts the user into the scope.
+    SessionUserMiddleware(sockets)
+)
 
 application = ProtocolTypeRouter(
     {
         "http": django_application,
         # A client sends a token on purpose, so a token is good from any origin.
-        "websocket": TokenMiddleware(
-            sockets,
-            # Browsers let any website open a socket to this server, with our visitor's
-            # cookies. The validator refuses foreign origins.
-            without_token=AllowedHostsOriginValidator(
-                # Reads the session cookie, and puts the user into the scope.
-                SessionUserMiddleware(sockets)
-            ),
-        ),
+        "websocket": TokenMiddleware(sockets, without_token=with_cookie),
         # The server's own start and stop.
         "lifespan": lifespan,
     }

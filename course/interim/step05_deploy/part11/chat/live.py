@@ -11,8 +11,8 @@ import math
 import time
 
 from .fanout import Subscription, subscriptions
-from .middleware import may_stay
 from .reader import RoomReader
+from .sessions import may_stay
 from .signals import EVERYBODY
 from .storage import read_seq, read_seqs
 from .writer import Writer

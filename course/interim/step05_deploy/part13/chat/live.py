@@ -13,8 +13,8 @@ import time
 from channels.layers import get_channel_layer
 
 from .fanout import LAYER_TIMEOUT, Subscription, subscriptions
-from .middleware import may_stay
 from .reader import RoomReader
+from .sessions import may_stay
 from .signals import EVERYBODY
 from .storage import PAGE, read_seq, read_seqs
 from .writer import Writer
