@@ -15,7 +15,7 @@ test-all:
 	$(COURSE) test-all $(if $(DJANGO),--django=$(DJANGO))
 
 test:
-	$(COURSE) test $(STEP) $(if $(PART),--part=$(PART))
+	$(COURSE) test $(STEP) $(if $(PART),--part=$(PART)) $(if $(ONLY),--only=$(ONLY))
 
 diff:
 	$(COURSE) diff $(FROM) $(TO) $(if $(PART),--part=$(PART)) $(if $(ONLY),"--only=$(ONLY)")

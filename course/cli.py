@@ -9,23 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from course import (
-    diff,
-    lint,
-    manifest,
-    matrix,
-    propagate,
-    redgreen,
-    run,
-    stack,
-    standalone,
-    testing,
-    upgrade,
-)
+from course import stack
 from course.bench import driver, scaling
-from course.processes import forget_git, interrupt_on_signals
-from course.steps import choices
-from course.terminal import UserError, colour
+from course.core import manifest
+from course.core.processes import forget_git, interrupt_on_signals
+from course.core.steps import choices
+from course.core.terminal import UserError, colour
+from course.learn import diff, run, standalone, testing
+from course.maintain import guarantees, lint, propagate, redgreen, upgrade
 
 # For each command: its parameters for `make`, and its help. The order is that of first use.
 COMMANDS = {
@@ -60,12 +51,13 @@ class Parser(argparse.ArgumentParser):
 def overview() -> str:
     """Return the list of commands, one line each."""
     lines = [colour("Django Channels in five steps", "bold"), ""]
-    lines += [f"  make {usage:<25} {text}" for usage, text in COMMANDS.values() if usage]
+    lines += [f"  make {usage:<26} {text}" for usage, text in COMMANDS.values() if usage]
     lines += [
         "",
         "A step has parts. After each part, the project so far runs.",
         "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
         "ONLY=chat/consumers.py lets diff show one file.",
+        f"ONLY=browser lets test run one kind of tests: {', '.join(testing.KINDS)}.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
         "Without make:    python -m course run 1        (python -m course run --help)",
@@ -103,6 +95,9 @@ def build_parser() -> Parser:
     for name in ("run", "test", "diff", "stack", "redgreen"):
         made[name].add_argument("--part", help="the number of one part of the step")
     made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
+    made["test"].add_argument(
+        "--only", metavar="KIND", help=f"one kind of tests: {', '.join(testing.KINDS)}"
+    )
     made["drift"].add_argument(
         "--accept", action="store_true", help="write files.toml from the folders (make: ACCEPT=1)"
     )
@@ -141,7 +136,10 @@ def dispatch(options: argparse.Namespace) -> int:
         case "run":
             return run.run(require(options.step, "run STEP=1"), options.port, options.part)
         case "test":
-            return testing.run_step_tests(require(options.step, "test STEP=1"), options.part)
+            if options.only:
+                return testing.run_all_tests(options.only)
+            wanted = require(options.step, "test STEP=1, or make test ONLY=browser")
+            return testing.run_step_tests(wanted, options.part)
         case "test-all":
             if options.django:
                 return upgrade.try_django(options.django)
@@ -157,7 +155,7 @@ def dispatch(options: argparse.Namespace) -> int:
         case "redgreen":
             return redgreen.redgreen(options.step, options.part, options.results)
         case "guarantees":
-            return matrix.guarantees(options.check)
+            return guarantees.guarantees(options.check)
         case "stack":
             return stack.run(
                 options.port, options.workers, options.server, options.shards, options.part

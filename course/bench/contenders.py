@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.run import HOST
-from course.stack import WORKERS, Part, Stack, inner_port
-from course.steps import ROOT, copy_files, step_files
+from course.core.ports import HOST, free_port
+from course.core.steps import ROOT, copy_files, step_files
+from course.stack import WORKERS, Part, Stack
 
 ACCOUNTS = 500
 SERVERS = {"daphne": "Daphne", "uvicorn": "uvicorn"}  # the names as their projects write them
@@ -102,7 +102,7 @@ class Yard(Stack):
         env = self.environment | {"DJANGO_SETTINGS_MODULE": contender.settings}
         # `down` ends every part with the name of a worker.
         name = f"worker-{contender.name}"
-        part = self.add_worker(name, list(contender.command), inner_port(), env)
+        part = self.add_worker(name, list(contender.command), free_port(), env)
         part.start()
         return part
 

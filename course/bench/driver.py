@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from course import environment
 from course.bench import figures
 from course.bench.contenders import CONTENDERS, Contender, Yard, part_contenders
 from course.bench.measures import Plan, measure_comeback, measure_crowd, run_once, sample_once
-from course.parts import find_midpoint, lay_out
+from course.core import environment
+from course.core.parts import find_midpoint, lay_out
+from course.core.steps import ROOT, find_step
+from course.core.terminal import LiveLine, UserError, say
 from course.stack import STEP, find_programs
 from course.stack.command import parse_count
-from course.steps import ROOT, find_step
-from course.terminal import LiveLine, UserError, say
 
 RESULTS = Path(".course") / "bench" / "results.json"
 PARTS = RESULTS.with_name("parts.json")

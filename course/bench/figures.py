@@ -9,7 +9,7 @@ from typing import Any
 
 from course.bench.contenders import CONTENDERS, Contender
 from course.bench.measures import Result
-from course.terminal import colour
+from course.core.terminal import colour
 
 Run = dict[str, dict[str, Result]]  # results by contender and measure
 FAULTS_SHOWN = 3  # for each contender

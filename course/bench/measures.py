@@ -12,9 +12,9 @@ from typing import IO, Any
 
 from course.bench.client import processor_seconds
 from course.bench.contenders import Contender, Yard, address
-from course.processes import descendants, stop
+from course.core.processes import descendants, stop
+from course.core.steps import ROOT
 from course.stack import Part
-from course.steps import ROOT
 
 Result = dict[str, Any]  # the result of one measure of one contender in one run
 GIVE_UP = 150.0  # seconds for one measure

@@ -21,8 +21,8 @@ from course.bench.figures import (
     values,
     whereabouts,
 )
-from course.steps import ROOT
-from course.terminal import UserError, colour, say
+from course.core.steps import ROOT
+from course.core.terminal import UserError, colour, say
 
 PAGE = Path("docs") / "scaling.md"
 KEPT = Path("docs") / "bench.json"

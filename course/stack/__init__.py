@@ -5,12 +5,12 @@ The tests of faults and the measurements use the same `Stack`. They stop, kill, 
 parts of the stack, and each part keeps its port and its data.
 """
 
-from course.run import HOST
+from course.core.ports import HOST
 from course.stack.command import run
 from course.stack.part import Part, is_alive
 from course.stack.programs import find_programs, within_reach
 from course.stack.services import fit_nginx
-from course.stack.stack import STEP, Stack, inner_port
+from course.stack.stack import STEP, Stack
 from course.stack.workers import SERVERS, WORKERS
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Stack",
     "find_programs",
     "fit_nginx",
-    "inner_port",
     "is_alive",
     "run",
     "within_reach",

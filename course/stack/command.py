@@ -4,13 +4,13 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from course import environment, parts
-from course.run import parse_port, require_free
+from course.core import environment, parts
+from course.core.ports import parse_port, require_free
+from course.core.steps import ROOT, find_step
+from course.core.terminal import LiveLine, UserError, colour, say
 from course.stack.part import Part
 from course.stack.stack import STEP, Stack
 from course.stack.workers import SERVERS
-from course.steps import ROOT, find_step
-from course.terminal import LiveLine, UserError, colour, say
 
 LOOK = 0.2  # seconds between two checks of the parts
 PAUSE = 1.0  # seconds between the end of a part and its next start, as in deploy/chat@.service

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.environment import LAST_LINES
-from course.processes import clean_environment, descendants, wait_until
-from course.run import HOST, answers
-from course.terminal import UserError
+from course.core.environment import LAST_LINES
+from course.core.ports import HOST, answers
+from course.core.processes import clean_environment, descendants, wait_until
+from course.core.terminal import UserError
 
 PATIENCE = 20.0  # seconds for a part to start, on a busy machine
 GRACE = 12.0  # seconds for a part to stop; a worker needs at most ten

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from course.environment import venv_program
+from course.core.environment import venv_program
+from course.core.terminal import UserError
 from course.stack.part import group_of
-from course.terminal import UserError
 
 OLDEST_POSTGRES = 15  # the oldest version that the newest Django supports
 PACKAGES = {"redis": "redis-server", "postgres": "postgresql", "nginx": "nginx"}

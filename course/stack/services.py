@@ -7,11 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-from course.processes import clean_environment
-from course.run import HOST
+from course.core.ports import HOST
+from course.core.processes import clean_environment
+from course.core.terminal import UserError
 from course.stack.part import Part, group_of
 from course.stack.programs import unprivileged_user, within_reach
-from course.terminal import UserError
 
 # The main configuration of nginx includes the file that an operator copies, as in the system's
 # nginx. Every path is in the stack's own folder.

@@ -1,7 +1,6 @@
 """The stack: control all parts together, or one part by itself."""
 
 import os
-import random
 import secrets
 import signal
 import subprocess
@@ -12,21 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from course.processes import clean_environment, undisturbed
-from course.run import HOST, is_free
+from course.core.ports import HOST, free_port
+from course.core.processes import clean_environment, undisturbed
+from course.core.steps import copy_files, find_step, step_files
+from course.core.terminal import UserError
 from course.stack import services
 from course.stack.part import Part
 from course.stack.programs import find_programs
 from course.stack.services import copy_tree, write_private
 from course.stack.workers import WORKERS
-from course.steps import copy_files, find_step, step_files
-from course.terminal import UserError
 
 STEP = "step05_deploy"
 POOL = 20  # the database connections of one worker, as in the step's settings
-# Systems give higher ports to outgoing connections. So no connection takes the port of a part that
-# is down for a moment.
-INNER_PORTS = range(20_000, 32_000)
 
 
 class Stack:
@@ -53,7 +49,7 @@ class Stack:
         code: Path | None = None,
         prepared: Path | None = None,
     ) -> None:
-        self.port = port or inner_port()
+        self.port = port or free_port()
         self.host = f"{HOST}:{self.port}"
         self.url = f"http://{self.host}"
         self.server = server
@@ -70,7 +66,7 @@ class Stack:
         else:
             self.password = secrets.token_urlsafe(24)
         self.ports = {
-            name: inner_port() for name in ["postgres", *self.redis_names, *self.worker_names]
+            name: free_port() for name in ["postgres", *self.redis_names, *self.worker_names]
         }
 
     # Addresses, processes, folders.
@@ -277,10 +273,3 @@ class Stack:
         command = [str(self.python), *(word.format(port=port) for word in words)]
         log = self.folder / f"{name}.log"
         return self.add(Part(name, command, port, self.site, log, env))
-
-
-def inner_port() -> int:
-    """Return a free port for a part, below the ports that outgoing connections get."""
-    while not is_free(port := random.choice(INNER_PORTS)):
-        pass
-    return port

@@ -4,7 +4,7 @@
 this list.
 """
 
-from course.run import HOST
+from course.core.ports import HOST
 
 WORKERS = {
     "uvicorn": [

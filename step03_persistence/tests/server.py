@@ -1,29 +1,37 @@
 """Start and stop the step's own server, so that tests see what a browser would see."""
 
 import os
-import random
 import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 
 STEP = Path(__file__).resolve().parent.parent
 LOG_LINES = 30  # lines of the server's log that a failed test shows
 
 
-def free_port():
-    """Return a TCP port of 127.0.0.1 that no program listens on.
+def take_ports():
+    """Return a hundred ports for this process, and the socket that guards them.
 
-    Systems do not give ports of this range to outgoing connections, so the port is
-    still free a moment later.
+    Tests may run side by side. Another process finds the guard on the first port, and
+    takes the next hundred. Systems do not give these ports to outgoing connections.
     """
-    # Tests may run side by side. Each process takes ports of its own part of the range,
-    # or a test could talk to the server of another.
-    first = 10_000 + os.getpid() % 40 * 250
-    while True:
-        port = random.randrange(first, first + 250)
+    for first in range(10_000, 20_000, 100):
+        with suppress(OSError):
+            guard = socket.create_server(("127.0.0.1", first))
+            return cycle(range(first + 1, first + 100)), guard
+    raise RuntimeError("All ports from 10,000 to 20,000 are in use.")
+
+
+ports, guard = take_ports()
+
+
+def free_port():
+    """Return a TCP port of 127.0.0.1 that no program listens on."""
+    for port in ports:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 

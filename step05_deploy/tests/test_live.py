@@ -309,6 +309,7 @@ async def test_nothing_is_read_for_a_client_that_has_left(ann, monkeypatch):
         "path": "/",
         "query_string": b"after=0",
         "user": ann,
+        "session": None,
         "url_route": {"kwargs": {"room_name": "lobby"}},
     }
     serving = asyncio.create_task(ChatConsumer()(scope, incoming.get, send))

@@ -1,0 +1,1 @@
+"""The tests of the course: its tools, its pages in a browser, its production stack."""

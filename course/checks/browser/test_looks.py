@@ -1,0 +1,301 @@
+"""The look of the pages: readable in light and dark, nothing hidden or too wide; and pictures."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from course.checks.browser.pages import (
+    LINES,
+    UNSENT,
+    comes_to_show,
+    expect_count,
+    expect_lines,
+    expect_open,
+    expect_reconnecting,
+    expect_unsent,
+    page_path,
+    say,
+    write,
+)
+from course.checks.browser.sites import DAPHNE, Site, sites, steps
+from course.checks.browser.wires import Network
+from course.core.steps import ROOT
+
+ENOUGH = 4.5  # contrast of text: WCAG 2, success criterion 1.4.3
+CONVERSATION = [
+    ("ann", "Good morning! Has everybody read chapter three?"),
+    ("ben", "On the train, twice. 日本語の章もありますか?"),
+    ("ann", "Not yet: shall we write it together, and ask the others to read it before Friday?"),
+    ("ben", "Gladly. After lunch?"),
+]
+ALONE = [("ann", text) for text in ("Hello?", "Is anybody there?", "日本語も話せますか?")]
+FORMS = {
+    "light": ("light", {"width": 1280, "height": 800}),
+    "dark": ("dark", {"width": 1280, "height": 800}),
+    "phone": ("light", {"width": 390, "height": 844}),
+}
+# The contrast of each piece of text with its background, by the colours that the page has.
+CONTRASTS = """
+() => {
+    const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    function mix(colours) {
+        context.clearRect(0, 0, 1, 1);
+        for (const colour of colours) {
+            context.fillStyle = colour;
+            context.fillRect(0, 0, 1, 1);
+        }
+        return [...context.getImageData(0, 0, 1, 1).data];
+    }
+    function luminance(pixel) {
+        const [r, g, b] = pixel.slice(0, 3).map(value => value / 255).map(
+            value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }
+    function contrast(element, colour) {
+        const behind = [];
+        for (let outer = element; outer; outer = outer.parentElement)
+            behind.unshift(getComputedStyle(outer).backgroundColor);
+        if (mix(behind)[3] !== 255) return 0;
+        const both = [luminance(mix(behind)), luminance(mix([...behind, colour]))];
+        return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    }
+    const found = {};
+    for (const element of document.body.querySelectorAll("*")) {
+        const texts = [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+        const written = element.value || texts.map(node => node.data).join("");
+        if (!written.trim() || !element.checkVisibility()) continue;
+        const name = element.id || `${element.localName} ${element.className}`.trim();
+        found[name] = contrast(element, getComputedStyle(element).color);
+        const before = getComputedStyle(element, "::before");
+        if (before.content !== "none")
+            found[`${name} ${element.dataset.state} sign`] = contrast(element, before.color);
+    }
+    return found;
+}
+"""
+TOO_WIDE = """
+() => [...document.querySelectorAll("body, body *")].filter(element => {
+    const box = element.getBoundingClientRect();
+    return box.left < 0 || box.right > innerWidth + 0.5;
+}).map(element => element.outerHTML.slice(0, 80))
+"""
+LAST_LINE_IS_SEEN = """
+() => {
+    const log = document.querySelector("#chat-log");
+    const end = log.lastElementChild.getBoundingClientRect().bottom;
+    return end <= log.getBoundingClientRect().bottom;
+}
+"""
+# The elements of a line and the requested characters of its text, from left to right.
+PLACES = """
+([selector, characters]) => {
+    const line = [...document.querySelectorAll(selector)].at(-1);
+    const words = (line.querySelector("bdi") ?? line).firstChild;
+    const places = {};
+    for (const element of line.querySelectorAll("time, b"))
+        places[element.localName] = element.getBoundingClientRect().x;
+    if (line.lastChild !== words && line.lastChild.nodeType === Node.TEXT_NODE) {
+        const range = document.createRange();
+        range.selectNode(line.lastChild);
+        places[line.lastChild.data.trim()] = range.getBoundingClientRect().x;
+    }
+    for (const character of characters) {
+        const range = document.createRange();
+        range.setStart(words, words.data.indexOf(character));
+        range.setEnd(words, words.data.indexOf(character) + 1);
+        places[character] = range.getBoundingClientRect().x;
+    }
+    return Object.keys(places).sort((one, other) => places[one] - places[other]);
+}
+"""
+# Set the same times of day in each run, so that a picture changes only when its page does.
+SET_TIMES = """
+() => document.querySelectorAll("time").forEach((time, n) => { time.textContent = `09:4${n}`; })
+"""
+
+
+@pytest.fixture
+def take(site: Site) -> Callable[[Page, str], None]:
+    """Return a function that takes pictures of a page: light, dark, and on a phone.
+
+    They go to `.course/screenshots`, and to the folder named by `COURSE_PICTURES`.
+    """
+    folders = [ROOT / ".course" / "screenshots"]
+    folders += [Path(name) for name in [os.environ.get("COURSE_PICTURES")] if name]
+
+    def take(page: Page, what: str) -> None:
+        for form, (scheme, size) in FORMS.items():
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size)
+            assert page.evaluate(TOO_WIDE) == [], form
+            expect_count(page, "main:not([role])", 1)
+            picture = page.screenshot(animations="disabled", caret="hide")
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{site.step.label}-{what}-{form}.png").write_bytes(picture)
+
+    return take
+
+
+@steps()
+def test_a_conversation(site: Site, join, take):
+    """Take the pictures of the page where people write: a short conversation between two."""
+    room = "book club"
+    pages = {"ann": join("ann", room=room)}
+    if site.has_rooms:
+        pages["ben"] = join("ben", room=room)
+    conversation = CONVERSATION if site.has_rooms else ALONE
+    for number, (who, message) in enumerate(conversation, 1):
+        say(pages[who], message)
+        expect_count(pages["ann"], LINES, number)
+    expect_lines(pages["ann"], *[message for _, message in conversation])
+    pages["ann"].evaluate(SET_TIMES)
+    take(pages["ann"], "conversation")
+
+
+@sites(DAPHNE)
+def test_messages_on_their_way(wire: Callable, take):
+    """Take the pictures of a page without a network: two messages wait, and one was refused.
+
+    All text stands out, and a message from right to left keeps its own order.
+    """
+    page = wire(Network).page
+    write(page, "Good morning!")
+    page.evaluate("document.querySelector('#chat-message-input').value += '\\ud800'")
+    page.keyboard.press("Enter")
+    expect_lines(page, "Not sent: The message has a character that cannot be stored.")
+    say(page, "Good morning!")
+    expect_lines(page, "Not sent", "ann Good morning!")
+    page.context.set_offline(True)
+    try:
+        expect_reconnecting(page, "No network. ")
+        say(page, "Has everybody read chapter three, which is about networks that come and go?")
+        say(page, "100 שלום!")
+        expect(page.get_by_text("100 שלום! sending…")).to_be_visible()
+        assert page.evaluate(PLACES, [UNSENT, "1ש!"]) == ["!", "ש", "1", "sending…"]
+        page.evaluate(SET_TIMES)
+        take(page, "trouble")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert min(page.evaluate(CONTRASTS).values()) >= ENOUGH
+        for _ in range(5):
+            say(page, "w" * 300)
+        expect_fits_small_screen(page)
+    finally:
+        page.context.set_offline(False)
+    expect_unsent(page)
+    expect_count(page, "#chat-log p.message", 8)
+
+
+@steps(first=2)
+def test_the_page_that_asks_for_a_room(site: Site, new_window, take):
+    """Take the pictures of the page where a room is chosen."""
+    page = new_window("ann")
+    page.goto(f"{site.url}/chat/")
+    take(page, "rooms")
+
+
+@steps(first=4)
+def test_the_pages_that_ask_who_it_is(site: Site, new_window, take):
+    """Take the pictures of the pages where people sign up and sign in."""
+    page = new_window()
+    page.goto(f"{site.url}/accounts/signup/")
+    take(page, "signup")
+    page.goto(f"{site.url}/accounts/login/")
+    take(page, "login")
+
+
+def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
+    """Lead a window through all that a person can come to see; yield the name of each state."""
+    page.goto(site.url + page_path(site, room))
+    expect_open(page)
+    say(page, "a message")
+    say(page, "   ")
+    expect_lines(page, "a message", "empty")
+    write(page, "being written")
+    yield "open"
+    for state in ("connecting", "closed"):
+        page.evaluate(
+            "state => { document.querySelector('#connection-status').dataset.state = state; }",
+            state,
+        )
+        yield state
+    if site.has_rooms:
+        page.goto(f"{site.url}/chat/?room=a/b")
+        yield "a bad room name"
+    if site.knows_people:
+        for path in ("/accounts/signup/", "/accounts/login/"):
+            page.goto(site.url + path)
+            for field in page.locator("form.page input:not([type=hidden])").all():
+                field.fill("a")
+            page.locator("form.page button").click()
+            expect(page.locator(".errorlist").first).to_be_visible()
+            yield path
+
+
+@steps()
+def test_text_stands_out(site: Site, room: str, new_window, complaints: list[str]):
+    """All text, links, buttons, states and errors have a contrast of 4.5 in light and in dark."""
+    page = new_window("ann")
+    for what in shown_pages(site, room, page):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = page.evaluate(CONTRASTS)
+            assert len(found) >= 3
+            low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
+            assert low == {}, f"{what}, {scheme}"
+    complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
+
+
+def expect_fits_small_screen(page: Page) -> None:
+    """Check that nothing needs sideways scrolling, and that a person can read and write."""
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 640})
+        assert page.evaluate(TOO_WIDE) == []
+        log = page.locator("#chat-log").bounding_box()
+        assert log["height"] >= 90
+        button = page.locator("#chat-message-submit").bounding_box()
+        assert button["y"] + button["height"] <= 640, "the button is below the screen"
+
+
+@steps()
+def test_nothing_sticks_out_on_a_phone(site: Site, join):
+    """A long word, user name or room name on a small screen needs no sideways scrolling."""
+    page = join("ann-with-a-very-long-name-" + "x" * 50, room="n" * 49 + "語")
+    say(page, "w" * 300)
+    expect_lines(page, "w" * 300)
+    expect_fits_small_screen(page)
+    say(page, "   ")
+    expect_lines(page, "w" * 300, "empty")
+    assert comes_to_show(page, LAST_LINE_IS_SEEN, None)
+
+
+@steps()
+def test_a_click_leaves_the_input_to_write_on(join):
+    """After a click on the button, the next message needs no click into the input."""
+    page = join()
+    write(page, "one")
+    page.locator("#chat-message-submit").click()
+    expect_lines(page, "one")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    expect_lines(page, "one", "two")
+
+
+@steps()
+def test_hebrew_stands_in_its_place(site: Site, join):
+    """Time and name stand before the message; right-to-left text keeps its own order."""
+    page = join("דוד")
+    before = ["time"] * site.remembers + ["b"] * site.knows_people
+    say(page, "100 שלום!")
+    expect_lines(page, "100 שלום!")
+    if site.has_rooms:
+        assert page.evaluate(PLACES, [LINES, "1ש!"]) == [*before, "!", "ש", "1"]
+    else:  # the server's word Echo comes first, so the line runs from left to right
+        assert page.evaluate(PLACES, [LINES, "E1ש!"]) == ["E", "1", "ש", "!"]
+    say(page, "hello!")
+    expect_lines(page, "100 שלום!", "hello!")
+    assert page.evaluate(PLACES, [LINES, "h!"]) == [*before, "h", "!"]

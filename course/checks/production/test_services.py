@@ -1,0 +1,105 @@
+"""Redis and PostgreSQL restart, or are gone for some seconds, while people talk."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from course.checks.production.crowd import SHARDED, Crowd, rooms_with_people
+from course.core.processes import wait_until
+from course.stack import Stack
+
+OUTAGE = 10.0  # seconds
+
+
+def lost(crowd: Crowd) -> dict[str, list[int]]:
+    """Return the close codes of the clients that have lost a connection."""
+    everybody = [*crowd.clients, crowd.window]
+    return {each.name: each.codes for each in everybody if each.codes}
+
+
+@contextmanager
+def few_lines_in_the_logs(stack: Stack, service: str) -> Iterator[None]:
+    """Check that each worker says once that a service is away, and once that it is back."""
+    before = {name: len(stack.log(name)) for name in stack.worker_names}
+    yield
+    for name, size in before.items():
+        said = stack.log(name)[size:].splitlines()
+        away, back = [line for line in said if service in line]
+        assert f"{service} does not answer" in away
+        assert f"{service} answers again" in back
+        assert not [line for line in said if "Traceback" in line]
+        assert len(said) < 10, said
+
+
+def shard_of(stack: Stack, room: str) -> str:
+    """Return the name of the Redis that carries the messages of the only room with people.
+
+    After a test that stopped Redis, a worker may reconnect only at its next try, in two seconds.
+    """
+    names: list[str] = []
+
+    def is_found() -> bool:
+        urls = zip(stack.redis_names, stack.redis_urls, strict=True)
+        names[:] = [name for name, url in urls if rooms_with_people(url)]
+        return len(names) == 1
+
+    assert wait_until(is_found, 10), (room, names)
+    return names[0]
+
+
+@SHARDED
+def test_redis_restarts(stack: Stack, crowd: Crowd) -> None:
+    """Nobody loses a connection."""
+    with crowd.fault("restart of all Redis servers"):
+        for name in stack.redis_names:
+            stack.restart(name)
+        time.sleep(1)
+    assert lost(crowd) == {}
+
+
+@SHARDED
+def test_one_of_two_redis_servers_is_killed(stack: Stack, crowd: Crowd) -> None:
+    """The killed Redis is the one that the room needs. Nobody loses a connection."""
+    with crowd.fault("kill -9 of one Redis of two"):
+        stack.restart(shard_of(stack, crowd.room), signal.SIGKILL)
+        time.sleep(1)
+    assert lost(crowd) == {}
+
+
+@SHARDED
+def test_redis_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
+    """The rooms go on slowly: workers find the messages of other workers in the database."""
+    with few_lines_in_the_logs(stack, "Redis"), crowd.fault("no Redis for 10 s"):
+        for name in stack.redis_names:
+            stack.stop(name, signal.SIGKILL)
+        with crowd.calm():
+            time.sleep(OUTAGE)
+        for name in stack.redis_names:
+            stack.start(name)
+        time.sleep(1)
+    assert lost(crowd) == {}
+
+
+@SHARDED
+def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
+    """Nobody loses a connection."""
+    with crowd.fault("restart of PostgreSQL"):
+        stack.restart("postgres")
+        time.sleep(1)
+    assert lost(crowd) == {}
+
+
+@SHARDED
+def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
+    """A sender gets an error that says when to send the message again, which then succeeds."""
+    with few_lines_in_the_logs(stack, "The database"), crowd.fault("no PostgreSQL for 10 s"):
+        stack.stop("postgres", signal.SIGKILL)
+        with crowd.calm():
+            time.sleep(OUTAGE)
+        stack.start("postgres")
+        time.sleep(1)
+    assert lost(crowd) == {}
+    for client in crowd.clients:
+        assert "The message was not stored." in str(client.repeats[0]["error"])
+        assert client.repeats[0]["client_id"] in client.written

@@ -1,0 +1,71 @@
+"""Rules for all steps, and for all tests of the course."""
+
+import re
+
+import pytest
+
+from course.core.manifest import INTERIM
+from course.core.steps import ROOT, all_steps, step_files
+from course.learn.testing import PYTEST_JOBS, left_to_others
+
+STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
+
+
+def source_lines(step):
+    """Yield the place and the text of each line of a step's Python, without its tests."""
+    for file in step_files(step.folder):
+        if file.suffix == ".py" and file.name != "client.py" and file.parts[0] != "tests":
+            for number, line in enumerate((step.folder / file).read_text("utf-8").splitlines(), 1):
+                yield f"{file}:{number}", line
+
+
+@STEPS
+def test_nothing_is_printed(step):
+    """A step logs; only `client.py`, a program for the terminal, prints."""
+    assert [place for place, line in source_lines(step) if re.search(r"\bprint\(", line)] == []
+
+
+@STEPS
+def test_each_exemption_from_csrf_has_its_reason(step):
+    """`csrf_exempt` has a comment on its line or the line above."""
+    before, bare = "", []
+    for place, line in source_lines(step):
+        used = "csrf_exempt" in line and "import" not in line
+        if used and "#" not in line and not before.strip().startswith("#"):
+            bare.append(place)
+        before = line
+    assert bare == []
+
+
+@STEPS
+def test_no_step_imports_the_course(step):
+    """A copy of a step runs outside the repository, where `course` is missing."""
+    pattern = re.compile(r"\s*(from|import) course\b")
+    assert [place for place, line in source_lines(step) if pattern.match(line)] == []
+
+
+def test_a_line_of_a_step_fits_a_projector():
+    """A projector shows 88 columns, and `make diff` needs one; interim files are checked too."""
+    long = []
+    for folder in [*(step.folder for step in all_steps()), ROOT / INTERIM]:
+        for file in step_files(folder) if folder.is_dir() else []:
+            shown = not {"tests", "migrations"}.intersection(file.parts)
+            if shown and file.suffix in (".py", ".js", ".html"):
+                lines = (folder / file).read_text("utf-8").splitlines()
+                place = (folder / file).relative_to(ROOT).as_posix()
+                long += [f"{place}:{n}" for n, line in enumerate(lines, 1) if len(line) > 87]
+    assert long == []
+
+
+def test_every_test_of_the_course_is_run():
+    """Each file of tests belongs to exactly one job."""
+    found = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    files = [file for file in found if not file.startswith(INTERIM)]
+    taken = []
+    for name, tests in PYTEST_JOBS.items():
+        folders = tuple(f"{each}/" for each in tests)
+        found = [file for file in files if file in tests or file.startswith(folders)]
+        taken += [file for file in found if file not in left_to_others(name)]
+    assert sorted(taken) == sorted(files)
+    named = [each for tests in PYTEST_JOBS.values() for each in tests]
+    assert [each for each in named if not (ROOT / each).exists()] == []

@@ -1,0 +1,34 @@
+"""Ports: programs that run side by side never choose the same one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from course.core.ports import free_port, is_free
+from course.core.steps import ROOT, all_steps
+
+# Two calls, and then the end of the input, so that both programs hold their ports at a time.
+TAKE = "from {module} import free_port; print(free_port(), free_port(), flush=True); input()"
+
+
+@pytest.mark.parametrize("module", ["course.core.ports", "tests.server"])
+def test_two_processes_take_different_ports(module):
+    """No port is taken twice, although nobody listens on any of them yet."""
+    folder = ROOT if module.startswith("course") else all_steps()[0].folder
+    command = [sys.executable, "-c", TAKE.format(module=module)]
+    running = [
+        subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(5)
+    ]
+    ports = [int(port) for process in running for port in process.stdout.readline().split()]
+    for process in running:
+        process.communicate(b"\n")
+    assert len(set(ports)) == 10
+
+
+def test_a_port_is_free():
+    """A server can listen on the port, and each call gives another."""
+    ports = [free_port() for _ in range(3)]
+    assert len(set(ports)) == 3
+    assert all(is_free(port) for port in ports)

@@ -1,0 +1,74 @@
+"""The READMEs are correct: links, commands, names of tests, and parts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from course.core import manifest
+from course.core.steps import ROOT, all_steps
+
+READMES = [ROOT / "README.md", *(step.folder / "README.md" for step in all_steps())]
+SECTIONS = ["Run it", "What is new", "Files to read, in this order", "Check yourself", "Next"]
+FOUR_COMMANDS = """\
+$ python -m venv .venv
+$ .venv/bin/pip install -r requirements.txt
+$ .venv/bin/python manage.py migrate
+$ .venv/bin/python manage.py runserver
+"""
+
+readmes = pytest.mark.parametrize(
+    "readme", READMES, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+@readmes
+def test_links_and_pictures_exist(readme: Path) -> None:
+    """Each file to which a README links is in the repository."""
+    targets = re.findall(r"\]\(([^)#]+)\)", readme.read_text("utf-8"))
+    local = [target for target in targets if not target.startswith("http")]
+    assert local
+    assert [target for target in local if not (readme.parent / target).exists()] == []
+
+
+@readmes
+def test_the_four_commands_are_the_contracts(readme: Path) -> None:
+    """The README has the four commands that `standalone` runs in a copy of a step."""
+    assert FOUR_COMMANDS in readme.read_text("utf-8")
+
+
+@readmes
+def test_what_it_names_exists(readme: Path) -> None:
+    """Each test that a README names is a test of that step."""
+    text = readme.read_text("utf-8")
+    tests = "".join(file.read_text("utf-8") for file in readme.parent.glob("tests/test_*.py"))
+    named = re.findall(r"`(test_\w+)`", text)
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+@pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
+def test_each_step_has_the_same_shape(step) -> None:
+    """Each README has the same sections in the same order."""
+    text = (step.folder / "README.md").read_text("utf-8")
+    assert text.startswith(f"# Step {step.number}: ")
+    assert "\n**Goal:** " in text
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    assert f"$ make run STEP={step.number}\n" in text
+
+
+def test_parts_are_those_that_make_diff_shows() -> None:
+    """The parts have the manifest's names, and link their files in the manifest's order."""
+    for entry in manifest.load():
+        if len(entry.parts) < 2:
+            continue
+        text = (ROOT / entry.label / "README.md").read_text("utf-8")
+        news = text.partition("\n## What is new\n")[2].partition("\n## ")[0]
+        start, *sections = re.split(r"^### ", news, flags=re.MULTILINE)
+        assert re.search(r"`make diff FROM=\d+ TO=\d+ PART=1`", start)
+        titles = [section.partition("\n")[0].lower() for section in sections]
+        assert titles == [f"{n}. {part.name.lower()}" for n, part in enumerate(entry.parts, 1)]
+        for section, part in zip(sections, entry.parts, strict=True):
+            linked = re.findall(r"\]\(((?!http)[^)#]+)\)", section)
+            named = [target for target in linked if not target.endswith("/")]
+            assert linked
+            assert named == [path for path in part.files if path in named]

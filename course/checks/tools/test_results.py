@@ -1,0 +1,110 @@
+"""JUnit files are read, and shown as one table."""
+
+from dataclasses import replace
+
+import pytest
+
+from course.learn.results import Part, Test, read_junit, report, without_skips, write_junit
+
+JUNIT = """<?xml version="1.0" encoding="utf-8"?>
+<testsuites><testsuite name="pytest">
+<testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_answer[日本語]"
+  time="0.5"/>
+<testcase classname="tests.test_echo.TestEcho" file="tests/test_echo.py" name="test_in_a_class"
+  time="0.1">
+  <failure message="AssertionError: assert 1 == 2&#10;  +1">traceback</failure></testcase>
+<testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_setup" time="0.2">
+  <error message="failed on setup">traceback</error></testcase>
+<testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_real" time="0">
+  <skipped type="pytest.skip" message="needs Redis">here</skipped></testcase>
+<testcase classname="" file="tests/test_broken.py" name="tests.test_broken" time="0">
+  <error message="collection failure">import x
+E   ImportError: no x</error></testcase>
+<testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_twice" time="0.1"/>
+<testcase classname="tests.test_echo" file="tests/test_echo.py" name="test_twice" time="0.1">
+  <error message="failed on teardown"/></testcase>
+</testsuite></testsuites>
+"""
+
+
+@pytest.fixture
+def tests(tmp_path):
+    """The tests of the file above."""
+    (tmp_path / "pytest.xml").write_text(JUNIT, "utf-8")
+    return read_junit(tmp_path / "pytest.xml")
+
+
+def test_each_outcome_is_read(tests):
+    """Failures, errors in setup and teardown, and skips have their messages."""
+    assert [(test.id, test.outcome) for test in tests] == [
+        ("tests/test_echo.py::test_answer[日本語]", "passed"),
+        ("tests/test_echo.py::TestEcho::test_in_a_class", "failed"),
+        ("tests/test_echo.py::test_setup", "failed"),
+        ("tests/test_echo.py::test_real", "skipped"),
+        ("tests/test_broken.py", "failed"),
+        ("tests/test_echo.py::test_twice", "failed"),
+    ]
+    assert tests[1].message.startswith("AssertionError: assert 1 == 2")
+    assert tests[3].message == "needs Redis"
+    assert tests[4].message == "collection failure: ImportError: no x"
+
+
+@pytest.mark.parametrize("reason", ["'no Valkey (here)'", '"it\'s not here"'])
+def test_a_file_that_is_skipped_says_why(tmp_path, reason):
+    """The result gives the reason, which pytest hides behind `collection skipped`."""
+    file = tmp_path / "pytest.xml"
+    where = reason[0] + "Skipped: " + reason[1:]
+    file.write_text(
+        '<testsuite><testcase file="tests/test_redis.py" name="tests.test_redis">'
+        f"<skipped message=\"collection skipped\">('/a/b.py', 16, {where})</skipped>"
+        "</testcase></testsuite>"
+    )
+    (test,) = read_junit(file)
+    assert (test.id, test.outcome) == ("tests/test_redis.py", "skipped")
+    assert test.message == reason[1:-1]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "skipped"])
+def test_what_is_written_can_be_read(tmp_path, outcome):
+    """`standalone` writes its proof in the same format."""
+    test = Test("runs on its own", outcome, 1.5, 'ended with "3" & no <page>')
+    write_junit(test, tmp_path / "proof.xml")
+    assert read_junit(tmp_path / "proof.xml") == [test]
+
+
+def test_the_report_names_everything_and_fits_a_terminal(tests):
+    """The report has rows, skips, failures, the slowest tests, and one closing line."""
+    wordy = replace(tests[1], message="because " * 100)
+    endless = Test("tests/test_echo.py::test_" + "very_" * 20 + "long", "passed", 0.4)
+    shown = report([Part("step01_echo", 12.34, tests), Part("course", 1.0, [wordy, endless])], 13.0)
+    lines = shown.splitlines()
+    assert lines[0].split() == ["part", "passed", "failed", "skipped", "seconds"]
+    assert lines[1].split() == ["step01_echo", "1", "4", "1", "12.3"]
+    assert lines[4].split() == ["all", "2", "5", "1", "13.0"]
+    assert lines[-1] == "2 passed, 5 failed, 1 skipped"
+    assert all(len(line) <= 80 for line in lines)
+    skipped, failed, slow = (lines.index(t) for t in ("Skipped", "Failed", "Slowest tests"))
+    assert skipped < failed < slow
+    assert lines[skipped + 1 : skipped + 3] == [
+        "  step01_echo: tests/test_echo.py::test_real",
+        "      needs Redis",
+    ]
+    assert "  step01_echo: tests/test_echo.py::TestEcho::test_in_a_class" in lines[failed:slow]
+    assert lines[slow + 1].split() == ["0.5", "s", "step01_echo:", tests[0].id]
+
+
+def test_only_the_ten_slowest_are_named():
+    """Without failures and skips, the report has no section for them."""
+    many = [Test(f"test_{n}", "passed", n) for n in range(30)]
+    lines = report([Part("course", 1.0, many)], 1.0).splitlines()
+    assert lines[-1] == "30 passed, 0 failed"
+    assert "Skipped" not in lines
+    assert "Failed" not in lines
+    assert sum(" s  course: test_" in line for line in lines) == 10
+
+
+def test_under_ci_a_skip_is_a_failure_that_says_so(tests):
+    """The reason of the skip stays readable."""
+    (part,) = without_skips([Part("step01_echo", 1.0, tests)])
+    assert (part.count("skipped"), part.count("failed")) == (0, 5)
+    assert part.tests[3].message == "skipped, and with CI=true a skip is a failure: needs Redis"

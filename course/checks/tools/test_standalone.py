@@ -1,0 +1,148 @@
+"""A copy of a step runs in its own folder, with its own environment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course.checks.tools.conftest import HERE, add_step, clean, run_course
+from course.core import environment
+from course.core.processes import clean_environment
+from course.core.steps import find_step
+from course.learn import standalone
+from course.learn.results import read_junit
+
+
+def copy_of(root: Path) -> Path:
+    """Return the folder of the copy of step 1 of `root`."""
+    return root / ".course" / "standalone" / "step01_echo"
+
+
+def test_the_four_plain_commands_are_run(tested):
+    """The log shows the commands as a reader types them, and the status of `/`."""
+    python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
+    commands = [line[2:] for line in tested.log.splitlines() if line.startswith("$ ")]
+    assert commands[0].endswith("-m venv .venv")
+    assert commands[1] == f"{pip} install -r requirements.txt"
+    assert commands[2] == f"{python} manage.py migrate"
+    assert commands[3].startswith(f"{python} manage.py runserver 127.0.0.1:")
+    assert commands[4].startswith(f"{python} -m pytest")
+    assert ": 200\n" in tested.log
+
+
+def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
+    """The environment is kept, and old files of the step or of a run are deleted."""
+    copy = copy_of(ready)
+    for name in ("old.py", "db.sqlite3", "tests/test_old.py"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).touch()
+    shown = run_course("standalone", "1", root=ready)
+    assert shown.returncode == 0
+    assert "The environment is up to date." in shown.stdout
+    assert "-m venv" not in shown.stdout
+    left = {path.name for path in copy.iterdir()} - {".venv", "__pycache__"}
+    assert left == {"manage.py", "pytest.py", "requirements.txt"}
+
+
+@pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
+def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
+    """New requirements, a new lock file or a new Python make the environment anew."""
+    made = []
+
+    def run_shown(command, copy, env):
+        made.append(command)
+        python = environment.venv_program(copy / ".venv", "python")
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.touch()
+
+    monkeypatch.setattr(standalone, "run_shown", run_shown)
+    lock, requirements = tmp_path / "requirements.lock", tmp_path / "requirements.txt"
+    lock.write_text("django==5.2\n")
+    requirements.write_text("django\n")
+    standalone.install(tmp_path, lock, {})
+    standalone.install(tmp_path, lock, {})
+    assert len(made) == 2  # venv and pip, once
+    if changed == "python":
+        stamp = tmp_path / ".venv" / environment.STAMP
+        stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
+    else:
+        (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
+    standalone.install(tmp_path, lock, {})
+    assert len(made) == 4
+
+
+def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
+    """The step gets no settings, path or service from the shell."""
+    for name in ("PYTHONPATH", "DATABASE_URL", "REDIS_URL", "DJANGO_DEBUG", "PYTEST_ADDOPTS"):
+        monkeypatch.setenv(name, "leak")
+    env = standalone.standalone_environment(tmp_path / "requirements.lock")
+    assert "leak" not in env.values()
+    assert env["PIP_CONSTRAINT"] == (tmp_path / "requirements.lock").as_uri()
+
+
+def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
+    """Pip splits a path at spaces, but not a URL. A version outside the lock is refused."""
+    lock = tmp_path / "my コース" / "requirements.lock"
+    lock.parent.mkdir()
+    lock.write_text("six==1.0.0\n")
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", "six==2.0.0"]
+    env = standalone.standalone_environment(lock)
+    refused = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert "conflicting dependencies" in refused.stderr
+
+
+def test_a_copy_serves_one_run_at_a_time(ready):
+    """A second run waits; otherwise two runs would overwrite each other's files and databases."""
+    with environment.alone(copy_of(ready).with_suffix(".lock"), "in the way"):
+        command = [sys.executable, "-m", "course", "standalone", "1"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
+            said = waiting.stdout.readline()
+            waiting.terminate()
+    assert said == "Another command is testing a copy of step01_echo: waiting for it.\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"FAKE_STATUS": "500"}, "answered 500 instead of 200"),
+        ({"FAKE_CODE": "3"}, "runserver ended by itself with exit code 3"),
+    ],
+)
+def test_a_server_that_does_not_serve_fails_the_proof(tmp_path, variables, reason):
+    """The reason names the status or the exit code."""
+    (tmp_path / "manage.py").write_bytes((HERE / "fake_manage.py").read_bytes())
+    with pytest.raises(standalone.ProofFailed, match=reason):
+        standalone.serve_once(tmp_path, Path(sys.executable), clean_environment() | variables)
+
+
+def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
+    """If a command before pytest fails, a result names the command."""
+    arguments = ["standalone", "1", "--results", str(tmp_path)]
+    failed = run_course(*arguments, root=ready, FAKE_MIGRATE="4")
+    assert failed.returncode == 1
+    assert "step01_echo does not run on its own" in failed.stderr
+    (proof,) = read_junit(tmp_path / "proof.xml")
+    assert (proof.id, proof.outcome) == ("runs on its own", "failed")
+    assert "manage.py migrate` ended with exit code 4" in proof.message
+
+
+@pytest.mark.parametrize("code", [0, 3, -9])
+def test_tests_that_mostly_wait_run_beside_the_others(tmp_path, capfd, code):
+    """Each file of tests runs once, in one of two copies, and both copies can fail the run."""
+    fake = "import os, sys; print(os.path.basename(os.getcwd()), *sys.argv[1:], flush=True)\n"
+    end = f"sys.exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
+    fake += f"if 'tests/test_redis.py' in sys.argv: {end}\n"
+    add_step(tmp_path, "step05_deploy", {"pytest.py": fake, "tests/test_redis.py": ""})
+    step, copy = find_step("5", tmp_path), tmp_path / "step05_deploy-copy"
+    standalone.refresh_copy(step, copy)
+    lock, python = tmp_path / "lock", Path(sys.executable)
+    assert standalone.run_tests(step, copy, python, lock, tmp_path) == code
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("$")]
+    here, beside = sorted(lines)
+    assert here.startswith("step05_deploy-copy ")
+    assert "--ignore=tests/test_redis.py" in here.split()
+    assert "tests/test_redis.py" not in here.split()
+    assert beside.startswith("step05_deploy-waiting ")
+    assert "tests/test_redis.py" in beside.split()

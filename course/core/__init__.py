@@ -1,0 +1,1 @@
+"""What the other packages share: steps, parts, environments, processes, output."""

@@ -1,0 +1,79 @@
+"""The ports on which the course's servers listen, all of them on 127.0.0.1."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from itertools import cycle
+
+from course.core.terminal import UserError
+
+HOST = "127.0.0.1"
+# The steps' own tests use ports below these, and outgoing connections have higher ones. Chromium
+# refuses none of these ports.
+FIRST, LAST = 20_000, 32_000
+
+
+def parse_port(text: str) -> int:
+    """Return the port number in `text`; raise UserError if there is none."""
+    if text.isdecimal() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise UserError(f"PORT must be a number from 1 to 65535, not {text!r}.")
+
+
+def answers(port: int) -> bool:
+    """Tell whether a server accepts connections on `port`."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on `port`; raise PermissionError if that is forbidden."""
+    if answers(port):
+        return False
+    with socket.socket() as probe:
+        if os.name != "nt":
+            # Servers set this option, so closing connections do not block the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except PermissionError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+@cache
+def own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """Return the ports of this process, and a socket on the port before them.
+
+    The socket guards the hundred ports: another process finds it, and takes the next hundred.
+    """
+    for first in range(FIRST, LAST, 100):
+        with suppress(OSError):
+            return socket.create_server((HOST, first)), cycle(range(first + 1, first + 100))
+    raise UserError(
+        f"All ports from {FIRST} to {LAST} are in use: end the programs that hold them."
+    )
+
+
+def free_port() -> int:
+    """Return a free port, which no other process of the course takes."""
+    _, ports = own_ports()
+    return next(port for port in ports if is_free(port))
+
+
+def require_free(port: int, command: str) -> None:
+    """Raise UserError unless `port` is free; suggest `command` with a free port."""
+    try:
+        if is_free(port):
+            return
+        reason = "is already in use"
+    except PermissionError:
+        reason = "may not be used by ordinary programs"
+    above = (p for p in range(max(port + 1, 8001), 65536) if is_free(p))
+    other = next(above, None) or free_port()
+    raise UserError(f"Port {port} {reason}: choose another, for example: {command} PORT={other}")

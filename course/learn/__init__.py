@@ -1,0 +1,1 @@
+"""What learners and instructors call: run, test, diff."""

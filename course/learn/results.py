@@ -1,0 +1,178 @@
+"""Read the results of tests from JUnit files, and show them as one table."""
+
+import re
+import textwrap
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from course.core.terminal import colour
+
+# This JUnit family names the file of each test, so `test_id` can return ids that pytest accepts.
+# A step's pytest.ini stops after ten failures; here each test has a result.
+PYTEST_OPTIONS = ("-q", "--maxfail=0", "-o", "junit_family=xunit1")
+# Without Hypothesis, each start of pytest takes half a second less.
+NO_HYPOTHESIS = ("-p", "no:hypothesispytest")
+WIDTH = 80
+SLOWEST = 10
+MESSAGE_LINES = 4
+# Pytest's text for a skipped file of tests: the path, a line number, and this pattern.
+SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: its id, `passed`, `failed` or `skipped`, its seconds, and why."""
+
+    __test__ = False  # not a class of tests for pytest
+
+    id: str
+    outcome: str
+    seconds: float
+    message: str = ""
+
+
+@dataclass
+class Part:
+    """One row of the table: a job, its seconds and its tests."""
+
+    name: str
+    seconds: float
+    tests: list[Test] = field(default_factory=list)
+
+    def count(self, outcome: str) -> int:
+        """Return the number of tests with this outcome."""
+        return sum(test.outcome == outcome for test in self.tests)
+
+
+def test_id(case: ElementTree.Element) -> str:
+    """Return the id of a test case that pytest accepts: `tests/test_echo.py::test_answer`."""
+    name, file, where = case.get("name", ""), case.get("file"), case.get("classname", "")
+    if not file:
+        return f"{where}::{name}" if where else name
+    module = file.removesuffix(".py").replace("/", ".").replace("\\", ".")
+    if name == module:
+        return file
+    classes = where.removeprefix(module).strip(".").split(".")
+    return "::".join([file, *filter(None, classes), name])
+
+
+def message_of(element: ElementTree.Element) -> str:
+    """Return why a test failed or was skipped.
+
+    If a whole file could not be imported, or is skipped, pytest's message gives no reason. The last
+    line of the element's text gives the reason.
+    """
+    message = element.get("message", "").strip()
+    if message == "collection skipped" and (why := SKIPPED.search(element.text or "")):
+        return why[2]
+    if message == "collection failure" and element.text and element.text.strip():
+        return f"{message}: {element.text.strip().splitlines()[-1].removeprefix('E').strip()}"
+    return message
+
+
+def read_case(case: ElementTree.Element) -> Test:
+    """Return one `testcase` element as a Test."""
+    seconds = float(case.get("time", "0"))
+    for tag, outcome in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        found = case.find(tag)
+        if found is not None:
+            return Test(test_id(case), outcome, seconds, message_of(found))
+    return Test(test_id(case), "passed", seconds)
+
+
+def read_junit(file: Path) -> list[Test]:
+    """Return the tests in a JUnit file; raise OSError or ParseError for any other file.
+
+    Pytest writes a test twice if the test and its teardown fail; the test counts once.
+    """
+    tests: dict[str, Test] = {}
+    for case in ElementTree.parse(file).iter("testcase"):
+        test = read_case(case)
+        if test.id not in tests or tests[test.id].outcome == "passed":
+            tests[test.id] = test
+    return list(tests.values())
+
+
+def write_junit(test: Test, file: Path) -> None:
+    """Write a JUnit file that holds one test."""
+    suite = ElementTree.Element("testsuite")
+    case = ElementTree.SubElement(suite, "testcase", name=test.id, time=f"{test.seconds:.3f}")
+    if test.outcome == "failed":
+        ElementTree.SubElement(case, "failure", message=test.message)
+    if test.outcome == "skipped":
+        ElementTree.SubElement(case, "skipped", message=test.message)
+    ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
+
+
+def without_skips(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts with each skip turned into a failure, for CI."""
+
+    def strict(test: Test) -> Test:
+        if test.outcome != "skipped":
+            return test
+        message = f"skipped, and with CI=true a skip is a failure: {test.message}"
+        return replace(test, outcome="failed", message=message)
+
+    return [replace(part, tests=[strict(test) for test in part.tests]) for part in parts]
+
+
+def paragraph(text: str, indent: str) -> list[str]:
+    """Return a text, indented and wrapped to the width of the table."""
+    return [
+        wrapped
+        for line in text.splitlines()
+        for wrapped in textwrap.wrap(
+            line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+    ]
+
+
+def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
+    """Return the lines that name each test with this outcome, and its message."""
+    lines = []
+    for part in parts:
+        for test in part.tests:
+            if test.outcome == outcome:
+                message = paragraph(test.message, "      ")
+                lines += [f"  {part.name}: {test.id}", *message[:MESSAGE_LINES]]
+    return ["", title, *lines] if lines else []
+
+
+def slowest(parts: Iterable[Part]) -> list[str]:
+    """Return the lines that name the slowest tests of this run."""
+    tests = [(test, part) for part in parts for test in part.tests]
+    timed = sorted(((test.seconds, part.name, test.id) for test, part in tests), reverse=True)
+    lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in timed[:SLOWEST]]
+    cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines]
+    return ["", "Slowest tests", *cut] if cut else []
+
+
+def row(name: str, passed: object, failed: object, skipped: object, seconds: object) -> str:
+    """Return one line of the table."""
+    return f"{name:<30}{passed:>9}{failed:>9}{skipped:>9}{seconds:>11}"
+
+
+def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
+    """Return the table, the skips, the failures, the slowest tests and the closing line.
+
+    `made_of` is a paragraph about the time, which comes before the closing line.
+    """
+    lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
+    for part in parts:
+        passed, failed, skipped = map(part.count, ("passed", "failed", "skipped"))
+        text = row(part.name, passed, failed, skipped, f"{part.seconds:.1f}")
+        lines.append(colour(text, "red") if failed else text)
+    passed, failed, skipped = (
+        sum(part.count(outcome) for part in parts) for outcome in ("passed", "failed", "skipped")
+    )
+    lines.append("-" * len(row("", "", "", "", "")))
+    lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}"))
+    lines += listing("Skipped", "skipped", parts)
+    lines += listing("Failed", "failed", parts)
+    lines += slowest(parts)
+    lines += ["", *paragraph(made_of, "")] if made_of else []
+    closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+    lines += ["", colour(closing, "red" if failed else "green")]
+    return "\n".join(lines)

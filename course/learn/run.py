@@ -1,0 +1,77 @@
+"""`make run`: prepare a step, start its server, print the address, and clean up."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from course.core import environment, parts
+from course.core.ports import HOST, answers, parse_port, require_free
+from course.core.processes import CommandFailed, run_quietly, stop
+from course.core.steps import ROOT, Step, find_step
+from course.core.terminal import Progress, UserError, colour, kept_terminal, say
+
+FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+
+
+def step_environment() -> dict[str, str]:
+    """Return the learner's environment without the variables of another project."""
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def migrate(python: Path, step: Step, env: dict[str, str]) -> None:
+    """Run `migrate` for the step; raise UserError with Django's output on failure."""
+    progress = Progress("Preparing the database")
+    try:
+        run_quietly([python, "manage.py", "migrate"], progress, cwd=step.folder, env=env)
+    except CommandFailed as error:
+        raise environment.failure("Preparing the database", error) from None
+    progress.done()
+
+
+def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
+    """Run the step's server until Ctrl-C; return 0. Raise UserError if the server ends by itself.
+
+    The server keeps our standard input and process group. So `breakpoint()` works in a step, and
+    the terminal's Ctrl-C reaches the server.
+    """
+    command = [str(python), "manage.py", "runserver", f"{HOST}:{port}"]
+    server = subprocess.Popen(command, cwd=step.folder, env=env)
+    try:
+        while server.poll() is None and not answers(port):
+            time.sleep(0.1)
+        if server.poll() is None:
+            address = colour(f"http://{HOST}:{port}/", "bold")
+            say(f"\nStep {step.number} is running: open {address}  (Ctrl-C stops it)\n")
+        code = server.wait()
+    except KeyboardInterrupt:
+        stop(server, patience=1.0)
+        say("\nStopped.")
+        return 0
+    raise UserError(
+        f"The server of step {step.number} ended by itself (exit code {code}); "
+        "see its output above."
+    )
+
+
+def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT) -> int:
+    """Start the step called `wanted` on `port_text`; return the exit code for the shell.
+
+    If `part` is the number of a part, start the mid-point after that part. Raises UserError for a
+    wrong step, part or port, and if the step cannot start.
+    """
+    step = find_step(wanted, root)
+    port = parse_port(port_text)
+    command = f"make run STEP={step.number}" + (f" PART={part}" if part else "")
+    midpoint = None if part is None else parts.find_midpoint(step, part, root)
+    require_free(port, command)
+    python = environment.ensure_step(step, root)
+    if midpoint:
+        step = parts.open_midpoint(midpoint, root)
+    env = step_environment()
+    migrate(python, step, env)
+    require_free(port, command)
+    with kept_terminal():
+        return serve(python, step, port, env)

@@ -1,0 +1,1 @@
+"""What maintainers call: propagate, redgreen, guarantees, upgrade, lint."""

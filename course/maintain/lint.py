@@ -1,0 +1,98 @@
+"""`make lint`: check all files of the course for style and common mistakes."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from course.core import environment
+from course.core.environment import venv_program
+from course.core.manifest import INTERIM
+from course.core.processes import stop
+from course.core.steps import ROOT, all_steps, step_files
+from course.core.terminal import say
+from course.maintain.guarantees import PAGE
+
+GITHUB = "vendor.github-workflows"  # the schema that comes with check-jsonschema
+
+# A sentence whose subject is a clause, such as "What comes in is …", is hard for many readers. Such
+# a sentence begins a line, a comment or a text, or follows another sentence. Its full stop comes
+# before an empty line and before the end of the text. Headings and questions are not matched.
+CLAUSE = re.compile(
+    r"""
+    (?: ^[ \t]* (?:[-*#/>{!]+[ ] | \d+\.[ ])? | ["'`>*\#/][ ]? | [.:;!?)][ ] )
+    (?P<text>
+        (?:Who|Whoever|What)[ ][a-z]
+        (?: (?! \n\s*\n | \"{3} | ["'`][]),;:}] | --> | </[hlpt] ) . )*? [.?!]
+    )
+    (?= [\s"'`*<)] | \Z )
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+
+
+def clauses(root: Path = ROOT) -> Iterator[str]:
+    """Yield the place and the text of each sentence whose subject is a clause."""
+    for file in step_files(root):
+        # The page of guarantees repeats the docstrings of tests.
+        if file.suffix in (".py", ".js", ".html", ".md") and file != PAGE:
+            source = (root / file).read_text("utf-8")
+            for found in CLAUSE.finditer(source):
+                if not found["text"].endswith("?"):
+                    line = source.count("\n", 0, found.start("text")) + 1
+                    words = " ".join(re.sub(r"\n\s*(#|//|\*)?", " ", found["text"]).split())
+                    yield f"{file.as_posix()}:{line}: {words}"
+
+
+def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
+    """Return the commands that lint `root`, from the environment of `python`."""
+    venv = python.parent.parent
+
+    def tool(name: str, *arguments: str) -> list[str]:
+        return [str(venv_program(venv, name)), *arguments]
+
+    steps = [step.label for step in all_steps(root)]
+    folders = [root / step for step in steps] + sorted((root / INTERIM).glob("*/part*"))
+    chats = [folder / "chat" for folder in folders]
+    templates = [str(chat / "templates") for chat in chats if (chat / "templates").is_dir()]
+    scripts = [str(chat / "static") for chat in chats if (chat / "static").is_dir()]
+    # A projector shows 88 characters, and a diff puts one before each line.
+    projected = ["--config", "line-length = 87"]
+    workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
+    return [
+        tool("ruff", "check", "--quiet", "course", *steps),
+        tool("ruff", "format", "--quiet", "--diff", "--exclude", INTERIM, "course"),
+        tool("ruff", "format", "--quiet", "--diff", *projected, *map(str, folders)),
+        tool("djlint", "--quiet", "--lint", *templates),
+        tool("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
+        tool("mypy", "--no-error-summary", "course"),
+        tool("check-jsonschema", "--quiet", "--builtin-schema", GITHUB, *workflows),
+    ]
+
+
+def lint(root: Path = ROOT) -> int:
+    """Run all linters in parallel and print their complaints; return 1 if there are any, else 0."""
+    python = environment.ensure_everything(root)
+    linters = commands(python, root)
+    running = [
+        subprocess.Popen(linter, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for linter in linters
+    ]
+    failed = []
+    if found := list(clauses(root)):
+        failed.append("English")
+        say("\n".join(["The subject of these sentences is a clause; write a noun:", *found]))
+    try:
+        for linter, process in zip(linters, running, strict=True):
+            output = process.communicate()[0].decode(errors="replace")
+            if process.returncode != 0:
+                failed.append(Path(linter[0]).stem)
+                say(output.strip())
+    except KeyboardInterrupt:
+        stop(*running, patience=1.0)
+        raise
+    if failed:
+        print(f"Found by {', '.join(sorted(set(failed)))}: see above.", file=sys.stderr)
+        return 1
+    return 0
