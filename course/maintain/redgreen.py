@@ -29,7 +29,7 @@ from course.learn.standalone import ProofFailed, ask
 
 AT_ONCE = 2
 SILENT_FOR = 60.0  # seconds without output from pytest, after which a test counts as hanging
-WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
+WAITS_FOR = 3.0  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
 
 # The right reasons to fail without the part: pytest's message begins like this.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SECONDS = 10  # longer than any answer takes: a test that waits this long has failed
 
 
 async def say(socket, message, **more):

@@ -4,7 +4,7 @@ import asyncio
 import json
 from urllib.parse import quote
 
-SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SECONDS = 10  # longer than any answer takes: a test that waits this long has failed
 
 
 def socket_path(room):

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from django.test import Client
 
-SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SECONDS = 10  # longer than any answer takes: a test that waits this long has failed
 
 
 def socket_path(room):

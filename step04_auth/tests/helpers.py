@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
-SECONDS = 5  # longer than any answer takes: a test that waits this long has failed
+SECONDS = 10  # longer than any answer takes: a test that waits this long has failed
 SIGNED_OUT = 4001  # the close code for a client that is not signed in
 
 

@@ -135,12 +135,12 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
     pem, key = certificate(tmp_path)
     origin = {"DJANGO_CSRF_TRUSTED_ORIGINS": "https://chat.example"}
     with Stack(workers=1, variables=origin, prepared=prepared()) as stack:
-        worker = requests.get(f"{stack.worker_urls[0]}/chat/", allow_redirects=False, timeout=5)
+        worker = requests.get(f"{stack.worker_urls[0]}/chat/", allow_redirects=False, timeout=30)
         assert worker.status_code == 301
         assert worker.headers["Location"].startswith("https://")
         forged = {"X-Forwarded-Proto": "https"}
         answer = requests.get(
-            f"{stack.url}/chat/", headers=forged, allow_redirects=False, timeout=5
+            f"{stack.url}/chat/", headers=forged, allow_redirects=False, timeout=30
         )
         assert answer.status_code == 301
 

@@ -66,9 +66,9 @@ class Site:
             if not part.running:
                 self.stack.start(name)
         ready = lambda: all(  # noqa: E731
-            requests.get(f"{url}/readyz", timeout=10).ok for url in self.stack.worker_urls
+            requests.get(f"{url}/readyz", timeout=30).ok for url in self.stack.worker_urls
         )
-        assert wait_until(ready, 15)
+        assert wait_until(ready, 30)
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +101,7 @@ def vanished(site: Site, background: Background) -> Iterator[Vanished]:
         "lonely", f"ws://{address}/ws/chat/lonely/", {"Cookie": site.cookie, "Origin": site.url}
     )
     leave = background.go(client.live())
-    assert wait_until(lambda: bool(rooms_with_people(url) - before), 10)
+    assert wait_until(lambda: bool(rooms_with_people(url) - before), 30)
     (group,) = rooms_with_people(url) - before
     background.run(proxy.refuse())  # otherwise the client would reconnect to its room
     (pipe,) = proxy.vanish()

@@ -77,8 +77,8 @@ def sign_in(stack: Stack, name: str) -> requests.Session:
     """Sign a person in; return the session, which acts as the person's browser."""
     session = requests.Session()
     url = f"{stack.url}/accounts/login/"
-    page = session.get(url, timeout=10).text
+    page = session.get(url, timeout=30).text
     form = {"username": name, "password": stack.password}
     form["csrfmiddlewaretoken"] = page.partition('csrfmiddlewaretoken" value="')[2][:64]
-    assert session.post(url, data=form, timeout=10).url == f"{stack.url}/chat/"
+    assert session.post(url, data=form, timeout=30).url == f"{stack.url}/chat/"
     return session

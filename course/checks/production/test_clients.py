@@ -10,7 +10,7 @@ from course.checks.production.prepared import PUPILS, sign_in
 from course.core.processes import wait_until
 from course.stack import HOST, Stack
 
-SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
+SANE = 8.0  # seconds for an answer, on a machine where everything shares two processors
 BUFFERED = 300  # messages of four kilobytes that the systems buffer for a client
 OUTBOX = 1000  # messages that wait for one client in a worker
 EACH = 25  # sockets of each pupil: one person may have 50 open in a worker
@@ -81,10 +81,10 @@ def test_a_network_vanishes(stack: Stack, crowd: Crowd, background: Background) 
     with crowd.fault("a network that vanishes"):
         crowd.join(client)
         client.talking = True
-        assert wait_until(lambda: bool(client.log), 5)
+        assert wait_until(lambda: bool(client.log), 30)
         proxy.vanish("server")
         unanswered = lambda: client.waiting.keys() & {key for _, key, _ in crowd.stored()}  # noqa: E731
-        assert wait_until(lambda: len(unanswered()) > 1, 5)
+        assert wait_until(lambda: len(unanswered()) > 1, 30)
         with crowd.calm():
             assert wait_until(lambda: client.codes == [GAVE_UP], 30)
     assert client.connections == 2

@@ -74,7 +74,7 @@ class Shown:
     def leaves_nothing(self) -> None:
         """Check that no process is left, and that the port is free."""
         self.family |= {pid for _, pid, _ in self.rows}
-        assert wait_until(lambda: not any(map(is_alive, self.family)), 5)
+        assert wait_until(lambda: not any(map(is_alive, self.family)), 30)
         assert not answers(self.port)
 
 
@@ -105,9 +105,9 @@ def test_ctrl_c_leaves_nothing(start, place_for_stacks):
     assert set(rows.values()) <= shown.family
     assert f"open {shown.url}/" in shown.seen
     # These answers need the names of static files, and the tables in the database.
-    assert requests.get(f"{shown.url}/accounts/login/", timeout=5).status_code == 200
+    assert requests.get(f"{shown.url}/accounts/login/", timeout=30).status_code == 200
     wrong = {"username": "ben", "password": "wrong"}
-    assert requests.post(f"{shown.url}/api/token/", json=wrong, timeout=5).status_code == 401
+    assert requests.post(f"{shown.url}/api/token/", json=wrong, timeout=30).status_code == 401
     shown.terminal.type("\x03")
     assert shown.terminal.wait() == 0
     assert "Stopped." in shown.seen
@@ -131,9 +131,9 @@ class Room:
 
         def heard() -> bool:
             try:
-                with connect(self.url, additional_headers=self.headers, open_timeout=5) as socket:
+                with connect(self.url, additional_headers=self.headers, open_timeout=30) as socket:
                     socket.send(frame)
-                    while json.loads(socket.recv(timeout=5)).get("message") != text:
+                    while json.loads(socket.recv(timeout=30)).get("message") != text:
                         pass
             except (OSError, WebSocketException):
                 return False
@@ -144,7 +144,7 @@ class Room:
     def read(self) -> list[str]:
         """Return the texts of all messages in the room."""
         with connect(self.url, additional_headers=self.headers) as socket:
-            frames = iter(lambda: json.loads(socket.recv(timeout=5)), None)
+            frames = iter(lambda: json.loads(socket.recv(timeout=30)), None)
             texts = []
             while "message" in (frame := next(frames)):
                 texts.append(frame["message"])
@@ -249,5 +249,5 @@ def test_a_mid_point_runs(tmp_path):
     code, final = (folder / "chat" / "consumers.py" for folder in (tmp_path, step.folder))
     assert code.read_bytes() != final.read_bytes()
     with Stack(workers=1, code=tmp_path) as stack:
-        assert requests.get(f"{stack.url}/healthz", timeout=5).ok
+        assert requests.get(f"{stack.url}/healthz", timeout=30).ok
         assert (stack.site / "chat" / "consumers.py").read_bytes() == code.read_bytes()

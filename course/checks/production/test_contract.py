@@ -69,7 +69,7 @@ class Place:
         """Send a form as a person's page does."""
         visitor = self.visitor(who)
         form = {"csrfmiddlewaretoken": visitor.cookies["csrftoken"]}
-        return visitor.post(f"{self.stack.url}{path}", data=form, timeout=10, **more)
+        return visitor.post(f"{self.stack.url}{path}", data=form, timeout=30, **more)
 
     def token(self, who: str) -> str:
         """Return a new token for a person."""
@@ -100,7 +100,7 @@ def say(socket: ClientConnection, message: str, **more: str) -> None:
 
 def hear(socket: ClientConnection) -> dict[str, Any]:
     """Return the next frame."""
-    frame: dict[str, Any] = json.loads(socket.recv(timeout=10))
+    frame: dict[str, Any] = json.loads(socket.recv(timeout=30))
     return frame
 
 
@@ -116,21 +116,21 @@ def close_code(socket: ClientConnection) -> int | None:
     """Read until the server closes a socket; return the close code."""
     with suppress(ConnectionClosed):
         while True:
-            socket.recv(timeout=10)
+            socket.recv(timeout=30)
     return socket.close_code
 
 
 def test_rooms_of_any_name_have_a_page_and_a_socket(place: Place) -> None:
     """Pages and sockets allow the same names: 1 to 50 printable characters without a slash."""
     for room in ["my room", "日本語", "test-room", "50%", "x" * 50]:
-        page = place.visitor("ann").get(f"{place.stack.url}/chat/{quote(room)}/", timeout=10)
+        page = place.visitor("ann").get(f"{place.stack.url}/chat/{quote(room)}/", timeout=30)
         assert page.status_code == 200
         with place.join(room) as socket:
             assert catch_up(socket) == ([], 0)
             say(socket, room)
             assert hear(socket)["message"] == room
     for room in ["x" * 51, "\x7f"]:
-        page = place.visitor("ann").get(f"{place.stack.url}/chat/{quote(room)}/", timeout=10)
+        page = place.visitor("ann").get(f"{place.stack.url}/chat/{quote(room)}/", timeout=30)
         assert page.status_code == 404
         with pytest.raises(InvalidStatus, match=r"40[34]"):
             place.join(room)
@@ -138,7 +138,7 @@ def test_rooms_of_any_name_have_a_page_and_a_socket(place: Place) -> None:
 
 def test_strangers_are_sent_to_sign_in(place: Place) -> None:
     """Pages redirect to the sign-in form; sockets close with 4001, which the browser sees."""
-    page = requests.get(f"{place.stack.url}/chat/lobby/", timeout=10)
+    page = requests.get(f"{place.stack.url}/chat/lobby/", timeout=30)
     assert page.url.startswith(f"{place.stack.url}/accounts/login/?next=")
     with place.join("lobby", who=None) as socket:
         assert close_code(socket) == SIGNED_OUT

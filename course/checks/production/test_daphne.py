@@ -60,7 +60,7 @@ def test_close_codes_of_an_application(tmp_path, server):
         for code in (1000, 4001, 4008, 4013, 1012):
             with connect(f"ws://127.0.0.1:{port}/{code}") as socket:
                 with pytest.raises(ConnectionClosed):
-                    socket.recv(timeout=10)
+                    socket.recv(timeout=30)
                 codes[code] = socket.close_code
     finally:
         process.kill()

@@ -121,8 +121,8 @@ def test_the_stack_runs_in_a_folder_with_a_space(monkeypatch):
         Path(folder).chmod(0o711)  # PostgreSQL may run there as another user
         monkeypatch.setattr(tempfile, "tempdir", folder)
         with Stack(workers=1, prepared=prepared()) as stack:
-            assert requests.get(f"{stack.url}/readyz", timeout=5).ok
-            assert requests.get(f"{stack.url}/static/chat/chat.js", timeout=5).ok
+            assert requests.get(f"{stack.url}/readyz", timeout=30).ok
+            assert requests.get(f"{stack.url}/static/chat/chat.js", timeout=30).ok
 
 
 def test_each_proxied_place_overwrites_what_a_client_says_of_itself():

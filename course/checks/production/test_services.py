@@ -44,7 +44,7 @@ def shard_of(stack: Stack, room: str) -> str:
         names[:] = [name for name, url in urls if rooms_with_people(url)]
         return len(names) == 1
 
-    assert wait_until(is_found, 10), (room, names)
+    assert wait_until(is_found, 30), (room, names)
     return names[0]
 
 

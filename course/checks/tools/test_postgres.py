@@ -236,7 +236,7 @@ def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
     """Clients give up after ten seconds; PostgreSQL ends the worker's transaction earlier."""
     error, waited, stored = run_code(FROZEN, database_url)
     assert stored == [[1, "from another"]]
-    assert 1 < waited < 8
+    assert 1 < waited < 10
     assert "idle-in-transaction timeout" in error
 
 
@@ -345,12 +345,12 @@ def test_a_machine_that_dies_with_a_query_in_flight(
             database.execute("LOCK TABLE chat_room IN EXCLUSIVE MODE")
             say(socket, "in flight")
             # PostgreSQL has the query, so the worker's system waits for no acknowledgement.
-            assert wait_until(lambda: waits_for_lock(database_url), 5)
+            assert wait_until(lambda: waits_for_lock(database_url), 30)
             machine.unplug()
             began = time.monotonic()
             answer = hear(socket, 15)
             assert "The message was not stored." in answer["error"]
-            assert 2 < time.monotonic() - began < 10
+            assert 2 < time.monotonic() - began < 15
         machine.end()
         machine.start()
         began = time.monotonic()
@@ -358,5 +358,5 @@ def test_a_machine_that_dies_with_a_query_in_flight(
             time.sleep(answer["retry_after"])
             say(socket, answer["client_id"])
             answer = hear(socket, 15)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert (answer["message"], answer["seq"]) == ("in flight", 2)
