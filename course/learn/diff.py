@@ -1,7 +1,7 @@
 """`make diff`: show the differences between two steps, without files that explain nothing.
 
 Between a step and the next one, the diff goes part by part: each mid-point against the mid-point
-before. The files come in the order in which the manifest names them.
+before. Git compares the mid-points in a repository of their own, in a temporary folder.
 """
 
 import os
@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
-from itertools import pairwise, product
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
-from course.core.kinds import KINDS, is_noise, kind_of
-from course.core.manifest import Midpoint, chain, difference, load, read_step
+from course.core.kinds import KINDS, NOISE, is_noise, kind_of
+from course.core.manifest import Midpoint, chain, load, read_step
 from course.core.parts import find_midpoint
 from course.core.processes import undisturbed
 from course.core.steps import ROOT, Step, all_steps, find_step
@@ -24,77 +24,27 @@ from course.core.terminal import UserError, colour, is_terminal, wants_colour
 from course.learn.results import paragraph
 
 COUNTED = ("Python", "templates", "JavaScript")
-
-# Override the settings of the reader's own git that would change the diff.
-GIT = (
-    "git", "-c", "core.quotePath=false", "-c", "core.autocrlf=false", "-c", "core.safecrlf=false",
-)  # fmt: skip
-# How a coloured line begins: `yellow bold` is written as \033[1;33m.
-COLOURS = r"^(?:\033\[[\d;]*m)*"
-# The line of hashes above each file, coloured or not.
-HASHES = re.compile(COLOURS + r"index [0-9a-f]+\.\..*\n", re.MULTILINE)
-# The beginning of the next file. Lines of a file begin with a blank, + or -.
-FILES = re.compile(rf"(?={COLOURS}diff --git )", re.MULTILINE)
+# The line of hashes above each file; it may begin with a colour.
+HASHES = re.compile(r"^(?:\033\[[\d;]*m)*index [0-9a-f]+\.\..*\n", re.MULTILINE)
 # For these languages, git names the class or function in the header of a hunk.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
 
-@dataclass(frozen=True)
-class Change:
-    """The lines that a file gained and lost, and its path in the later step, or the earlier one."""
+class Change(NamedTuple):
+    """The path of a file in the later step, or in the earlier one, and its changed lines."""
 
-    path: PurePosixPath
+    path: str
     added: int
     removed: int
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """Two mid-points to compare under one title; `files` is the order of the files."""
 
     title: str
     before: Midpoint
     after: Midpoint
-    files: tuple[str, ...] = ()
-
-
-def git_diff(place: Path, labels: tuple[str, str], *options: str) -> str:
-    """Return the output of `git diff` between the two folders `labels` in `place`.
-
-    Raises UserError if git fails.
-    """
-    attributes = place.parent / "attributes"
-    attributes.write_text(ATTRIBUTES, "utf-8")
-    command = [
-        *GIT, "-c", f"core.attributesFile={attributes}", "diff", "--no-index", "-M",
-        "--no-ext-diff", "--no-prefix", "--diff-algorithm=histogram", *options,
-        *labels,
-    ]  # fmt: skip
-    # A file in another encoding is shown with replacement characters.
-    done = subprocess.run(
-        command, cwd=place, capture_output=True, encoding="utf-8", errors="replace"
-    )
-    # The exit code is 1 if there are differences, and greater if git failed.
-    if done.returncode > 1:
-        raise UserError(f"git could not compare the steps: {done.stderr.strip()}")
-    return done.stdout
-
-
-def count(place: Path, labels: tuple[str, str]) -> list[Change]:
-    """Return the number of changed lines of each file that differs in two folders in `place`."""
-    fields = iter(git_diff(place, labels, "--numstat", "-z").split("\0"))
-    changes = []
-    for entry in fields:
-        if not entry:
-            continue
-        added, removed, _ = entry.split("\t")
-        # With -z, both names follow; git writes /dev/null for the missing side of a file.
-        before, after = next(fields), next(fields)
-        path = PurePosixPath(before if after == "/dev/null" else after)
-        # Git writes "-" for the lines of a binary file.
-        lines = [0 if number == "-" else int(number) for number in (added, removed)]
-        changes.append(Change(PurePosixPath(*path.parts[1:]), *lines))
-    return changes
+    files: tuple[str, ...]
 
 
 def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[Section]:
@@ -103,55 +53,79 @@ def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[S
     If `wanted` is the number of a part, return that section alone. Raises UserError if there is
     no such part.
     """
-    following = steps in pairwise(all_steps(root))
-    entries = load(root) if following else []
+    entries = load(root) if steps in pairwise(all_steps(root)) else []
     parts = [part for entry in entries if entry.label == steps[1].label for part in entry.parts]
     if not parts:
         if wanted is not None:
             raise UserError(
                 f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
             )
-        return [Section("", read_step(steps[0]), read_step(steps[1]))]
+        return [Section("", read_step(steps[0]), read_step(steps[1]), ())]
     # The folder replaces the last mid-point, so a maintainer also sees files that no part names.
     points = [*chain(steps[1], root)[:-1], read_step(steps[1])]
     found = [
-        Section(f"Part {number} of {len(parts)}: {part.name}", before, after, part.files)
-        for number, (part, (before, after)) in enumerate(
-            zip(parts, pairwise(points), strict=True), 1
-        )
+        Section(f"Part {n} of {len(parts)}: {part.name}", points[n - 1], points[n], part.files)
+        for n, part in enumerate(parts, 1)
     ]
     return found if wanted is None else [found[find_midpoint(steps[1], wanted, root).number - 1]]
 
 
-def compare(
-    section: Section, only: str | None, folder: Path
-) -> tuple[dict[Change, str], list[Change]]:
-    """Return the diff of each file, in the section's order, and the files left out as noise.
+def git(repository: Path, *arguments: str, stdin: bytes = b"") -> str:
+    """Return the output of a git command in a bare repository; raise UserError if git fails.
 
-    If `only` is the path of a file, return that file alone, even if it is noise. The files are
-    copied to `folder`.
+    A byte that is no UTF-8 becomes a replacement character.
     """
-    labels = section.before.label, section.after.label
-    code, noise = folder / "code", folder / "noise"
-    for place, label in product((code, noise), labels):
-        (place / label).mkdir(parents=True)
-    for path in difference(section.before, section.after):
-        place = noise if is_noise(PurePosixPath(path)) and not only else code
-        for label, side in zip(labels, (section.before, section.after), strict=True):
-            if path in side.files and only in (path, None):
-                (place / label / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(side.files[path], place / label / path)
-    colours = "always" if wants_colour(sys.stdout) else "never"
-    text = HASHES.sub("", git_diff(code, labels, f"--color={colours}"))
-    texts = dict(zip(count(code, labels), FILES.split(text)[1:], strict=True))
-    told = {path: number for number, path in enumerate(section.files)}
-    ordered = sorted(texts, key=lambda change: told.get(change.path.as_posix(), len(told)))
-    return {change: texts[change] for change in ordered}, count(noise, labels)
+    command = ["git", f"--git-dir={repository}", "-c", "core.quotePath=false", *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True)
+    if done.returncode:
+        raise UserError(f"git could not compare the steps: {done.stderr.decode(errors='replace')}")
+    return done.stdout.decode(errors="replace")
+
+
+def store(found: list[Section], repository: Path) -> None:
+    """Make a bare repository in which each mid-point is a branch with the mid-point's label."""
+    git(repository, "init", "--quiet", "--bare")
+    (repository / "info").mkdir(exist_ok=True)
+    (repository / "info" / "attributes").write_text(ATTRIBUTES, "utf-8")
+    points = {each.label: each for section in found for each in (section.before, section.after)}
+    stream = b""
+    for label, point in points.items():
+        stream += f"commit refs/heads/{label}\ncommitter course <> 0 +0000\ndata 0\n".encode()
+        for path in point.files:
+            mode, text = "755" if point.is_executable(path) else "644", point.text(path)
+            stream += f"M {mode} inline {path}\ndata {len(text)}\n".encode() + text + b"\n"
+    git(repository, "fast-import", "--quiet", stdin=stream)
+
+
+def compare(section: Section, only: str | None, repository: Path) -> tuple[str, list[Change]]:
+    """Return the diff without noise, in the section's order, and the changes of all files.
+
+    If `only` is the path of a file, return that file alone, even if the file is noise.
+    """
+    before, after = section.before.label, section.after.label
+    order = repository / "order"
+    order.write_text("\n".join(section.files), "utf-8")
+    # These options override the settings of the reader's own git that would change the diff.
+    fixed = ("diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}")
+    prefixes = (f"--src-prefix={before}/", f"--dst-prefix={after}/")
+    colours = f"--color={'always' if wants_colour(sys.stdout) else 'never'}"
+    paths = [f":(literal){only}"] if only else [f":(exclude){pattern}" for pattern in NOISE]
+    text = git(repository, *fixed, *prefixes, colours, before, after, "--", *paths)
+    counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths[: bool(only)])
+    changes = []
+    fields = iter(counts.split("\0")[:-1])
+    for field in fields:
+        added, removed, path = field.split("\t")
+        if not path:  # a rename: both names follow
+            _, path = next(fields), next(fields)
+        # Git writes "-" for the lines of a binary file.
+        changes.append(Change(path, int(added.strip("-") or 0), int(removed.strip("-") or 0)))
+    return HASHES.sub("", text), changes
 
 
 def lines_of(changes: list[Change]) -> tuple[int, int]:
     """Return the sums of the added and the removed lines."""
-    return sum(c.added for c in changes), sum(c.removed for c in changes)
+    return sum(change.added for change in changes), sum(change.removed for change in changes)
 
 
 def heading(title: str, changes: list[Change]) -> str:
@@ -162,26 +136,17 @@ def heading(title: str, changes: list[Change]) -> str:
     return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * 59, text, "=" * 59))
 
 
-def noise_line(changes: list[Change]) -> str:
-    """Return the text that names the files left out, each with its number of lines."""
-    named = ", ".join(f"{c.path} +{c.added} −{c.removed}" for c in changes)
-    return "\n".join(paragraph(f"Left out above: {named}", ""))
-
-
 def table(changes: list[Change]) -> str:
     """Return the table of added and removed lines: each kind of file, and the budget."""
 
-    def row(name: str, chosen: list[Change], style: str = "") -> str:
-        added, removed = lines_of(chosen)
-        text = f"{name:<42}{added:>8}{removed:>9}"
-        return colour(text, style) if style else text
+    def row(name: str, *kinds: str) -> str:
+        added, removed = lines_of([change for change in changes if kind_of(change.path) in kinds])
+        return f"{name:<42}{added:>8}{removed:>9}"
 
-    by_kind = {kind: [c for c in changes if kind_of(c.path) == kind] for kind in KINDS}
+    there = {kind_of(change.path) for change in changes}
     lines = [colour(f"{'kind':<42}{'added':>8}{'removed':>9}", "bold")]
-    lines += [row(kind, chosen) for kind, chosen in by_kind.items() if chosen]
-    lines.append("-" * 59)
-    counted = [change for kind in COUNTED for change in by_kind[kind]]
-    lines.append(row(f"budget ({', '.join(COUNTED)})", counted, "bold"))
+    lines += [row(kind, kind) for kind in KINDS if kind in there]
+    lines += ["-" * 59, colour(row(f"budget ({', '.join(COUNTED)})", *COUNTED), "bold")]
     return "\n".join(lines)
 
 
@@ -190,7 +155,7 @@ def page(text: str) -> None:
     if is_terminal(sys.stdout):
         pager = subprocess.run(["git", "var", "GIT_PAGER"], capture_output=True, text=True)
         words = shlex.split(pager.stdout)
-        if words and words[0] != "cat" and shutil.which(words[0]):
+        if words and shutil.which(words[0]):
             env = {"LESS": "FRX", "LV": "-c"} | dict(os.environ)
             with undisturbed():  # Pagers handle Ctrl-C themselves.
                 subprocess.run(words, input=text, encoding="utf-8", env=env)
@@ -205,7 +170,8 @@ def show(
     """Show the differences between two steps and count the lines; return the exit code.
 
     `part` is the number of a part: show and count that part alone. `only` is the path of a file in
-    the step: show and count that file alone. Raises UserError for a wrong step, part or file.
+    the step: show and count that file alone, even if the file is noise. Raises UserError for a
+    wrong step, part or file.
     """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
@@ -215,13 +181,17 @@ def show(
         raise UserError("make diff needs git: install it, and run the command again.")
     shown, counted = list[str](), list[Change]()
     with tempfile.TemporaryDirectory() as folder:
-        for number, section in enumerate(found):
-            texts, left_out = compare(section, only, Path(folder, str(number)))
-            if texts or left_out:
-                title = heading(section.title, list(texts)) if section.title else ""
-                closing = f"\n{noise_line(left_out)}\n" if left_out else ""
-                shown.append(title + "".join(texts.values()) + closing)
-                counted += [*texts, *left_out]
+        store(found, Path(folder))
+        for section in found:
+            text, changes = compare(section, only, Path(folder))
+            noise = [change for change in changes if is_noise(change.path) and not only]
+            if section.title and changes:
+                text = heading(section.title, [c for c in changes if c not in noise]) + text
+            if noise:
+                named = ", ".join(f"{c.path} +{c.added} −{c.removed}" for c in noise)
+                text += "\n".join(["", *paragraph(f"Left out above: {named}", ""), ""])
+            shown += [text] if text else []
+            counted += changes
     if only and not counted:
         raise UserError(f"{only} does not change there: name a path such as chat/consumers.py.")
     page("\n".join(shown) + f"\n{table(counted)}\n")

@@ -3,6 +3,7 @@
 import re
 import textwrap
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,15 +130,28 @@ def paragraph(text: str, indent: str) -> list[str]:
     ]
 
 
-def listing(title: str, outcome: str, parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name each test with this outcome, and its message."""
+def failures(parts: Iterable[Part]) -> list[str]:
+    """Return the lines that name each failed test, and its message."""
     lines = []
     for part in parts:
         for test in part.tests:
-            if test.outcome == outcome:
+            if test.outcome == "failed":
                 message = paragraph(test.message, "      ")
                 lines += [f"  {part.name}: {test.id}", *message[:MESSAGE_LINES]]
-    return ["", title, *lines] if lines else []
+    return ["", "Failed", *lines] if lines else []
+
+
+def skips(parts: Iterable[Part]) -> list[str]:
+    """Return the reasons for skips, with the number of tests and their parts for each."""
+    found: dict[str, Counter[str]] = {}
+    for part in parts:
+        for test in part.tests:
+            if test.outcome == "skipped":
+                found.setdefault(test.message.removeprefix("Skipped: "), Counter())[part.name] += 1
+    lines = []
+    for reason, tests in found.items():
+        lines += paragraph(f"{tests.total()} in {', '.join(tests)}: {reason}", "  ")
+    return ["", "Skipped", *lines] if lines else []
 
 
 def slowest(parts: Iterable[Part]) -> list[str]:
@@ -169,8 +183,8 @@ def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
     )
     lines.append("-" * len(row("", "", "", "", "")))
     lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}"))
-    lines += listing("Skipped", "skipped", parts)
-    lines += listing("Failed", "failed", parts)
+    lines += skips(parts)
+    lines += failures(parts)
     lines += slowest(parts)
     lines += ["", *paragraph(made_of, "")] if made_of else []
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")

@@ -263,7 +263,7 @@ def run_jobs(
 
 def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
     """Return the line about the time; `processor` is the processor time of the jobs in seconds."""
-    made = r"(?m)^\$ .* -m venv "
+    made = r"(?m)^\$ .* venv "
     cold = [job.name for job in jobs if re.search(made, job.log.read_text("utf-8", "replace"))]
     cores = os.cpu_count() or 1
     warm = f"Environments made for {', '.join(cold)}." if cold else "All environments were there."

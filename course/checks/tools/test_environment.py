@@ -182,6 +182,30 @@ def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, don
     assert done == ["create", "install requirements.txt", "install requirements.txt"]
 
 
+@pytest.mark.parametrize("has_wheel", [True, False])
+def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has_wheel):
+    """It comes from its wheel, with the version of the lock file. Otherwise pip installs."""
+    commands = []
+
+    def run_quietly(command, progress):
+        commands.append([Path(command[0]).name, *map(str, command[1:])])
+        if "--only-binary=uv" in command:
+            if not has_wheel:
+                raise CommandFailed(["pip"], 1, "no matching distribution")
+            environment.venv_program(root / ".venv", "uv").touch()
+
+    (root / "requirements.lock").write_text("django==5.2\nuv==0.13.8\nuvicorn==0.54\n")
+    environment.venv_program(root / ".venv", "uv").parent.mkdir(parents=True)
+    monkeypatch.setattr(environment, "run_quietly", run_quietly)
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    monkeypatch.setattr(environment, "create", lambda venv: None)
+    ensure(root)
+    assert commands[0][-1] == "uv==0.13.8"
+    assert [Path(word).stem for word in commands[1][:3]] == (
+        ["uv", "pip", "install"] if has_wheel else ["python", "-m", "pip"]
+    )
+
+
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_factory, module):
     """Debian's Python lacks the modules that make environments; a sentence names the package."""

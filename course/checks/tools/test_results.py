@@ -85,10 +85,7 @@ def test_the_report_names_everything_and_fits_a_terminal(tests):
     assert all(len(line) <= 80 for line in lines)
     skipped, failed, slow = (lines.index(t) for t in ("Skipped", "Failed", "Slowest tests"))
     assert skipped < failed < slow
-    assert lines[skipped + 1 : skipped + 3] == [
-        "  step01_echo: tests/test_echo.py::test_real",
-        "      needs Redis",
-    ]
+    assert lines[skipped + 1] == "  1 in step01_echo: needs Redis"
     assert "  step01_echo: tests/test_echo.py::TestEcho::test_in_a_class" in lines[failed:slow]
     assert lines[slow + 1].split() == ["0.5", "s", "step01_echo:", tests[0].id]
 
@@ -101,6 +98,20 @@ def test_only_the_ten_slowest_are_named():
     assert "Skipped" not in lines
     assert "Failed" not in lines
     assert sum(" s  course: test_" in line for line in lines) == 10
+
+
+def test_a_reason_for_many_skips_is_one_line():
+    """A machine without a browser skips hundreds of tests for one reason."""
+    reason = "There is no Chromium here. Run: apt install chromium"
+    pages = [Test(f"test_pages.py::test_{n}", "skipped", 0.0, reason) for n in range(100)]
+    other = Test("test_redis.py", "skipped", 0.0, "needs Redis")
+    shown = report([Part("browser", 1.0, [*pages, other]), Part("stack", 1.0, pages[:1])], 2.0)
+    lines = shown.splitlines()
+    start = lines.index("Skipped") + 1
+    assert lines[start : start + 2] == [
+        f"  101 in browser, stack: {reason}",
+        "  1 in browser: needs Redis",
+    ]
 
 
 def test_under_ci_a_skip_is_a_failure_that_says_so(tests):

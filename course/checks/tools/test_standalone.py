@@ -9,7 +9,7 @@ import pytest
 from course.checks.tools.conftest import HERE, add_step, clean, run_course
 from course.core import environment
 from course.core.processes import clean_environment
-from course.core.steps import find_step
+from course.core.steps import Step, find_step
 from course.learn import standalone
 from course.learn.results import read_junit
 
@@ -58,17 +58,18 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
 
     monkeypatch.setattr(standalone, "run_shown", run_shown)
     lock, requirements = tmp_path / "requirements.lock", tmp_path / "requirements.txt"
+    step = Step(1, "echo", tmp_path)
     lock.write_text("django==5.2\n")
     requirements.write_text("django\n")
-    standalone.install(tmp_path, lock, {})
-    standalone.install(tmp_path, lock, {})
+    standalone.install(step, tmp_path, lock, {})
+    standalone.install(step, tmp_path, lock, {})
     assert len(made) == 2  # venv and pip, once
     if changed == "python":
         stamp = tmp_path / ".venv" / environment.STAMP
         stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
     else:
         (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
-    standalone.install(tmp_path, lock, {})
+    standalone.install(step, tmp_path, lock, {})
     assert len(made) == 4
 
 
