@@ -29,7 +29,7 @@ bench:
 	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS)) $(if $(filter-out 0,$(PARTS)),--parts)
 
 redgreen:
-	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART))
+	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART)) $(if $(FIX),--fix=$(FIX))
 
 guarantees:
 	$(COURSE) guarantees
@@ -48,4 +48,4 @@ lint:
 	$(COURSE) lint
 
 upgrade:
-	$(COURSE) upgrade
+	$(COURSE) upgrade $(if $(ONLY),"--only=$(ONLY)")

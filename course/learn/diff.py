@@ -109,9 +109,10 @@ def compare(section: Section, only: str | None, repository: Path) -> tuple[str, 
     fixed = ("diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}")
     prefixes = (f"--src-prefix={before}/", f"--dst-prefix={after}/")
     colours = f"--color={'always' if wants_colour(sys.stdout) else 'never'}"
-    paths = [f":(literal){only}"] if only else [f":(exclude){pattern}" for pattern in NOISE]
+    paths = [f":(literal){only}"] if only else []
+    counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths)
+    paths = paths or [f":(exclude){pattern}" for pattern in NOISE]
     text = git(repository, *fixed, *prefixes, colours, before, after, "--", *paths)
-    counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths[: bool(only)])
     changes = []
     fields = iter(counts.split("\0")[:-1])
     for field in fields:

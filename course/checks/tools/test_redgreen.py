@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,9 @@ from course.core.processes import wait_until
 from course.core.steps import Step
 from course.core.terminal import UserError
 from course.learn.results import Test, read_junit
-from course.maintain import redgreen
-from course.maintain.redgreen import Pair, complaint, finish, pairs, start
+from course.maintain import redgreen, verdicts
+from course.maintain.redgreen import finish, pairs, start
+from course.maintain.verdicts import Pair, complaint
 
 MANIFEST = """
 [[step]]
@@ -146,12 +149,15 @@ class Shown:
     results: dict[str, Test]
 
 
-def run(root: Path, wanted: str | None = None, part: str | None = None) -> Shown:
+def run(
+    root: Path, wanted: str | None = None, part: str | None = None, fix: str | None = None
+) -> Shown:
     """Run the command on planted steps, with the Python of these tests."""
     output, results = io.StringIO(), root / "results"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(redgreen.environment, "ensure_everything", lambda _: Path(sys.executable))
-        code = redgreen.redgreen(wanted, part, results, root)
+        patch.setattr(verdicts, "WAITS_FOR", 1.5)
+        code = redgreen.redgreen(wanted, part, fix, results, root)
     tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
     return Shown(code, output.getvalue().splitlines(), {test.id: test for test in tests})
 
@@ -271,7 +277,7 @@ def test_hangs(capfd):
         "stopped.",
     ]
     assert found[-1].results[0].outcome == "failed"
-    assert wait_until(lambda: not is_alive(child), 5)
+    assert wait_until(lambda: not is_alive(child), 30)
 
 
 @pytest.mark.parametrize(
@@ -619,3 +625,29 @@ def test_the_first_step_has_nothing_to_fail_on(tmp_path: Path) -> None:
     """A sentence says that the first step has no step before."""
     with pytest.raises(UserError, match="step01_echo is the first step"):
         run(plant_tests(tmp_path, good=GOOD), "1")
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="There is no git here. Run: apt install git")
+def test_the_test_of_a_fix_fails_without_the_fix(tmp_path: Path) -> None:
+    """FIX=HEAD runs the changed tests on the code of the last commit, and no other test."""
+    test = "from app import VALUE\n\ndef test_value(): assert VALUE == 2\n"
+    root = plant_tests(tmp_path, value=test)
+    (root / ".gitignore").write_text(".course\nresults\n")
+    names = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*names, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    with pytest.raises(UserError, match=r"No test of a step has changed since HEAD\."):
+        run(root, fix="HEAD")
+    with pytest.raises(UserError, match="FIX=nowhere is no commit"):
+        run(root, fix="nowhere")
+    changed = root / "step02_groups"
+    (changed / "app.py").write_text("VALUE = 3\n")
+    proof = test.replace("== 2", "== 3")
+    (changed / "tests" / "test_value.py").write_text(proof)
+    shown = run(root, fix="HEAD")
+    assert shown.code == 0, shown.lines
+    assert shown.lines[0].startswith("step02_groups: its new test fails on step02_groups-at-HEAD")
+    (changed / "tests" / "test_value.py").write_text(proof.replace("== 3", ">= 2"))
+    shown = run(root, fix="HEAD")
+    assert shown.code == 1
+    assert "this test proves nothing" in shown.lines[0]
