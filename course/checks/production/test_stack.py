@@ -374,14 +374,14 @@ def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
     """Programs of the wheels come second. A PostgreSQL too old for Django is not used."""
     machine = tmp_path / "bin"
     machine.mkdir()
-    for name in ("valkey-server", "nginx", "initdb"):
+    for name in ("redis-server", "nginx", "initdb"):
         (machine / name).write_text("#!/bin/sh\n")
     (machine / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 9.6'\n")
     for file in machine.iterdir():
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{machine}{os.pathsep}/usr/bin{os.pathsep}/bin")
     found = find_programs(Path(sys.executable))
-    assert found["redis"] == machine / "valkey-server"
+    assert found["redis"] == machine / "redis-server"
     assert found["nginx"] == machine / "nginx"
     assert found["postgres"] != machine / "postgres"
     (machine / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 17.2'\n")

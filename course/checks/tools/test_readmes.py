@@ -1,10 +1,12 @@
 """The READMEs are correct: links, commands, names of tests, and parts."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from course.cli import overview
 from course.core import manifest
 from course.core.steps import ROOT, all_steps
 
@@ -54,6 +56,20 @@ def test_each_step_has_the_same_shape(step) -> None:
     assert "\n**Goal:** " in text
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
     assert f"$ make run STEP={step.number}\n" in text
+
+
+def test_each_step_leads_to_the_next() -> None:
+    """The course's README lists each step and their number; each step links the next one."""
+    steps, text = all_steps(), (ROOT / "README.md").read_text("utf-8")
+    assert re.findall(r"^\| \[(\d+): \w+\]\((\w+)/README.md\)", text, re.MULTILINE) == [
+        (str(step.number), step.label) for step in steps
+    ]
+    number = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight"][len(steps)]
+    assert text.startswith(f"# Django Channels in {number} steps\n")
+    assert f"in {number} steps" in overview()
+    for step, later in pairwise(steps):
+        last = (step.folder / "README.md").read_text("utf-8").partition("\n## Next\n")[2]
+        assert f"[Step {later.number}](../{later.label}/README.md)" in last
 
 
 def test_parts_are_those_that_make_diff_shows() -> None:
