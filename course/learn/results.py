@@ -36,11 +36,12 @@ class Test:
 
 @dataclass
 class Part:
-    """One row of the table: a job, its seconds and its tests."""
+    """One row of the table: a job, its seconds, its tests, and its seconds of processor time."""
 
     name: str
     seconds: float
     tests: list[Test] = field(default_factory=list)
+    work: float = 0.0
 
     def count(self, outcome: str) -> int:
         """Return the number of tests with this outcome."""
@@ -163,9 +164,9 @@ def slowest(parts: Iterable[Part]) -> list[str]:
     return ["", "Slowest tests", *cut] if cut else []
 
 
-def row(name: str, passed: object, failed: object, skipped: object, seconds: object) -> str:
+def row(name: str, *cells: object) -> str:
     """Return one line of the table."""
-    return f"{name:<30}{passed:>9}{failed:>9}{skipped:>9}{seconds:>11}"
+    return f"{name:<25}" + "".join(f"{cell:>10}" for cell in cells)
 
 
 def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
@@ -173,16 +174,17 @@ def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
 
     `made_of` is a paragraph about the time, which comes before the closing line.
     """
-    lines = [colour(row("part", "passed", "failed", "skipped", "seconds"), "bold")]
+    lines = [colour(row("part", "passed", "failed", "skipped", "seconds", "work"), "bold")]
     for part in parts:
-        passed, failed, skipped = map(part.count, ("passed", "failed", "skipped"))
-        text = row(part.name, passed, failed, skipped, f"{part.seconds:.1f}")
-        lines.append(colour(text, "red") if failed else text)
+        counts = [part.count(outcome) for outcome in ("passed", "failed", "skipped")]
+        text = row(part.name, *counts, f"{part.seconds:.1f}", f"{part.work:.1f}")
+        lines.append(colour(text, "red") if counts[1] else text)
     passed, failed, skipped = (
         sum(part.count(outcome) for part in parts) for outcome in ("passed", "failed", "skipped")
     )
-    lines.append("-" * len(row("", "", "", "", "")))
-    lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}"))
+    work = sum(part.work for part in parts)
+    lines.append("-" * len(row("", *[""] * 5)))
+    lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}", f"{work:.1f}"))
     lines += skips(parts)
     lines += failures(parts)
     lines += slowest(parts)

@@ -216,6 +216,7 @@ def start(job: Job) -> Running:
 
 def finish(running: Running, time_limit: float) -> Part | None:
     """Return the result of a job that has ended or exceeds the limit, else None."""
+    before = processor_seconds()
     code = running.process.poll()
     if code is None and running.seconds < time_limit:
         return None
@@ -225,7 +226,16 @@ def finish(running: Running, time_limit: float) -> Part | None:
         code = -1
     # Also after a normal end, because the job may have left processes behind.
     stop(running.process)
-    return judge(running.job, code, running.seconds, broken)
+    part = judge(running.job, code, running.seconds, broken)
+    # The system adds a process's time, and that of all its children, when we ask how it ended.
+    part.work = processor_seconds() - before
+    return part
+
+
+def processor_seconds() -> float:
+    """Return the processor time of all processes that this one started, and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run_jobs(
@@ -301,7 +311,7 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
 
 def test_everything(only: str | None, root: Path) -> int:
     """Run the tests of all kinds, or of one, and print the report; return the exit code."""
-    started, before = time.monotonic(), os.times()
+    started, before = time.monotonic(), processor_seconds()
     python = environment.ensure_everything(root)
     jobs = collect_jobs(python, root)
     if only:
@@ -315,8 +325,6 @@ def test_everything(only: str | None, root: Path) -> int:
             say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
             say(job.log.read_text("utf-8", errors="replace").rstrip())
     say()
-    seconds, after = time.monotonic() - started, os.times()
-    processor = after.children_user + after.children_system
-    processor -= before.children_user + before.children_system
+    seconds, processor = time.monotonic() - started, processor_seconds() - before
     say(report(parts, seconds, made_of(jobs, processor, seconds)))
     return 1 if any(part.count("failed") for part in parts) else 0

@@ -108,7 +108,7 @@ def test_a_job_that_hangs_is_stopped_and_named(tmp_path):
     assert part.tests[0].id == "the job step01_echo"
     started = pids(job.log.read_text())
     assert len(started) == 2
-    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+    assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
 def test_what_a_job_leaves_running_is_ended(tmp_path):
@@ -117,7 +117,7 @@ def test_what_a_job_leaves_running_is_ended(tmp_path):
     job = make_job(tmp_path, "step01_echo", code)
     run_jobs([job], at_once=1)
     started = pids(job.log.read_text())
-    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+    assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
@@ -145,7 +145,7 @@ sys.exit(cli.main(["test-all"]))
     os.kill(running.pid, stop_signal)
     _, errors = running.communicate(timeout=20)
     assert (running.returncode, errors) == (130, b"\nStopped.\n")
-    assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 5)
+    assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
