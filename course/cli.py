@@ -32,7 +32,7 @@ COMMANDS = {
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
     "propagate": ("propagate FROM=1", "carry the changes of one step into later ones"),
     "lint": ("lint", "check English, style and common mistakes"),
-    "upgrade": ("upgrade", "raise all versions, then test everything"),
+    "upgrade": ("upgrade [ONLY=redis]", "raise all versions, or those of one package"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
 # The errors that the system raises in another user's folder, or on a read-only disk.
@@ -111,6 +111,10 @@ def build_parser() -> Parser:
     made["propagate"].add_argument(
         "--right", metavar="FILE", help="declare that this file needs no change (make: RIGHT)"
     )
+    made["upgrade"].add_argument("--only", metavar="PACKAGE", help="one package, such as redis")
+    made["redgreen"].add_argument(
+        "--fix", metavar="COMMIT", help="run tests changed since this commit on its steps"
+    )
     for name in ("redgreen", "standalone"):
         made[name].add_argument("--results", type=Path, help="folder for JUnit files")
     made["scaling"].add_argument(
@@ -145,7 +149,7 @@ def dispatch(options: argparse.Namespace) -> int:
                 return upgrade.try_django(options.django)
             return testing.run_all_tests()
         case "upgrade":
-            return upgrade.upgrade()
+            return upgrade.upgrade(options.only)
         case "diff":
             if not (options.first and options.second):
                 raise UserError(
@@ -153,7 +157,7 @@ def dispatch(options: argparse.Namespace) -> int:
                 )
             return diff.show(options.first, options.second, options.part, options.only)
         case "redgreen":
-            return redgreen.redgreen(options.step, options.part, options.results)
+            return redgreen.redgreen(options.step, options.part, options.fix, options.results)
         case "guarantees":
             return guarantees.guarantees(options.check)
         case "stack":

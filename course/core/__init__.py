@@ -1,1 +1,1 @@
-"""What the other packages share: steps, parts, environments, processes, output."""
+"""The foundation of the other packages: steps, parts, environments, processes, ports, output."""

@@ -1,1 +1,1 @@
-"""What learners and instructors call: run, test, diff."""
+"""The commands for learners and instructors: run, test, diff."""

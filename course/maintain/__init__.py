@@ -1,1 +1,1 @@
-"""What maintainers call: propagate, redgreen, guarantees, upgrade, lint."""
+"""The commands for maintainers: drift, propagate, redgreen, guarantees, upgrade, lint."""

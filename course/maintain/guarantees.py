@@ -8,7 +8,6 @@ import fnmatch
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from course.core.manifest import (
@@ -35,82 +34,37 @@ HEAD = """\
 Each line is a test. A ✓ says that the test runs and passes in that step. Later steps keep the
 guarantees of earlier steps. If a later step gives up a guarantee (–), the page gives the reason.
 """
+# The first line of each docstring in a file of tests, by the name of the test; "" names the file.
+Docstrings = dict[str, str]
 
 
-@dataclass
-class Row:
-    """One test: its name, the first line of its docstring, and the labels of its steps."""
-
-    name: str
-    text: str = ""
-    steps: set[str] = field(default_factory=set)
-
-
-@dataclass
-class Group:
-    """One file of tests: its path, the first mid-point that has the file, its title, its rows."""
-
-    path: str
-    since: Midpoint
-    title: str = ""
-    rows: dict[str, Row] = field(default_factory=dict)
+def docstrings(tree: Midpoint) -> dict[str, Docstrings]:
+    """Return the docstrings of each file of tests, by path."""
+    found = {}
+    for path in fnmatch.filter(tree.files, TEST_FILE):
+        module = ast.parse(tree.text(path))
+        nodes = {"": module, **named_tests(module)}
+        texts = {name: ast.get_docstring(node) or "" for name, node in nodes.items()}
+        found[path] = {name: text.partition("\n")[0].strip() for name, text in texts.items()}
+    return found
 
 
-def first_line(docstring: str | None) -> str:
-    """Return the first line of a docstring, or "" if there is none."""
-    return (docstring or "").partition("\n")[0].strip()
+def unsaid(steps: dict[str, dict[str, Docstrings]]) -> list[str]:
+    """Return a message for each file and test without a docstring, or without a full sentence.
 
-
-def test_files(tree: Midpoint) -> list[str]:
-    """Return the paths of the files of tests, sorted."""
-    return sorted(fnmatch.filter(tree.files, TEST_FILE))
-
-
-def read_tests(source: bytes) -> tuple[str, dict[str, str]]:
-    """Return the title of a file of tests, and the first line of each test's docstring."""
-    tree = ast.parse(source)
-    texts = {name: first_line(ast.get_docstring(test)) for name, test in named_tests(tree).items()}
-    return first_line(ast.get_docstring(tree)), texts
-
-
-def collect(chains: list[list[Midpoint]]) -> list[Group]:
-    """Return the files of tests in the order of the parts that add them.
-
-    If the wording differs between steps, use the wording of the latest step. A file that only a
-    mid-point has is left out.
+    `steps` gives the docstrings of each step, by label. A place in several steps is named once.
     """
-    groups: dict[str, Group] = {}
-    for points in chains:
-        for point in points:
-            for path in test_files(point):
-                groups.setdefault(path, Group(path, point))
-        last = points[-1]
-        for path in test_files(last):
-            group = groups[path]
-            group.title, texts = read_tests(last.text(path))
+    said: dict[str, str] = {}
+    for label, files in steps.items():
+        for path, texts in files.items():
             for name, text in texts.items():
-                row = group.rows.setdefault(name, Row(name))
-                row.text = text
-                row.steps.add(last.step.label)
-    return [group for group in groups.values() if group.rows]
-
-
-def unsaid(trees: list[Midpoint]) -> Iterator[str]:
-    """Yield a message for each file and test without a docstring, or without a full sentence."""
-    told = set()
-    for tree in trees:
-        for path in test_files(tree):
-            title, texts = read_tests(tree.text(path))
-            said = {path: title} | {f"{path}::{name}": text for name, text in texts.items()}
-            for place, text in said.items():
-                if place in told or text.endswith((".", "!", "?")):
-                    continue
-                told.add(place)
-                label = tree.step.label
-                if text:
-                    yield f"{label}/{place}: the first line of its docstring is no full sentence."
-                else:
-                    yield f"{label}/{place} has no docstring."
+                place = f"{path}::{name}" if name else path
+                if not text:
+                    said.setdefault(place, f"{label}/{place} has no docstring.")
+                elif not text.endswith((".", "!", "?")):
+                    half = "the first line of its docstring is no full sentence."
+                    said.setdefault(place, f"{label}/{place}: {half}")
+    return list(said.values())
 
 
 def in_words(name: str) -> str:
@@ -120,32 +74,6 @@ def in_words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def in_cell(text: str) -> str:
-    """Return a text for a cell of a Markdown table; docstrings mark code with two backticks."""
-    return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", r"\|")
-
-
-def reasons(group: Group, entries: list[Entry]) -> Iterator[str]:
-    """Yield a line with the reason for each retirement of tests in this file."""
-    for number, entry in enumerate(entries, 1):
-        for name, reason in entry.retires.items():
-            path, _, test = name.partition("::")
-            if path == group.path:
-                what = f"“{in_words(test)}”" if test else "all of this"
-                yield f"Step {number} gives up {what}: {reason.strip().removesuffix('.')}."
-
-
-def table(group: Group, labels: list[str]) -> Iterator[str]:
-    """Yield the lines of the table for one file of tests."""
-    yield " | ".join(["| Guarantee", *map(str, range(1, len(labels) + 1))]) + " |"
-    yield "|---" + "|:-:" * len(labels) + "|"
-    for row in group.rows.values():
-        first = min(map(labels.index, row.steps))
-        marks = ["✓" if label in row.steps else "–" for label in labels[first:]]
-        cells = [f"**{in_words(row.name)}.** {in_cell(row.text)}", *[" "] * first, *marks]
-        yield f"| {' | '.join(cells)} |"
-
-
 def heading(since: Midpoint, entry: Entry) -> str:
     """Return the heading for the guarantees that begin with a step, or with one of its parts."""
     if len(entry.parts) < 2:
@@ -153,19 +81,57 @@ def heading(since: Midpoint, entry: Entry) -> str:
     return f"## Since step {since.step.number}, part {since.number}: {since.name}"
 
 
-def page(entries: list[Entry], groups: list[Group]) -> str:
-    """Return the page, as Markdown."""
+def reasons(path: str, entries: list[Entry]) -> Iterator[str]:
+    """Yield a line with the reason for each retirement of tests in the file `path`."""
+    for number, entry in enumerate(entries, 1):
+        for name, reason in entry.retires.items():
+            file, _, test = name.partition("::")
+            if file == path:
+                what = f"“{in_words(test)}”" if test else "all of this"
+                yield f"Step {number} gives up {what}: {reason.strip().removesuffix('.')}."
+
+
+def table(latest: Docstrings, steps: list[Docstrings]) -> Iterator[str]:
+    """Yield the lines of the table for a file of tests.
+
+    `latest` has the tests with their latest wording, `steps` has the tests of each step.
+    """
+    yield " | ".join(["| Guarantee", *map(str, range(1, len(steps) + 1))]) + " |"
+    yield "|---" + "|:-:" * len(steps) + "|"
+    for name, text in latest.items():
+        marks = ["✓" if name in texts else "–" for texts in steps]
+        first = marks.index("✓")
+        # Docstrings mark code with two backticks.
+        cell = re.sub(r"``(.+?)``", r"`\1`", text).replace("|", r"\|")
+        cells = [f"**{in_words(name)}.** {cell}", *[" "] * first, *marks[first:]]
+        yield f"| {' | '.join(cells)} |"
+
+
+def page(
+    entries: list[Entry], chains: list[list[Midpoint]], steps: dict[str, dict[str, Docstrings]]
+) -> str:
+    """Return the page, as Markdown: the files of tests in the order of the parts that add them.
+
+    A file that only a mid-point has is left out.
+    """
+    since: dict[str, Midpoint] = {}
+    for point in (point for points in chains for point in points):
+        for path in sorted(fnmatch.filter(point.files, TEST_FILE)):
+            since.setdefault(path, point)
     by_label = {entry.label: entry for entry in entries}
     lines = [HEAD]
-    for group in groups:
-        label = group.since.step.label
-        title = heading(group.since, by_label[label])
-        if title not in lines:
-            lines += [title, ""]
-        link = f"[{group.path}](../{label}/{group.path})"
-        lines += [f"### {group.title.removesuffix('.')}", "", link, ""]
-        lines += [line for reason in reasons(group, entries) for line in (reason, "")]
-        lines += [*table(group, list(by_label)), ""]
+    for path, point in since.items():
+        versions = [files.get(path, {}) for files in steps.values()]
+        latest = {name: text for texts in versions for name, text in texts.items()}
+        about = latest.pop("", "").removesuffix(".")
+        if not latest:
+            continue
+        label = point.step.label
+        title = heading(point, by_label[label])
+        lines += [] if title in lines else [title, ""]
+        lines += [f"### {about}", "", f"[{path}](../{label}/{path})", ""]
+        lines += [line for reason in reasons(path, entries) for line in (reason, "")]
+        lines += [*table(latest, versions), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -178,23 +144,22 @@ def guarantees(check: bool = False, root: Path = ROOT) -> int:
     entries = load(root)
     chains = [chain(step, root) for step in all_steps(root)]
     found = problems_of_tests(entries, chains)
-    if found := found or list(unsaid([points[-1] for points in chains])):
-        for text in found:
-            say(text)
+    steps = {} if found else {points[-1].step.label: docstrings(points[-1]) for points in chains}
+    if found := found or unsaid(steps):
+        say("\n".join(found))
         closing = f"{PAGE.as_posix()} cannot be made from the tests and {NAME}: see above."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
-    groups = collect(chains)
-    text, file = page(entries, groups), root / PAGE
-    current = file.read_text("utf-8") if file.is_file() else ""
-    count = sum(len(group.rows) for group in groups)
-    if check and current != text:
+    text, file = page(entries, chains, steps), root / PAGE
+    is_current = file.is_file() and file.read_text("utf-8") == text
+    if check and not is_current:
         stale = f"{PAGE.as_posix()} is out of date. Run: make guarantees"
         print(colour(stale, "red", sys.stderr), file=sys.stderr)
         return 1
-    if current != text:
+    if not is_current:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, "utf-8", newline="\n")
-    state = "up to date" if current == text else "written"
+    state = "up to date" if is_current else "written"
+    count = text.count("\n| **")
     say(f"{PAGE.as_posix()}: {state}, {count} guarantees.")
     return 0

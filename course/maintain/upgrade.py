@@ -1,15 +1,4 @@
-"""`make upgrade`: raise all versions. `make test-all DJANGO=…`: try another Django.
-
-uv looks for the newest releases that work together, and the lock file takes them. A range in a
-requirements file changes only if it excludes the new release; its form decides its new value:
-
-    name~=4.3       the newest release is 5.1.2: `~=5.1`
-    name>=1.2,<3    the newest release is 4.9: `>=1.2,<5`
-    name~=5.2.0     unchanged: three numbers keep a package on its series, as Django on 5.2
-
-`make test-all DJANGO=latest` changes no file here. The tests run in a copy of the course,
-`.course/django-…`, with its own environment and lock file.
-"""
+"""`make upgrade`: raise all versions. `make test-all DJANGO=…`: try another Django."""
 
 import re
 import shutil
@@ -21,12 +10,11 @@ from pathlib import Path
 from course.core import environment
 from course.core.environment import LOCK, venv_program
 from course.core.manifest import INTERIM
-from course.core.processes import CommandFailed, run_quietly, stop
+from course.core.processes import stop
 from course.core.steps import ROOT, all_steps, copy_files, step_files
-from course.core.terminal import Progress, UserError, colour, say
+from course.core.terminal import UserError, colour, say
 
-OLDEST_PYTHON = "3.11"
-# A package's name with its extras, and its range.
+# A package's name with its extras, then its range.
 REQUIREMENT = re.compile(r"^(([A-Za-z][\w.-]*)(?:\[[\w,]+\])?)([^\s;#]*)", re.MULTILINE)
 HEAD = """\
 # Every version that make and CI install, for Python 3.11 and later. Made by `make upgrade` from
@@ -41,55 +29,51 @@ def requirement_files(root: Path) -> list[Path]:
     return [root / "course" / "requirements.txt", *steps, *interim]
 
 
-def normal(name: str) -> str:
-    """Return the normalized name of a package (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def locked_versions(root: Path) -> dict[str, str]:
-    """Return the version of each package in the lock file of `root`, by normalized name."""
-    lock = (root / LOCK).read_text("utf-8")
-    return {normal(name): version for name, version in re.findall(r"(?m)^(\S+)==([^\s;]+)", lock)}
+    """Return the version of each package in the lock file; names are in lower case."""
+    return dict(re.findall(r"(?m)^(\S+)==([^\s;]+)", (root / LOCK).read_text("utf-8")))
 
 
 def with_ranges(text: str, change: Callable[[str, str], str]) -> str:
     """Return the text of a requirements file with each range replaced by `change(name, range)`."""
-    return REQUIREMENT.sub(lambda found: found[1] + change(normal(found[2]), found[3]), text)
+    return REQUIREMENT.sub(lambda found: found[1] + change(found[2].lower(), found[3]), text)
 
 
-def without_end(wanted: str) -> str:
-    """Return a range that newer releases satisfy too; the range of a series is returned as is."""
+def opened(wanted: str) -> str:
+    """Return the range `wanted` without an upper bound; a series such as `~=5.2.0` stays."""
     return re.sub(r",?<\d+$", "", re.sub(r"^~=(\d+\.\d+)$", r">=\1", wanted))
 
 
 def raised(wanted: str, newest: str) -> str:
-    """Return the range `wanted`, changed if it would exclude the release `newest`."""
+    """Return the range `wanted`, changed if it excludes the release `newest`.
+
+    For 5.1.2, `~=4.3` becomes `~=5.1`, and `>=1.2,<3` becomes `>=1.2,<6`. A series stays.
+    """
     major, minor, *_ = [*newest.split("."), "0"]
     if re.fullmatch(r"~=\d+\.\d+", wanted) and not wanted.startswith(f"~={major}."):
         return f"~={major}.{minor}"
     return re.sub(r"<(\d+)$", lambda end: f"<{max(int(end[1]), int(major) + 1)}", wanted)
 
 
-def resolve(root: Path, python: Path, requirements: str, *options: str) -> None:
-    """Write versions that satisfy `requirements` to the lock file of `root`.
+def resolve(root: Path, requirements: list[str], *options: str) -> None:
+    """Write versions that satisfy the texts `requirements` to the lock file of `root`.
 
-    uv, from the environment of `python`, keeps the versions that the lock file already has, unless
-    `options` say otherwise. Raises UserError if there is no solution or no network; the lock file
-    is then unchanged.
+    Without `options`, uv keeps the versions that the lock file has. Raises UserError if there is
+    no solution or no network; the lock file is then unchanged.
     """
-    wanted = root / ".course" / "wanted.txt"
-    wanted.write_text(requirements, "utf-8")
-    uv = venv_program(python.parent.parent, "uv")
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
-    # If the newest release of a package has left the oldest Python behind, take the release before
-    # for all Pythons, not one release for each.
-    command += ["--fork-strategy", "fewest", "--output-file", root / LOCK, *options, wanted]
-    progress = Progress("Looking for versions that work together")
-    try:
-        run_quietly(command, progress)
-    except CommandFailed as error:
-        raise environment.failure("Looking for versions", error) from None
-    progress.done()
+    tools = [root / "course" / "requirements.txt"]
+    python = environment.ensure(tools, "Installing the tools of the course", root)
+    venv = python.parent.parent
+    wanted = venv / "wanted.txt"
+    wanted.write_text("\n".join(requirements), "utf-8")
+    # If a new release has left the oldest Python behind, "fewest" takes the release before for
+    # all Pythons, not one release for each.
+    command = ["pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
+    command += ["--fork-strategy", "fewest", "--output-file", str(root / LOCK), str(wanted)]
+    say("Looking for versions that work together …")
+    uv = str(venv_program(venv, "uv"))
+    if subprocess.run([uv, *command, *options], stdout=subprocess.DEVNULL).returncode:
+        raise UserError("Looking for versions failed: read the lines above. No file has changed.")
     (root / LOCK).write_text(HEAD + (root / LOCK).read_text("utf-8"), "utf-8")
 
 
@@ -98,75 +82,66 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     lines = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, "none"), after.get(name, "none")
-        line = f"  {name:<28}{old:>14} → {new:<14}"
-        if "none" not in (old, new) and old.split(".")[0] != new.split(".")[0]:
-            line = colour(f"{line} NEW MAJOR VERSION", "yellow")
-        if old != new:
-            lines.append(line.rstrip())
+        line = f"  {name:<28}{old:>14} → {new}"
+        if name in before and name in after and old.split(".")[0] != new.split(".")[0]:
+            line = colour(f"{line:<60}NEW MAJOR VERSION", "yellow")
+        lines += [line] if old != new else []
     return lines
 
 
 def upgrade(only: str | None = None, root: Path = ROOT) -> int:
-    """Raise ranges and lock file to the newest releases; return the exit code.
+    """Raise lock file and ranges to the newest releases, or those of one package; return 0.
 
-    `only` is the name of a package: raise this package alone. Raises UserError if the lock file
-    has no such package, or if there is no solution or no network; no file is then changed.
+    Raises UserError, before any file changes, if the lock file has no package `only`, or if there
+    is no solution or no network.
     """
     before = locked_versions(root)
-    if only and normal(only) not in before:
-        raise UserError(f"{LOCK} has no package {only}: ONLY must name a package from that file.")
-    python = environment.ensure_everything(root)
+    if only and only.lower() not in before:
+        raise UserError(f"{LOCK} has no package {only}: ONLY must name a package of that file.")
     texts = {file: file.read_text("utf-8") for file in requirement_files(root)}
-
-    def opened(name: str, wanted: str) -> str:
-        return wanted if only and name != normal(only) else without_end(wanted)
-
-    requirements = "\n".join(with_ranges(text, opened) for text in texts.values())
+    chosen = {only.lower()} if only else before.keys()
+    wide = [
+        with_ranges(text, lambda name, old: opened(old) if name in chosen else old)
+        for text in texts.values()
+    ]
     options = ["--upgrade-package", only] if only else ["--upgrade"]
-    resolve(root, python, requirements, "--python-version", OLDEST_PYTHON, *options)
+    resolve(root, wide, "--python-version", "3.11", *options)
     after = locked_versions(root)
     for file, text in texts.items():
-        file.write_text(
-            with_ranges(text, lambda name, wanted: raised(wanted, after.get(name, "0"))), "utf-8"
-        )
-    if changes := differences(before, after):
-        say("\n".join(changes))
-        say("Read the changelog of each new major version. To test all of it: make test-all")
+        file.write_text(with_ranges(text, lambda name, old: raised(old, after[name])), "utf-8")
+    changes = differences(before, after)
+    say("\n".join(changes) if changes else "There is no newer version.")
+    if changes:
         say("To undo this: git restore requirements.lock '*requirements.txt'")
-    else:
-        say("There is no newer version.")
+        say("Next: read the changelog of each new major version, and run: make test-all")
     return 0
 
 
-def django_range(wanted: str) -> str:
-    """Return the range for `DJANGO=wanted`: `latest`, or a series such as `6.0`.
-
-    Raises UserError for anything else.
-    """
-    if wanted == "latest":
-        return ""
-    if re.fullmatch(r"\d+\.\d+", wanted):
-        return f"~={wanted}.0"
-    raise UserError(f"DJANGO must be latest or a series such as 6.0, not {wanted!r}.")
-
-
 def try_django(wanted: str, root: Path = ROOT) -> int:
-    """Run all tests on another Django, in a copy of the course; return the exit code."""
-    range_ = django_range(wanted)
+    """Run all tests on another Django, in a copy of the course; return the exit code.
+
+    `wanted` is `latest`, or a series such as `6.0`; raises UserError for anything else.
+    """
+    if wanted != "latest" and not re.fullmatch(r"\d+\.\d+", wanted):
+        raise UserError(f"DJANGO must be latest or a series such as 6.0, not {wanted!r}.")
+    series = "" if wanted == "latest" else f"~={wanted}.0"
     version = environment.python_version()
     copy = root / ".course" / f"django-{wanted}-python-{version}"
-    lay_out(root, copy)
-    requirements = []
+    copy.mkdir(parents=True, exist_ok=True)
+    for entry in copy.iterdir():
+        if entry.name not in (".course", ".venv"):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    copy_files(step_files(root), root, copy)
+    if shutil.which("git"):
+        # The copy needs its own repository, because the course's repository ignores `.course`.
+        subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
+    texts = []
     for file in requirement_files(copy):
         text = file.read_text("utf-8")
-        text = with_ranges(text, lambda name, old: range_ if name == "django" else old)
-        file.write_text(text, "utf-8")
-        requirements.append(text)
-    tools = [copy / "course" / "requirements.txt"]
-    python = environment.ensure(tools, "Installing the tools of the course", copy)
+        texts.append(with_ranges(text, lambda name, old: series if name == "django" else old))
+        file.write_text(texts[-1], "utf-8")
     # Resolve for this Python only: the newest Django may not support the oldest Python.
-    options = ["--python-version", version, "--upgrade-package", "django"]
-    resolve(copy, python, "\n".join(requirements), *options)
+    resolve(copy, texts, "--python-version", version, "--upgrade-package", "django")
     say(f"Django {locked_versions(copy)['django']} on Python {version}")
     process = subprocess.Popen([sys.executable, "-m", "course", "test-all"], cwd=copy)
     try:
@@ -174,17 +149,3 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     except KeyboardInterrupt:
         stop(process, grace=10.0)
         raise
-
-
-def lay_out(root: Path, copy: Path) -> None:
-    """Make `copy` contain the course's files; keep its `.course` and `.venv`."""
-    copy.mkdir(parents=True, exist_ok=True)
-    for entry in copy.iterdir():
-        if entry.is_dir() and entry.name not in (".course", ".venv"):
-            shutil.rmtree(entry)
-        elif not entry.is_dir():
-            entry.unlink()
-    copy_files(step_files(root), root, copy)
-    if shutil.which("git"):
-        # The copy needs its own repository, because the course's repository ignores `.course`.
-        subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)

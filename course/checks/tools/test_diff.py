@@ -22,16 +22,6 @@ concept = "a socket"
 [[step]]
 label = "step02_groups"
 concept = "groups"
-"""
-ALONE = """
-[[step.part]]
-name = "all of it"
-files = [
-  "chat/consumers.py", "chat/new.py", "chat/gone.py", "requirements.txt", "deploy/nginx.conf",
-]
-"""
-# chat.js has a version between the two steps: part 1 writes the 2, and part 2 writes the 3.
-PARTS = """
 [[step.part]]
 name = "the server"
 files = ["requirements.txt", "chat/new.py", "chat/old.py", "chat/consumers.py", "chat/gone.py",
@@ -83,19 +73,11 @@ def root(tmp_path):
         },
     )
     (second / "chat" / "static" / "chat" / "icon.png").write_bytes(b"\x89PNG\0")
-    (tmp_path / "course").mkdir()
-    (tmp_path / "course" / "steps.toml").write_text(MANIFEST + ALONE, "utf-8")
+    # chat.js has a version between the two steps: part 1 writes the 2, and part 2 writes the 3.
+    interim = {"chat/static/chat/chat.js": "2\n"}
+    add_step(tmp_path, "course/interim/step02_groups/part01", interim)
+    (tmp_path / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
     return tmp_path
-
-
-@pytest.fixture
-def parted(root):
-    """The same two steps, the second with parts."""
-    (root / "course" / "steps.toml").write_text(MANIFEST + PARTS, "utf-8")
-    interim = root / "course" / "interim" / "step02_groups" / "part01" / "chat/static/chat"
-    interim.mkdir(parents=True)
-    (interim / "chat.js").write_text("2\n", "utf-8")
-    return root
 
 
 @pytest.fixture
@@ -112,30 +94,29 @@ def outline(text):
 
 
 def test_changes_are_shown_under_paths_that_read_well(shown):
-    """Paths start with the step's folder, and a pipe gets no colours."""
-    assert "--- step01_echo/chat/consumers.py\n+++ step02_groups/chat/consumers.py\n" in shown
+    """Paths start with the name of their mid-point, and a pipe gets no colours."""
+    name = "chat/consumers.py"
+    assert f"--- step01_echo/{name}\n+++ step02_groups-part01/{name}\n" in shown
     assert "\n-b\n+B\n" in shown
-    assert "+++ step02_groups/chat/templates/chat/日本語.html" in shown
+    assert "+++ step02_groups-part02/chat/templates/chat/日本語.html" in shown
     assert "\033" not in shown
     assert "\nindex " not in shown
 
 
 def test_renames_and_deletions_are_shown(shown):
     """A moved file is a rename, and a removed file is a deletion."""
-    assert "rename from step01_echo/chat/old.py\nrename to step02_groups/chat/new.py" in shown
+    assert "rename from chat/old.py\nrename to chat/new.py" in shown
     assert "--- step01_echo/chat/gone.py\n+++ /dev/null" in shown
 
 
 def test_what_is_left_out_is_named_with_its_lines(shown):
-    """The output names tests, README, migrations and pictures, and does not show them."""
-    code, _, closing = shown.partition("\n\nLeft out above:")
-    for name in ("README.md", "tests/", "migrations", "icon.png"):
-        assert name not in code
-    named = " ".join(closing.split())
-    assert "README.md +2 −1" in named
-    assert "tests/test_groups.py +5 −0" in named
-    assert "chat/migrations/0001_initial.py +7 −0" in named
-    assert "chat/static/chat/icon.png" in named
+    """Each part names its tests, migrations and pictures, and the first part the README."""
+    left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", shown, re.M)
+    assert [" ".join(text.split()) for text in left_out] == [
+        "chat/migrations/0001_initial.py +7 −0, tests/test_groups.py +5 −0, README.md +2 −1",
+        "chat/static/chat/icon.png +0 −0",
+    ]
+    assert not {"README.md", "chat/static/chat/icon.png"} & set(outline(shown))
 
 
 def test_lines_are_counted_by_kind(shown):
@@ -154,22 +135,15 @@ def test_lines_are_counted_by_kind(shown):
     } <= rows
 
 
-def test_the_other_way_round_counts_the_other_way(root, capsys):
-    """Two steps can be compared in either order."""
-    diff.show("2", "1", root=root)
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.split()[-2:] == ["4", "5"]
-
-
 def test_a_step_against_itself_is_a_mistake(root):
     """A sentence asks for two different steps."""
     with pytest.raises(UserError, match="step01_echo against itself"):
         diff.show("1", "01", root=root)
 
 
-def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
+def test_parts_come_in_the_order_of_the_manifest(root, capsys):
     """Each part has a heading with its lines, and its files come in the manifest's order."""
-    diff.show("1", "2", root=parted)
+    diff.show("1", "2", root=root)
     shown = capsys.readouterr().out
     assert outline(shown) == [
         "Part 1 of 3: the server +4 −4",
@@ -188,9 +162,9 @@ def test_parts_come_in_the_order_of_the_manifest(parted, capsys):
     assert "\033" not in shown
 
 
-def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(parted, capsys):
+def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(root, capsys):
     """The diff compares mid-point with mid-point, under the names of both."""
-    diff.show("1", "2", root=parted, only="chat/static/chat/chat.js")
+    diff.show("1", "2", root=root, only="chat/static/chat/chat.js")
     shown = capsys.readouterr().out
     assert outline(shown) == [
         "Part 1 of 3: the server +1 −1",
@@ -206,9 +180,9 @@ def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(parted, ca
     assert shown.splitlines()[-1].split()[-2:] == ["2", "1"]
 
 
-def test_one_part_is_shown_and_counted_alone(parted, capsys):
+def test_one_part_is_shown_and_counted_alone(root, capsys):
     """The files of the other parts are left out."""
-    diff.show("1", "2", "2", root=parted)
+    diff.show("1", "2", "2", root=root)
     shown = capsys.readouterr().out
     assert outline(shown)[0] == "Part 2 of 3: the page +3 −1"
     assert len(outline(shown)) == 4
@@ -222,70 +196,58 @@ def test_one_part_is_shown_and_counted_alone(parted, capsys):
     ]
 
 
-def test_each_part_names_what_it_leaves_out(parted, capsys):
-    """A part names its tests and migrations; the first part also names the README."""
-    diff.show("1", "2", root=parted)
-    left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", capsys.readouterr().out, re.M)
-    assert [" ".join(text.split()) for text in left_out] == [
-        "README.md +2 −1, chat/migrations/0001_initial.py +7 −0, tests/test_groups.py +5 −0",
-        "chat/static/chat/icon.png +0 −0",
-    ]
-
-
-def test_one_file_is_shown_though_others_would_be_noise(parted, capsys):
+def test_one_file_is_shown_though_others_would_be_noise(root, capsys):
     """A file that the reader asks for is shown, even a test."""
-    diff.show("1", "2", "1", "tests/test_groups.py", root=parted)
+    diff.show("1", "2", "1", "tests/test_groups.py", root=root)
     shown = capsys.readouterr().out
     assert outline(shown) == ["Part 1 of 3: the server +5 −0", "tests/test_groups.py"]
-    diff.show("2", "1", only="chat/gone.py", root=parted)
+    diff.show("2", "1", only="chat/gone.py", root=root)
     assert outline(capsys.readouterr().out) == ["chat/gone.py"]
 
 
 @pytest.mark.parametrize(("part", "file"), [("3", "chat/gone.py"), (None, "chat/apps.py")])
-def test_one_file_that_does_not_change_is_a_mistake(parted, part, file):
+def test_one_file_that_does_not_change_is_a_mistake(root, part, file):
     """The sentence names the file."""
     with pytest.raises(UserError, match=f"{file} does not change there"):
-        diff.show("1", "2", part, file, root=parted)
+        diff.show("1", "2", part, file, root=root)
 
 
-def test_a_file_that_the_manifest_does_not_know_comes_last(parted, capsys):
+def test_a_file_that_the_manifest_does_not_know_comes_last(root, capsys):
     """A maintainer who is writing a step sees all of its files."""
-    (parted / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
-    diff.show("1", "2", root=parted)
+    (root / "step02_groups" / "chat" / "a.py").write_text("1\n", "utf-8")
+    diff.show("1", "2", root=root)
     assert outline(capsys.readouterr().out)[-2:] == ["deploy/nginx.conf", "chat/a.py"]
 
 
 def test_a_step_without_parts_is_shown_as_it_is(root, capsys):
     """While a step is being written, its parts may be missing."""
-    (root / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
+    (root / "course" / "steps.toml").write_text(MANIFEST.partition("[[step.part]]")[0], "utf-8")
     diff.show("1", "2", root=root)
     assert outline(capsys.readouterr().out)[0] == "chat/consumers.py"
 
 
-def test_backwards_there_are_no_parts(parted, capsys):
-    """A diff from the later step to the earlier step has no parts."""
-    diff.show("2", "1", root=parted)
-    assert "Part" not in capsys.readouterr().out
+def test_backwards_there_are_no_parts(root, capsys):
+    """A diff from the later step to the earlier step has no parts, and counts the other way."""
+    diff.show("2", "1", root=root)
+    shown = capsys.readouterr().out
+    assert "Part" not in shown
+    assert shown.splitlines()[-1].split()[-2:] == ["4", "5"]
 
 
-@pytest.mark.parametrize("part", ["0", "4", "-1", "proxy", ""])
-def test_a_part_that_is_none_is_a_mistake(parted, part):
+def test_a_part_that_is_none_is_a_mistake(root):
     """The sentence names the parts."""
-    named = r"has no part .*; its parts are 1 \(the server\), 2 \(the page\), 3 \(proxy\)\."
+    named = r"has no part 4; its parts are 1 \(the server\), 2 \(the page\), 3 \(proxy\)\."
     with pytest.raises(UserError, match=named):
-        diff.show("1", "2", part, root=parted)
+        diff.show("1", "2", "4", root=root)
 
 
-def test_a_part_where_there_are_none_is_a_mistake(root):
-    """The sentence says that PART must be left out."""
-    with pytest.raises(UserError, match="From step02_groups to step01_echo there are no parts"):
-        diff.show("2", "1", "1", root=root)
-
-
-def test_parts_are_read_from_the_step_before():
-    """A diff over more than one step has no parts."""
-    with pytest.raises(UserError, match="From step03_persistence to step05_deploy there are no"):
-        diff.show("3", "5", "1")
+@pytest.mark.parametrize(
+    "steps", [("step02_groups", "step01_echo"), ("step03_persistence", "step05_deploy")]
+)
+def test_a_part_where_there_are_none_is_a_mistake(steps):
+    """Only a diff from a step to the next one has parts; the sentence says so."""
+    with pytest.raises(UserError, match=f"From {steps[0]} to {steps[1]} there are no parts"):
+        diff.show(*steps, "1")
 
 
 def test_make_passes_the_part_on():
@@ -301,34 +263,37 @@ def test_make_passes_the_part_on():
 
 
 def test_on_a_terminal_it_is_coloured_and_paged(terminal):
-    """On a terminal, the diff goes through git's pager; here the pager changes the case."""
+    """The diff goes through git's pager; here the pager changes the case.
+
+    Each line of a heading is bold by itself, for pagers.
+    """
     command = [sys.executable, "-m", "course", "diff", "1", "2"]
     shown = terminal(command, ROOT, GIT_PAGER="tr a-z A-Z")
     assert shown.wait() == 0
+    assert "\033[1M" + "=" * 59 + "\033[0M\n\033[1MPART 1 OF " in shown.seen.replace("\r", "")
     assert "\033[1MDIFF --GIT STEP01_ECHO/CHAT/CONSUMERS.PY" in shown.seen
     assert "BUDGET (PYTHON, TEMPLATES, JAVASCRIPT)" in shown.seen
 
 
-def test_on_a_terminal_headings_stand_out(terminal):
-    """Each line of a heading is bold by itself, for pagers."""
-    command = [sys.executable, "-m", "course", "diff", "1", "2", "--part", "1"]
-    shown = terminal(command, ROOT, GIT_PAGER="cat")
-    assert shown.wait() == 0
-    rule, title = "\033[1m" + "=" * 59 + "\033[0m", "\033[1mPart 1 of "
-    assert f"{rule}\n{title}" in shown.seen.replace("\r", "")
-    assert "\033[1mdiff --git step01_echo/chat/consumers.py" in shown.seen
-
-
-def test_a_colour_of_two_words_changes_nothing_but_the_colour(parted, capsys, monkeypatch):
+def test_a_colour_of_two_words_changes_nothing_but_the_colour(root, capsys, monkeypatch):
     """Files are still told apart, and the lines of hashes are left out."""
     monkeypatch.setattr(diff, "wants_colour", lambda stream: True)
     setting = {"COUNT": "1", "KEY_0": "color.diff.meta", "VALUE_0": "yellow bold"}
     for name, value in setting.items():
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
-    diff.show("1", "2", "3", root=parted)
+    diff.show("1", "2", "3", root=root)
     shown = capsys.readouterr().out
     assert "\033[1;33mdiff --git " in shown
     assert "index " not in shown
+
+
+def test_a_hunk_names_its_method(root, capsys):
+    """Git's headers of hunks name the method of Python, not only the class."""
+    method = "class A:\n    def b(self):\n" + "        c()\n" * 9
+    for number, label in enumerate(("step01_echo", "step02_groups")):
+        (root / label / "chat" / "apps.py").write_text(f"{method}        d({number})\n", "utf-8")
+    diff.show("1", "2", root=root)
+    assert re.search(r"^@@ .* @@ def b\(self\):$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_file_in_another_encoding_is_shown_as_far_as_it_can_be_read(root, capsys):
