@@ -4,11 +4,9 @@ The model counts processor time. docs/scaling.md names everything that the model
 network between machines, disks, and people who do not come evenly.
 """
 
-from dataclasses import dataclass, fields
 from math import ceil
+from statistics import median
 from typing import Any
-
-from course.bench.figures import Run, spread, values
 
 BUSY = 0.5  # share of a core that may be busy; the rest is for people who all talk at once
 BACK = 60.0  # seconds that everybody may take to come back when all have to reconnect
@@ -20,116 +18,36 @@ DATABASE_CORES = 16
 NETWORK = 10_000.0  # Mbit/s
 
 
-@dataclass(frozen=True)
-class Figures:
-    """The measured costs of one worker, PostgreSQL and Redis, as processor time.
+def read_costs(results: dict[str, Any]) -> dict[str, float]:
+    """Return the costs that `make bench` has measured for step 5 on uvicorn.
 
-    The unit is microseconds, except for `memory` and `base` (KiB), `crowd` (sockets) and `room`
-    (messages per second).
+    The unit is microseconds of processor time, if no comment names another. Raise KeyError or
+    ValueError if something was not measured.
     """
 
-    delivery: float  # handing one message to one socket
-    message: float  # storing and publishing one message, alone in its transaction
-    heard: float  # taking one message from Redis
-    join: float  # a page that comes back when everybody does: its share of the whole time
-    memory: float  # of an idle connection
-    base: float  # of a worker before anybody comes
-    crowd: float  # idle connections that one worker has held
-    room: float  # messages a second that one room has stored
-    database_message: float
-    database_join: float
-    database_counter: float  # reading one room's counter
-    redis_message: float
-    redis_subscriber: float  # for each process that hears a message
+    def middle(measure: str, key: str) -> float:
+        return float(median(run["uvicorn"][measure][key] for run in results["runs"]))
 
-
-def read_figures(results: dict[str, Any]) -> Figures:
-    """Return the medians of what `make bench` has measured for step 5 on uvicorn."""
-    runs: list[Run] = results["runs"]
-
-    def median(measure: str, key: str) -> float:
-        found = spread(values(runs, "uvicorn", measure, key))
-        if found is None:
-            raise ValueError(f"uvicorn's {measure} was not measured")
-        return found.median
-
+    parts, crowd = results["parts"], results["crowd"]
     # In a big room, storing a message costs next to nothing beside its deliveries.
-    delivery = median("deliveries_500", "cpu")
-    return Figures(
-        delivery=delivery,
+    delivery = middle("deliveries_500", "cpu")
+    return {
+        "delivery": delivery,  # handing one message to one socket
         # Each of the twenty rooms had two people, so each message had two deliveries.
-        message=max(median("stored_20", "cpu") - 2 * delivery, 0.0),
-        heard=max(results["parts"]["hear_us"], 0.0),
-        join=results["comeback"]["all"] / results["crowd"]["sockets"] * 1e6,
-        memory=median("idle", "memory"),
-        base=median("idle", "base"),
-        crowd=results["crowd"]["alive"],
-        room=median("stored_1", "rate"),
-        database_message=median("stored_20", "postgres"),
-        database_join=median("joins", "postgres"),
-        database_counter=results["parts"]["sweep_us"],
-        redis_message=results["parts"]["publish_us"],
-        redis_subscriber=results["parts"]["subscriber_us"],
-    )
-
-
-@dataclass(frozen=True)
-class Workers:
-    """The number of workers that each need alone would require."""
-
-    talk: int  # for the processor time of messages
-    connections: int  # so that no worker has more sockets than were measured
-    return_: int  # so that everybody reconnects within `BACK` seconds
-
-    @property
-    def count(self) -> int:
-        """The number of workers that meets every need."""
-        return max(self.talk, self.connections, self.return_)
-
-    @property
-    def reason(self) -> str:
-        """The need that decides the number of workers."""
-        names = {"talk": "messages", "connections": "connections", "return_": "reconnecting"}
-        return next(
-            names[each.name] for each in fields(self) if getattr(self, each.name) == self.count
-        )
-
-
-@dataclass(frozen=True)
-class Need:
-    """The needs of a number of people. Values are per second unless a comment names a unit."""
-
-    messages: float
-    deliveries: float
-    workers: Workers
-    memory: float  # GiB, of all workers
-    subscriptions: float  # of all processes to rooms
-    published: float  # messages that Redis hands to processes
-    redis_servers: int  # shards
-    writes: float  # transactions
-    counters: float  # read by the sweeps
-    database_cores: float
-    database_connections: int  # at most
-    network: float  # Mbit/s to all people
-    back: float  # seconds until everybody is back, when all workers were restarted at once
-    room_share: float  # of what one room can store
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The used share of each part that does not grow with the number of workers."""
-        return {
-            "a room's counter": self.room_share,
-            "Redis": self.redis_load / BUSY,
-            "PostgreSQL": self.database_cores / DATABASE_CORES,
-            "network": self.network / NETWORK,
-        }
-
-    redis_load: float = 0.0  # of one core
-
-    @property
-    def first(self) -> str:
-        """The part that is full first when the number of people grows."""
-        return max(self.shares, key=lambda name: self.shares[name])
+        "message": max(middle("stored_20", "cpu") - 2 * delivery, 0.0),
+        "heard": max(parts["hear_us"], 0.0),  # taking one message from Redis
+        # A page that comes back when everybody does: its share of the whole time.
+        "join": results["comeback"]["all"] / crowd["sockets"] * 1e6,
+        "memory": middle("idle", "memory"),  # KiB of an idle connection
+        "base": middle("idle", "base"),  # KiB of a worker before anybody comes
+        "crowd": crowd["alive"],  # idle connections that one worker has held
+        "room": middle("stored_1", "rate"),  # messages a second that one room has stored
+        "database_message": middle("stored_20", "postgres"),
+        "database_join": middle("joins", "postgres"),
+        "database_counter": parts["sweep_us"],  # reading one room's counter
+        "redis_message": parts["publish_us"],
+        "redis_subscriber": parts["subscriber_us"],  # for each process that hears a message
+    }
 
 
 def processes_with(room_size: int, workers: int) -> float:
@@ -137,55 +55,50 @@ def processes_with(room_size: int, workers: int) -> float:
     return workers * (1 - (1 - 1 / workers) ** room_size)
 
 
-def need(
-    people: int, room_size: int, messages_per_person_per_minute: float, figures: Figures
-) -> Need:
-    """Return the needs of `people` who sit in rooms of `room_size` and talk that much.
+class Need:
+    """The needs of people who sit in rooms and talk. Values without a unit are per second."""
 
-    Each person is in one room. Raise ValueError if a room is empty or larger than `people`.
-    """
-    if not 1 <= room_size <= people:
-        raise ValueError("a room has somebody, and no more than there are")
-    rooms = people / room_size
-    messages = people * messages_per_person_per_minute / 60
-    deliveries = messages * room_size
+    def __init__(self, people: int, size: int, rate: float, costs: dict[str, float]) -> None:
+        """Calculate for `people` in rooms of `size`, with `rate` messages a minute from each."""
+        self.messages = people * rate / 60
+        self.deliveries = self.messages * size
+        connections = ceil(people / costs["crowd"])  # no worker has more sockets than were measured
+        back = ceil(people * costs["join"] / 1e6 / BACK)
+        talk, wanted = 0, 1
+        # With more workers, more processes hear each room, which costs more workers again. The loop
+        # ends at the latest when each person has a worker of their own.
+        while wanted > talk:
+            talk = wanted
+            others = processes_with(size, max(talk, connections, back)) - 1
+            each = costs["message"] + others * costs["heard"] + size * costs["delivery"]
+            wanted = ceil(self.messages * each / 1e6 / BUSY)
+        # The number of workers that each need alone would require.
+        self.wanted = {"messages": talk, "connections": connections, "reconnecting": back}
+        self.workers = max(self.wanted.values())
+        self.memory = (self.workers * costs["base"] + people * costs["memory"]) / 2**20  # GiB
 
-    def load(workers: int) -> float:
-        """Return the cores that messages keep busy, if each process of a room hears each one."""
-        others = processes_with(room_size, workers) - 1
-        each = figures.message + others * figures.heard + room_size * figures.delivery
-        return messages * each / 1e6
+        hearing = processes_with(size, self.workers)
+        self.published = self.messages * hearing  # messages that Redis hands to processes
+        each = costs["redis_message"] + hearing * costs["redis_subscriber"]
+        redis = self.messages * each / 1e6 / BUSY  # cores; one Redis uses one core
+        self.redis_servers = max(1, ceil(redis))
+        self.counters = people / size * hearing / SWEEP  # read by the sweeps
+        used = self.messages * costs["database_message"] + self.counters * costs["database_counter"]
+        self.database_cores = used / 1e6 / BUSY
+        self.database_connections = self.workers * POOL  # at most
+        self.network = self.deliveries * FRAME * 8 / 1e6  # Mbit/s to all people
+        # Seconds until everybody is back, when all workers were restarted at once.
+        slowest = max(costs["join"] / self.workers, costs["database_join"] / DATABASE_CORES)
+        self.back = people * slowest / 1e6
+        # The used share of each part that does not grow with the number of workers.
+        self.shares = {
+            "a room's counter": self.messages / people * size / costs["room"],
+            "Redis": redis,
+            "PostgreSQL": self.database_cores / DATABASE_CORES,
+            "network": self.network / NETWORK,
+        }
 
-    connections = ceil(people / figures.crowd)
-    return_ = ceil(people * figures.join / 1e6 / BACK)
-    talk = 1
-    # With more workers, more processes hear each room, which costs more workers again. The loop
-    # ends at the latest when each person has a worker of their own.
-    while (wanted := ceil(load(max(talk, connections, return_)) / BUSY)) > talk:
-        talk = wanted
-    workers = Workers(talk, connections, return_)
 
-    hearing = processes_with(room_size, workers.count)
-    subscriptions = rooms * hearing
-    counters = subscriptions / SWEEP
-    redis_load = messages * (figures.redis_message + hearing * figures.redis_subscriber) / 1e6
-    database = messages * figures.database_message + counters * figures.database_counter
-    return Need(
-        messages=messages,
-        deliveries=deliveries,
-        workers=workers,
-        memory=(workers.count * figures.base + people * figures.memory) / 2**20,
-        subscriptions=subscriptions,
-        published=messages * hearing,
-        redis_servers=max(1, ceil(redis_load / BUSY)),
-        redis_load=redis_load,
-        writes=messages,
-        counters=counters,
-        database_cores=database / 1e6 / BUSY,
-        database_connections=workers.count * POOL,
-        network=deliveries * FRAME * 8 / 1e6,
-        back=people
-        * max(figures.join / workers.count, figures.database_join / DATABASE_CORES)
-        / 1e6,
-        room_share=messages / rooms / figures.room,
-    )
+def largest(shares: dict[str, float] | dict[str, int]) -> str:
+    """Return the name of the largest share: the reason for the workers, or the first full part."""
+    return max(shares, key=lambda name: shares[name])

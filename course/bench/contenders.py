@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.core.ports import HOST, free_port
+from course.core.ports import free_port
 from course.core.steps import ROOT, copy_files, step_files
 from course.stack import WORKERS, Part, Stack
 
@@ -30,13 +30,12 @@ class Contender:
     room_order: bool = True
 
 
-def tutorial(name: str, server: str, settings: str) -> Contender:
+def tutorial(name: str, server: str, settings: str = "config.settings") -> Contender:
     """Return the pattern of the tutorials on a server; the settings decide the channel layer."""
-    words = (
-        word.replace("config.asgi", "course.bench.inside.tutorial") for word in WORKERS[server]
-    )
+    application = "course.bench.inside.tutorial"
+    command = tuple(word.replace("config.asgi", application) for word in WORKERS[server])
     title = ("tutorial", SERVERS[server])
-    return Contender(name, title, tuple(words), settings, greets=False, room_order=False)
+    return Contender(name, title, command, settings, greets=False, room_order=False)
 
 
 def step(name: str, title: str, server: str, code: Path | None = None) -> Contender:
@@ -48,15 +47,10 @@ LIMIT = ("-m", "course.bench.raw", "{port}")
 CONTENDERS = (
     Contender("raw", ("limit", "websockets"), LIMIT, stores=False, greets=False),
     tutorial("tutorial", "daphne", "course.bench.inside.core_layer"),
-    tutorial("pubsub", "uvicorn", "config.settings"),
+    tutorial("pubsub", "uvicorn"),
     step("daphne", "step 5", "daphne"),
     step("uvicorn", "step 5", "uvicorn"),
 )
-
-
-def part_contenders(folders: Iterable[tuple[str, Path]]) -> tuple[Contender, ...]:
-    """Return a contender for each mid-point: its name, such as "5.7", and its folder."""
-    return tuple(step(name, f"part {name}", "uvicorn", folder) for name, folder in folders)
 
 
 class Yard(Stack):
@@ -81,21 +75,15 @@ class Yard(Stack):
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a worker, which can import the course as well."""
-        return super().environment | {
-            "PYTHONPATH": str(ROOT),
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-        }
+        more = {"PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "config.settings"}
+        return super().environment | more
 
     def inside(self, module: str, *arguments: str) -> bytes:
         """Run a module of `course.bench.inside` in the site; return what it prints."""
-        return subprocess.run(
-            [str(self.python), "-m", f"course.bench.inside.{module}", *arguments],
-            cwd=self.site,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=True,
-        ).stdout
+        command = [str(self.python), "-m", f"course.bench.inside.{module}", *arguments]
+        return subprocess.check_output(
+            command, cwd=self.site, env=self.environment, stdin=subprocess.DEVNULL
+        )
 
     def serve(self, contender: Contender) -> Part:
         """Start a contender alone, in a fresh process; raise UserError if it does not start."""
@@ -105,8 +93,3 @@ class Yard(Stack):
         part = self.add_worker(name, list(contender.command), free_port(), env)
         part.start()
         return part
-
-
-def address(part: Part) -> dict[str, object]:
-    """Return host, port and process id of a server, for a load."""
-    return {"host": HOST, "port": part.port, "pid": part.pid}

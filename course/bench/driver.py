@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from course.bench import figures
-from course.bench.contenders import CONTENDERS, Contender, Yard, part_contenders
-from course.bench.measures import Plan, measure_comeback, measure_crowd, run_once, sample_once
+from course.bench.contenders import CONTENDERS, Contender, Yard, step
+from course.bench.measures import Plan, jobs, run_jobs, sample
 from course.core import environment
 from course.core.parts import find_midpoint, lay_out
 from course.core.steps import ROOT, find_step
@@ -33,11 +33,10 @@ PACKAGES = (
     *("channels", "channels_redis", "daphne", "django", "msgpack", "psycopg", "redis"),
     *("uvicorn", "uvloop", "websockets"),
 )
-VERSIONS = f"""\
-import importlib.metadata, json, platform
-print(json.dumps({{"python": platform.python_version()}} | {{
-    name: importlib.metadata.version(name) for name in {PACKAGES}
-}}))
+VERSIONS = """\
+import importlib.metadata, json, platform, sys
+found = {name: importlib.metadata.version(name) for name in sys.argv[1:]}
+print(json.dumps({"python": platform.python_version()} | found))
 """
 
 
@@ -46,10 +45,8 @@ def allow_files(count: int) -> None:
     import resource  # Windows does not have this module
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= count:
-        return
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), max(hard, count)))
     except (ValueError, OSError):
         raise UserError(
             f"The measurements need {count:,} open files, and this machine allows {hard:,}: "
@@ -59,12 +56,11 @@ def allow_files(count: int) -> None:
 
 def versions(python: Path) -> dict[str, str]:
     """Return the versions of Python, of the packages and of the programs."""
-    output = subprocess.run([python, "-c", VERSIONS], stdout=subprocess.PIPE, check=True).stdout
+    output = subprocess.check_output([python, "-c", VERSIONS, *PACKAGES])
     found: dict[str, str] = json.loads(output)
     for name in ("redis", "postgres"):
         command = [str(find_programs(python)[name]), "--version"]
-        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-        found[name + "-server"] = said.strip()
+        found[name + "-server"] = subprocess.check_output(command, text=True).strip()
     return found
 
 
@@ -111,22 +107,25 @@ def collect(python: Path, runs: int, plan: Plan, contenders: Sequence[Contender]
             results["runs"].append(run)
             for each in contenders:
                 title = f"run {number} of {runs}: {', '.join(each.title)}"
-                run[each.name] = run_once(
-                    yards[each.code], each, plan, number, partial(doing, title)
+                wanted = jobs(each, plan)
+                run[each.name] = run_jobs(
+                    yards[each.code], each, plan, wanted, number, partial(doing, title)
                 )
                 done(title)
         if plan.crowd:
             last = contenders[-1]
             yard = yards[last.code]
+            everybody = {"sockets": plan.crowd}
+            job = everybody | {"seconds": plan.crowd_seconds}
             doing(f"a crowd of {plan.crowd:,}")
-            results["crowd"] = measure_crowd(yard, last, plan)
+            results["crowd"] = run_jobs(yard, last, plan, {"crowd": job})["crowd"] | everybody
             done(f"a crowd of {plan.crowd:,}")
             doing(f"{plan.crowd:,} come back")
-            results["comeback"] = measure_comeback(yard, last, plan)
+            results |= run_jobs(yard, last, plan, {"comeback": everybody})
             done(f"{plan.crowd:,} came back")
             results["parts"] = json.loads(yard.inside("parts"))
             results["samples"] = {
-                goal.measure: sample_once(yard, last, plan, goal.measure)
+                goal.measure: sample(yard, last, plan, goal.measure)
                 for goal in figures.missed(results["runs"])
                 if goal.key == "rate"
             }
@@ -149,7 +148,7 @@ def bench(
         raise UserError("The measurements need Linux: they read /proc.")
     python = environment.ensure_everything(root)
     plan = plan or Plan()
-    allow_files(plan.files)
+    allow_files(max(plan.crowd, plan.idle + plan.warm_up, *plan.rooms) + 200)
     minutes = runs * len(contenders) * 0.4 + 1
     say(f"{len(contenders)} servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
     if os.getloadavg()[0] > QUIET * (os.cpu_count() or 1):
@@ -167,13 +166,13 @@ def bench(
 
 def bench_parts(runs_text: str, root: Path = ROOT) -> int:
     """Measure what each part for a crowd improves: compare the mid-points after the parts."""
-    plan = Plan(joiners=0, latency_seconds=0, crowd=0)
-    step = find_step(STEP, root)
+    service = find_step(STEP, root)
+    contenders = []
     with tempfile.TemporaryDirectory() as place:
-        folders = []
         for number in MEASURED_PARTS:
             folder = Path(place, str(number))
             folder.mkdir()
-            lay_out(find_midpoint(step, str(number), root), folder)
-            folders.append((f"{step.number}.{number}", folder))
-        return bench(runs_text, part_contenders(folders), plan, root)
+            lay_out(find_midpoint(service, str(number), root), folder)
+            name = f"{service.number}.{number}"
+            contenders.append(step(name, f"part {name}", "uvicorn", folder))
+        return bench(runs_text, contenders, Plan(joiners=0, latency_seconds=0, crowd=0), root)

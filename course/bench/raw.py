@@ -7,35 +7,32 @@ nobody signs in.
 import asyncio
 import json
 import sys
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-rooms: dict[str, set[ServerConnection]] = {}
-counters: dict[str, int] = {}
+rooms: defaultdict[str, set[ServerConnection]] = defaultdict(set)
+counters: Counter[str] = Counter()
 
 
 async def converse(connection: ServerConnection) -> None:
     """Pass on each message of one client to everybody in its room."""
     assert connection.request is not None
     path = connection.request.path
-    room = rooms.setdefault(path, set())
-    room.add(connection)
+    rooms[path].add(connection)
     try:
         async for text in connection:
-            said = json.loads(text)
-            seq = counters[path] = counters.get(path, 0) + 1
-            frame = {
-                "message": said["message"],
-                "id": seq,
-                "seq": seq,
+            counters[path] += 1
+            frame = json.loads(text) | {
+                "id": counters[path],
+                "seq": counters[path],
                 "sent_at": datetime.now(UTC).isoformat(),
                 "username": "bench",
-                "client_id": said["client_id"],
             }
-            broadcast(room, json.dumps(frame))
+            broadcast(rooms[path], json.dumps(frame))
     finally:
-        room.discard(connection)
+        rooms[path].discard(connection)
 
 
 async def main(port: int) -> None:

@@ -7,19 +7,15 @@ process that hears the message. `hear_us` is such a process's own processor time
 
 import asyncio
 import json
-import socket
-import threading
 import time
-from contextlib import suppress
-from urllib.parse import urlsplit
 
 import django
 
 django.setup()
 
-import redis  # noqa: E402
 from channels.layers import get_channel_layer  # noqa: E402
 from django.conf import settings  # noqa: E402
+from redis import Redis  # noqa: E402
 
 from chat.models import Room  # noqa: E402
 
@@ -29,14 +25,12 @@ MESSAGES = 2000
 PAYLOAD = b"x" * 300  # bytes, about a message
 FRAME = {"message": "x" * 60, "id": 1, "seq": 1, "sent_at": "x" * 32, "username": "bench"}
 SUBSCRIBERS = 10
-URL = urlsplit(settings.REDIS_URLS[0])
 
 
 def sweep() -> float:
     """Return the microseconds to read one counter, when thousands are read together."""
     names = [f"swept {number}" for number in range(ROOMS)]
     Room.objects.bulk_create(Room(name=name, seq=1) for name in names)
-
     counters = Room.objects.filter(name__in=names).values_list("name", "seq")
     assert len(counters) == ROOMS
     began = time.monotonic()
@@ -47,41 +41,28 @@ def sweep() -> float:
     return took / SWEEPS / ROOMS * 1e6
 
 
-def subscribe() -> socket.socket:
-    """Return a connection to Redis that has subscribed to the channel."""
-    connection = socket.create_connection((URL.hostname, URL.port))
-    connection.sendall(f"AUTH {URL.password}\r\nSUBSCRIBE bench\r\n".encode())
-    said = b""
-    while b":1\r\n" not in said:
-        said += connection.recv(4096)
-    return connection
-
-
-def publish(subscribers: int) -> float:
+def publish(client: Redis, subscribers: int) -> float:
     """Return the microseconds of Redis's processor time for a message to this many."""
-    listening = [subscribe() for _ in range(subscribers)]
-
-    def hear(connection: socket.socket) -> None:
-        with suppress(OSError):  # the main thread shuts the connection down
-            while connection.recv(262_144):
-                pass
-
-    threads = [threading.Thread(target=hear, args=[each], daemon=True) for each in listening]
-    for thread in threads:
-        thread.start()
-    client = redis.Redis.from_url(settings.REDIS_URLS[0])
+    listening = [client.pubsub() for _ in range(subscribers)]
+    for each in listening:
+        each.subscribe("bench")
+        each.parse_response()
     before = used(client)
     # Publish one at a time, as a chat does: many messages at once would each cost less.
-    heard = {client.publish("bench", PAYLOAD) for _ in range(MESSAGES)}
+    for _ in range(MESSAGES):
+        assert client.publish("bench", PAYLOAD) == subscribers
+        for each in listening:
+            each.parse_response()
     took = used(client) - before
-    assert heard == {subscribers}
-    for each in listening:
-        each.shutdown(socket.SHUT_RDWR)
-    for thread in threads:
-        thread.join()
     for each in listening:
         each.close()
     return took / MESSAGES * 1e6
+
+
+def used(client: Redis) -> float:
+    """Return the processor time that Redis has used so far, in seconds."""
+    info = client.info("cpu")
+    return info["used_cpu_user"] + info["used_cpu_sys"]
 
 
 async def send(group: str) -> float:
@@ -108,23 +89,12 @@ async def hear() -> float:
     listening = asyncio.create_task(listen())
     both = await send("bench.heard")
     listening.cancel()
-    await asyncio.wait([listening])
     return (both - alone) / MESSAGES * 1e6
 
 
-def used(client: "redis.Redis") -> float:
-    """Return the processor time that Redis has used so far, in seconds."""
-    info = client.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
-
-
-def main() -> None:
-    """Measure everything, and print the results."""
-    one, many = publish(1), publish(SUBSCRIBERS)
+if __name__ == "__main__":
+    client = Redis.from_url(settings.REDIS_URLS[0])
+    one, many = publish(client, 1), publish(client, SUBSCRIBERS)
     each = (many - one) / (SUBSCRIBERS - 1)
     found = {"sweep_us": sweep(), "publish_us": one - each, "subscriber_us": each}
     print(json.dumps(found | {"hear_us": asyncio.run(hear())}))
-
-
-if __name__ == "__main__":
-    main()

@@ -17,6 +17,7 @@ from course.core.manifest import midpoints, read_step
 from course.core.ports import free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import Step, all_steps
+from course.stack import WORKERS
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"
@@ -52,9 +53,6 @@ call_command("migrate", verbosity=0)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-# The options of deploy/chat@.service.
-UVICORN_OPTIONS = ["--log-level", "warning", "--no-access-log", "--ws-max-size", "65536"]
-UVICORN_OPTIONS += ["--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "8"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,10 @@ class Site:
             "PYTHONUNBUFFERED": "1",
         }
         if edition.server == "uvicorn":
-            host, port = self.host.split(":")
-            self.program = ["uvicorn", "browser_asgi:application", "--host", host, "--port", port]
-            self.program += UVICORN_OPTIONS
+            port = self.host.split(":")[1]
+            application = {"config.asgi:application": "browser_asgi:application"}
+            words = [application.get(word, word.format(port=port)) for word in WORKERS["uvicorn"]]
+            self.program = [*words[1:], "--log-level", "warning"]
             self.environment |= {"CHAT_MESSAGE_RATE": "4", "CHAT_MESSAGE_BURST": "3"}
         else:
             self.program = ["manage", "runserver", "--noreload", self.host]
