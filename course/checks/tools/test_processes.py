@@ -44,7 +44,7 @@ def test_who_ignores_an_interrupt_is_killed(program, tmp_path, own_group):
     assert family[0] == process.pid
     assert descendants(process.pid) == {family[1]}
     stop(process, grace=0.1)
-    assert wait_until(lambda: not any(map(is_alive, family)), 5)
+    assert wait_until(lambda: not any(map(is_alive, family)), 30)
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")

@@ -38,7 +38,7 @@ def assert_stopped(shown) -> None:
     assert "Traceback" not in shown.seen
     started = pids(shown.seen)
     assert len(started) == 2
-    assert wait_until(lambda: not any(map(is_alive, started)), 5)
+    assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
 def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
@@ -128,4 +128,4 @@ def test_the_real_first_step(tmp_path, terminal, port):
     shown.wait()
     assert "Stopped." in shown.seen
     assert "Traceback" not in shown.seen
-    assert wait_until(lambda: not any(map(is_alive, family)), 5)
+    assert wait_until(lambda: not any(map(is_alive, family)), 30)
