@@ -3,7 +3,6 @@
 import json
 
 from django.contrib.auth import authenticate
-from django.core.exceptions import SuspiciousOperation
 from django.http import JsonResponse
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
@@ -23,8 +22,8 @@ def read_fields(request):
         if request.content_type != "application/json":
             return request.POST
         fields = json.loads(request.body or "{}")
-    except (SuspiciousOperation, RecursionError) as error:
-        raise ValueError("too large, or nested too deep") from error
+    except Exception as error:  # of many kinds: too large, too deep, no such charset
+        raise ValueError("cannot be read") from error
     if not isinstance(fields, dict):
         raise ValueError("not an object")
     return fields

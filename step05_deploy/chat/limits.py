@@ -25,8 +25,7 @@ QUEUE_LIMIT = 5  # seconds that a sign-in waits for its turn
 TOO_BUSY = "Too many people sign in now. Try again in a moment."
 TOO_OFTEN = "Too many wrong passwords. Try again in a minute."
 NOT_NOW = "Signing in does not work at the moment. Try again soon."
-# Checking a password is slow on purpose. A few at a time leave the processor to the
-# chat.
+# Checking a password is slow on purpose. A few at a time leave time for the chat.
 checking = threading.BoundedSemaphore(4)
 
 
@@ -109,6 +108,7 @@ class PasswordBackend(ModelBackend):
                 if failures == 1:  # Redis may have made a new count, without an end
                     cache.touch(key, FAILURES_LAST)
                 if failures > MAX_FAILURES:
+                    cache.decr(key)  # not checked: it may be the right one
                     raise ValidationError(TOO_OFTEN)
             try:
                 user = super().authenticate(request, username, password, **kwargs)

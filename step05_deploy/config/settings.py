@@ -161,6 +161,15 @@ if not DEBUG:
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
+# By default, a cache in memory drops entries when it has more than 300. A flood would
+# end the tokens of others.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
 # With Redis, several processes share the rooms and the tokens.
 if REDIS_URLS:
     # A Redis that is gone or frozen is an error after two seconds.

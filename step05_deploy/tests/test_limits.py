@@ -306,6 +306,22 @@ def test_many_guesses_at_once_are_five_tries(stranger, cat, monkeypatch):
     assert statuses.count(401) == len(tried) == MAX_FAILURES
 
 
+def test_right_passwords_at_once_lock_nobody_out(cat, monkeypatch):
+    """Two processes may check more than five at once. Refused tries are not counted."""
+    monkeypatch.setattr(limits, "checking", threading.BoundedSemaphore(30))
+    authenticate = ModelBackend.authenticate
+
+    def authenticate_slowly(self, *arguments, **options):
+        time.sleep(0.1)
+        return authenticate(self, *arguments, **options)
+
+    monkeypatch.setattr(ModelBackend, "authenticate", authenticate_slowly)
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(lambda _: ask_inside(cat, PASSWORD), range(12)))
+    assert set(statuses) == {200, 429}
+    assert ask_inside(cat, PASSWORD) == 200
+
+
 def ask_inside(username, password):
     """Ask for a token in this process; return the status of the answer."""
     fields = {"username": username, "password": password}

@@ -118,6 +118,22 @@ def test_a_form_with_too_many_fields_gets_400(stranger):
     assert answer.json()["error"].endswith(".")
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary=x; charset=base64",
+        "application/x-www-form-urlencoded; charset=latin-1",
+    ],
+)
+def test_a_form_that_cannot_be_read_gets_400(stranger, content_type):
+    """Django raises errors of many kinds. The client gets a sentence for each."""
+    headers = {"Content-Type": content_type}
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n'
+    answer = stranger.post("/api/token/", body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith(".")
+
+
 def test_a_form_without_a_name_is_malformed(stranger):
     """A stranger who sends nothing gets a sentence that says what to send."""
     assert stranger.post("/api/token/").status_code == 400

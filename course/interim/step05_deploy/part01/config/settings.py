@@ -102,6 +102,15 @@ STATIC_URL = "static/"
 # different processes would not hear each other.
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
+# By default, a cache in memory drops entries when it has more than 300. A flood would
+# end the tokens of others.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
 # A page may load and run our own files only. If an attacker gets a script into a page,
 # the browser does not run it.
 CONTENT_SECURITY_POLICY = {

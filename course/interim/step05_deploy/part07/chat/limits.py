@@ -21,8 +21,7 @@ FAILURES_LAST = 60  # … within this many seconds
 QUEUE_LIMIT = 5  # seconds that a sign-in waits for its turn
 TOO_BUSY = "Too many people sign in now. Try again in a moment."
 TOO_OFTEN = "Too many wrong passwords. Try again in a minute."
-# Checking a password is slow on purpose. A few at a time leave the processor to the
-# chat.
+# Checking a password is slow on purpose. A few at a time leave time for the chat.
 checking = threading.BoundedSemaphore(4)
 
 
@@ -99,6 +98,7 @@ class PasswordBackend(ModelBackend):
                 if failures == 1:  # Redis may have made a new count, without an end
                     cache.touch(key, FAILURES_LAST)
                 if failures > MAX_FAILURES:
+                    cache.decr(key)  # not checked: it may be the right one
                     raise ValidationError(TOO_OFTEN)
             user = super().authenticate(request, username, password, **kwargs)
             if user is not None:
