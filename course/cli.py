@@ -11,12 +11,11 @@ from typing import NoReturn
 
 from course import stack
 from course.bench import driver, scaling
-from course.core import manifest
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
 from course.core.terminal import UserError, colour
 from course.learn import diff, run, standalone, testing
-from course.maintain import guarantees, lint, propagate, redgreen, upgrade
+from course.maintain import drift, guarantees, lint, propagate, redgreen, upgrade
 
 # For each command: its parameters for `make`, and its help. The order is that of first use.
 COMMANDS = {
@@ -169,7 +168,7 @@ def dispatch(options: argparse.Namespace) -> int:
         case "scaling":
             return scaling.scaling(options.take, options.check)
         case "drift":
-            return max(manifest.drift(options.accept), propagate.remind())
+            return max(drift.drift(options.accept), propagate.remind())
         case "propagate":
             if options.right:
                 return propagate.declare_right(options.right)

@@ -18,10 +18,10 @@ from course.core.manifest import (
     chain,
     load,
     named_tests,
-    problems_of_tests,
 )
 from course.core.steps import ROOT, all_steps
 from course.core.terminal import colour, say
+from course.maintain.drift import problems_of_tests
 
 PAGE = Path("docs") / "guarantees.md"
 # A test's name is in lower case, so these words need their capitals back.

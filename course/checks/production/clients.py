@@ -308,7 +308,7 @@ READ = """
     return {
         codes: window.codes,
         texts: those("message").map(line => line.lastChild.textContent),
-        sending: those("sending").length,
+        sending: document.querySelectorAll("#unsent-log p").length,
         errors: those("error").map(line => line.textContent),
     };
 }
