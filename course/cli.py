@@ -14,7 +14,7 @@ from course.bench import driver, scaling
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
 from course.core.terminal import UserError, colour
-from course.learn import diff, run, standalone, testing
+from course.learn import diff, jobs, run, standalone, testing
 from course.maintain import drift, guarantees, lint, propagate, redgreen, upgrade
 
 # For each command: its parameters for `make`, and its help. The order is that of first use.
@@ -56,7 +56,7 @@ def overview() -> str:
         "A step has parts. After each part, the project so far runs.",
         "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
         "ONLY=chat/consumers.py lets diff show one file.",
-        f"ONLY=browser lets test run one kind of tests: {', '.join(testing.KINDS)}.",
+        f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
         "",
         "Another Python:  make run STEP=1 PYTHON=python3.12",
         "Without make:    python -m course run 1        (python -m course run --help)",
@@ -95,7 +95,7 @@ def build_parser() -> Parser:
         made[name].add_argument("--part", help="the number of one part of the step")
     made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
     made["test"].add_argument(
-        "--only", metavar="KIND", help=f"one kind of tests: {', '.join(testing.KINDS)}"
+        "--only", metavar="KIND", help=f"one kind of tests: {', '.join(jobs.KINDS)}"
     )
     made["drift"].add_argument(
         "--accept", action="store_true", help="write files.toml from the folders (make: ACCEPT=1)"

@@ -13,8 +13,10 @@ import requests
 from playwright.sync_api import Browser, BrowserContext
 
 from course.checks.browser.conftest import browser as browser
-from course.checks.production.clients import NOTE_CODES, Client, Pipe, Proxy, Window
+from course.checks.production.clients import Client
 from course.checks.production.crowd import REPORT, Background, Crowd, rooms_with_people, row
+from course.checks.production.network import Pipe, Proxy
+from course.checks.production.people import NOTE_CODES, Window
 from course.checks.production.prepared import prepared, sign_in
 from course.core.processes import wait_until
 from course.stack import HOST, Stack

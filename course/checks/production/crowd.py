@@ -14,7 +14,8 @@ import psycopg
 import pytest
 import redis
 
-from course.checks.production.clients import Client, Terminal, Window
+from course.checks.production.clients import Client
+from course.checks.production.people import Terminal, Window
 from course.core.processes import wait_until
 from course.stack import SERVERS, Stack
 

@@ -2,10 +2,11 @@
 
 import signal
 
-from course.checks.production.clients import GAVE_UP, Client, Proxy
+from course.checks.production.clients import GAVE_UP, Client
 from course.checks.production.conftest import Vanished
 from course.checks.production.crowd import BOTH, ONE, Background, Crowd
 from course.checks.production.daphne import is_limited
+from course.checks.production.network import Proxy
 from course.checks.production.prepared import PUPILS, sign_in
 from course.core.processes import wait_until
 from course.stack import HOST, Stack

@@ -6,7 +6,7 @@ import pytest
 
 from course.core.manifest import INTERIM
 from course.core.steps import ROOT, all_steps, step_files
-from course.learn.testing import PYTEST_JOBS, left_to_others
+from course.learn.jobs import PYTEST_JOBS, left_to_others
 
 STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
 

@@ -12,8 +12,9 @@ from course.checks.tools.conftest import ROOT, clean, is_alive, pids, run_course
 from course.core import environment
 from course.core.processes import clean_environment, wait_until
 from course.learn import testing
+from course.learn.jobs import PYTEST_JOBS, Job, collect_jobs, in_order
 from course.learn.results import Test, write_junit
-from course.learn.testing import PYTEST_JOBS, Job, collect_jobs, in_order, judge, run_jobs
+from course.learn.testing import judge, run_jobs
 
 EMPTY = "<testsuites><testsuite/></testsuites>"
 # A job with a child; both would run for a minute.

@@ -1,0 +1,102 @@
+"""The jobs of `make test-all`: which tests run in which process."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from course.core.processes import clean_environment
+from course.core.steps import ROOT, Step, all_steps
+from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS
+
+# The tests of the tools are two jobs: these files, and all others.
+TOOLS = ["cli", "environment", "processes", "redgreen", "results", "run"]
+TOOLS += ["standalone", "terminal", "testing"]
+# The tests of each job. A job that names a folder leaves out the files that other jobs name. The
+# tests of the production stack mostly wait, so they run in parallel.
+PYTEST_JOBS = {
+    "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
+    "course": ["course/checks/tools"],
+    "browser": ["course/checks/browser"],
+    "stack": [
+        f"course/checks/production/test_{name}.py" for name in ("stack", "command", "deploy")
+    ],
+    "abuse": ["course/checks/production/test_abuse.py"],
+    "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
+    "services": [
+        f"course/checks/production/test_{name}.py" for name in ("services", "contract", "daphne")
+    ],
+}
+
+# These jobs start first when there are no times of an earlier run.
+LONGEST = ("step05_deploy", "redgreen05", "stack", "tools")
+# The jobs of each kind of tests, for `make test ONLY=browser`.
+KINDS = {
+    "tools": ["tools", "course"],
+    "browser": ["browser"],
+    "stack": ["stack", "abuse", "workers", "services"],
+}
+
+
+@dataclass
+class Job:
+    """A command that writes JUnit files to its folder of results."""
+
+    name: str
+    command: list[str]
+    cwd: Path
+    results: Path
+    log: Path
+    env: dict[str, str] = field(default_factory=clean_environment)
+
+
+def left_to_others(name: str) -> list[str]:
+    """Return the files in the folders of the job `name` that other jobs run."""
+    folders = tuple(f"{tests}/" for tests in PYTEST_JOBS[name])
+    others = [tests for other, listed in PYTEST_JOBS.items() if other != name for tests in listed]
+    return [tests for tests in others if tests.startswith(folders)]
+
+
+def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
+    """Return the jobs of `make test-all`; `python` is that of the course's environment."""
+    state = root / ".course"
+    steps = all_steps(root)
+    jobs = list[Job]()
+
+    def add(name: str, *command: str) -> Job:
+        log = state / "logs" / f"{name}.log"
+        jobs.append(Job(name, list(command), root, state / "results" / name, log))
+        return jobs[-1]
+
+    def add_command(name: str, command: str, step: Step) -> None:
+        made = add(name, sys.executable, "-u", "-m", "course", command, step.label)
+        made.command += ["--results", str(made.results)]
+
+    for step in steps:
+        add_command(step.label, "standalone", step)
+    if (root / "course" / "steps.toml").is_file():
+        for step in steps[1:]:
+            add_command(f"redgreen{step.number:02}", "redgreen", step)
+    # The browser's tests have their own process: Playwright's synchronous API leaves an event loop
+    # running, which breaks the asynchronous tests after them.
+    for name, tests in PYTEST_JOBS.items():
+        if (root / tests[0]).exists():
+            made = add(name, str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS)
+            made.command += [f"--ignore={file}" for file in left_to_others(name)]
+            made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
+    return jobs
+
+
+def in_order(jobs: list[Job], times: dict[str, float]) -> list[Job]:
+    """Return the jobs, unknown ones first, then the longest of the last run first."""
+    unknown = float("inf")
+    return sorted(jobs, key=lambda job: (-times.get(job.name, unknown), job.name not in LONGEST))
+
+
+def read_times(file: Path) -> dict[str, float]:
+    """Return the seconds of each job in its last run."""
+    try:
+        times: dict[str, float] = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return times
