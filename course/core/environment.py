@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -125,9 +125,29 @@ def failure(title: str, error: CommandFailed, advice: str = "") -> UserError:
     return UserError(f"{title} failed (exit code {error.code}). {advice}It said:\n{tail}")
 
 
-def create(venv: Path) -> None:
+def find_uv(root: Path) -> Path | None:
+    """Return uv: the one on PATH, or else that of `.course/uv`; install it there if need be.
+
+    With the time for its own installation, uv makes an environment in half of pip's time. Return
+    None if the lock file does not pin uv, if this Python has no pip, or if there is no uv for this
+    machine.
+    """
+    if found := shutil.which("uv"):
+        return Path(found)
+    folder = root / ".course" / "uv"
+    program = folder / "bin" / ("uv.exe" if os.name == "nt" else "uv")
+    pinned = re.search(r"^uv==[\w.]+", (root / LOCK).read_text("utf-8"), re.MULTILINE)
+    if pinned and not program.exists():
+        options = ["--no-input", "--retries=0", "--only-binary=uv", "--target", str(folder)]
+        progress = Progress("Fetching uv, which installs packages")
+        with suppress(CommandFailed):
+            run_quietly([base_python(), "-m", "pip", "install", *options, pinned[0]], progress)
+            progress.done()
+    return program if program.exists() else None
+
+
+def create(venv: Path, uv: Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
-    uv = shutil.which("uv")
     command: list[str | Path]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
@@ -144,37 +164,15 @@ def create(venv: Path) -> None:
     progress.done()
 
 
-def find_uv(venv: Path, lock: Path, progress: Progress) -> str | Path | None:
-    """Return uv: the one on PATH, or else that of the environment `venv`; install it if need be.
-
-    With the time for its own installation, uv takes a third of pip's time. Return None if the lock
-    file does not pin uv, or if uv has no program for this machine.
-    """
-    own = venv_program(venv, "uv")
-    pinned = re.search(r"^uv==[\w.]+", lock.read_text("utf-8"), re.MULTILINE)
-    if (found := shutil.which("uv")) or not pinned:
-        return found
-    if not own.exists():
-        options = ["--no-input", "--retries=0", "--only-binary=uv"]
-        try:
-            python = venv_program(venv, "python")
-            run_quietly([python, "-m", "pip", "install", *options, pinned[0]], progress)
-        except CommandFailed:
-            return None
-    return own
-
-
-def install(venv: Path, lock: Path, files: Sequence[Path], title: str) -> None:
-    """Install the requirement `files` with the versions of `lock`; raise UserError on failure."""
+def install(venv: Path, uv: Path | None, arguments: Sequence[str | Path], title: str) -> None:
+    """Install packages with `arguments` for pip; raise UserError on failure."""
     python = venv_program(venv, "python")
-    progress = Progress(title)
-    uv = find_uv(venv, lock, progress)
-    command: list[str | Path] = [python, "-m", "pip", "install"]
+    command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
     if uv:
         command = [uv, "pip", "install", "--python", python]
-    arguments = [word for file in files for word in ("-r", file)]
+    progress = Progress(title)
     try:
-        run_quietly([*command, "-c", lock, *arguments], progress)
+        run_quietly([*command, *arguments], progress)
     except CommandFailed as error:
         advice = "Is there a network connection? "
         raise failure("Installing the packages", error, advice) from None
@@ -204,13 +202,15 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
     if not complete(installed()):
         with alone(root / ".course" / "environment.lock", "preparing the environment"):
             present = installed()
+            uv = None if complete(present) else find_uv(root)
             if present is None:
-                create(venv)
+                create(venv, uv)
                 present = {}
             if not complete(present):
                 (venv / STAMP).unlink(missing_ok=True)
+                arguments = [word for file in files for word in ("-r", file)]
                 try:
-                    install(venv, lock_file, files, title)
+                    install(venv, uv, ["-c", lock_file, *arguments], title)
                 except UserError:
                     # The installer failed by itself, so the environment has not changed.
                     write_stamp(venv, lock, present)

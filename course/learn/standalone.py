@@ -91,8 +91,8 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
     environment.require_venv()
     if venv.exists():
         shutil.rmtree(venv)
-    uv = environment.venv_program(lock.parent / ".venv", "uv")
-    if step.number > 1 and uv.exists():
+    uv = environment.find_uv(lock.parent) if step.number > 1 else None
+    if uv:
         run_shown([uv, "venv", "--quiet", "--python", environment.base_python(), VENV], copy, env)
         words: list[str | Path] = [uv, "pip", "install", "--quiet", "-c", lock]
         words += ["-r", "requirements.txt"]

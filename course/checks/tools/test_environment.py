@@ -188,22 +188,24 @@ def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has
     commands = []
 
     def run_quietly(command, progress):
-        commands.append([Path(command[0]).name, *map(str, command[1:])])
-        if "--only-binary=uv" in command:
+        words = [Path(command[0]).stem, *map(str, command[1:])]
+        commands.append(words)
+        if "--target" in words:
             if not has_wheel:
                 raise CommandFailed(["pip"], 1, "no matching distribution")
-            environment.venv_program(root / ".venv", "uv").touch()
+            program = Path(words[words.index("--target") + 1], "bin", "uv")
+            program.parent.mkdir(parents=True)
+            program.with_suffix(".exe" if os.name == "nt" else "").touch()
+        elif "venv" in words:
+            Path(words[-1]).mkdir()
 
     (root / "requirements.lock").write_text("django==5.2\nuv==0.13.8\nuvicorn==0.54\n")
-    environment.venv_program(root / ".venv", "uv").parent.mkdir(parents=True)
     monkeypatch.setattr(environment, "run_quietly", run_quietly)
     monkeypatch.setattr(environment.shutil, "which", lambda name: None)
-    monkeypatch.setattr(environment, "create", lambda venv: None)
     ensure(root)
-    assert commands[0][-1] == "uv==0.13.8"
-    assert [Path(word).stem for word in commands[1][:3]] == (
-        ["uv", "pip", "install"] if has_wheel else ["python", "-m", "pip"]
-    )
+    fetched, created, installed = commands
+    assert fetched[-1] == "uv==0.13.8"
+    assert created[0] == installed[0] == "uv" if has_wheel else "uv" not in created + installed
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
