@@ -91,8 +91,10 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
     environment.require_venv()
     if venv.exists():
         shutil.rmtree(venv)
-    uv = environment.find_uv(lock.parent) if step.number > 1 else None
-    if uv:
+    # Our own environment has uv too. Debian's Python has no pip that could fetch it.
+    own = environment.venv_program(lock.parent / ".venv", "uv")
+    uv = own if own.exists() else environment.find_uv(lock.parent)
+    if uv and step.number > 1:
         run_shown([uv, "venv", "--quiet", "--python", environment.base_python(), VENV], copy, env)
         words: list[str | Path] = [uv, "pip", "install", "--quiet", "-c", lock]
         words += ["-r", "requirements.txt"]
