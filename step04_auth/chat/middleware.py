@@ -1,4 +1,4 @@
-"""Find out who opens a socket: the user of a token, or of a session."""
+"""Find out who opens a socket: the user of a token."""
 
 from urllib.parse import parse_qsl
 

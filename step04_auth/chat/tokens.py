@@ -1,6 +1,6 @@
 """Tokens for sockets: signed, valid for thirty seconds and for one connection.
 
-A token in a URL may end up in a log. It has expired before anybody reads it there.
+A token in a URL may end up in a log. It is used or expired when somebody reads it.
 """
 
 import secrets
@@ -20,7 +20,7 @@ SALT = "chat.tokens"
 def make_token(user, session_key=None):
     """Return a token that opens one socket for ``user``, while the session lasts."""
     token_id = secrets.token_urlsafe()
-    # Neither belongs in a URL. The hash changes with the password.
+    # Neither may be in a URL. The hash changes with the password.
     made_with = user.get_session_auth_hash(), session_key
     cache.set(f"chat.token.{token_id}", made_with, timeout=LIFETIME)
     return signing.dumps({"user": user.pk, "id": token_id}, salt=SALT)
@@ -29,7 +29,7 @@ def make_token(user, session_key=None):
 def redeem_token(token):
     """Return the session and the user of a token: AnonymousUser if it is bad.
 
-    The token of a password has no session.
+    A token that was got with a password has no session.
     """
     try:
         content = signing.loads(token, salt=SALT, max_age=LIFETIME)

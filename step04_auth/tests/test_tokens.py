@@ -209,10 +209,11 @@ BAD_TOKENS = {
 
 @pytest.mark.parametrize("make_bad", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
 async def test_a_bad_token_is_refused_even_with_a_good_cookie(
-    new_token, with_token, session, make_bad
+    new_token, with_token, server, session, make_bad
 ):
     """A bad token is closed with 4001. The cookie is never a fallback."""
-    socket = await with_token(make_bad(new_token()), session=session)
+    bad, origin = make_bad(new_token()), server.url
+    socket = await with_token(bad, session=session, origin=origin)
     assert await refusal(socket) == SIGNED_OUT
 
 

@@ -189,7 +189,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def user_signed_out(self, event):
         """Close this socket: signals.py sends this event to the user's group."""
         await self.leave(SIGNED_OUT)
-        raise StopConsumer
+        raise StopConsumer  # handle none of the frames that are on their way
 
     async def leave(self, code):
         """Leave the groups, and close the socket."""
@@ -203,7 +203,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         The scope cannot tell: its session was read once, at the handshake.
         """
         session = self.scope["session"]
-        if session is None:  # the client came with a token for a password
+        if session is None:  # the client got a token with a password
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         _, user = read_session(session.session_key)

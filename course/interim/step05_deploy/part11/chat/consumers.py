@@ -189,7 +189,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         The scope cannot tell: its session was read once, at the handshake.
         """
         session = self.scope["session"]
-        if session is None:  # the client came with a token for a password
+        if session is None:  # the client got a token with a password
             users = get_user_model().objects.filter(is_active=True)
             return users.filter(pk=self.user.pk).exists()
         _, user = read_session(session.session_key)
