@@ -14,7 +14,7 @@ from course.core.terminal import colour, say
 from course.learn.results import Test, read_junit
 from course.learn.standalone import ProofFailed
 
-WAITS_FOR = 3.0  # seconds: one second, and a margin for a busy machine
+WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
 
 # The right reasons to fail without the part: pytest's message begins like this.

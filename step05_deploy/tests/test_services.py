@@ -82,7 +82,7 @@ def test_a_frozen_postgresql_is_an_error_after_two_seconds(silent):
     began = time.monotonic()
     with pytest.raises(OperationalError):
         databases["default"].ensure_connection()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 4
     databases["default"].close_pool()
 
 
@@ -99,7 +99,7 @@ def test_a_frozen_redis_is_an_error_after_two_seconds(silent, settings):
         began = time.monotonic()
         with pytest.raises(redis.TimeoutError):
             question()
-        assert 1.9 < time.monotonic() - began < 10
+        assert 1.9 < time.monotonic() - began < 4
 
 
 def test_sqlite_readers_do_not_wait_for_a_writer(tmp_path):

@@ -11,7 +11,7 @@ from course.checks.production.prepared import PUPILS, sign_in
 from course.core.processes import wait_until
 from course.stack import HOST, Stack
 
-SANE = 8.0  # seconds for an answer, on a machine where everything shares two processors
+SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
 BUFFERED = 300  # messages of four kilobytes that the systems buffer for a client
 OUTBOX = 1000  # messages that wait for one client in a worker
 EACH = 25  # sockets of each pupil: one person may have 50 open in a worker

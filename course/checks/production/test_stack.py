@@ -273,7 +273,7 @@ def test_a_frozen_worker_delays_a_page_once(stack):
             tokens = pool.map(lambda _: token(stack), range(2))
             assert [page.status_code for page in pages] == [200, 200]
             assert all(tokens)
-        assert 5 < time.monotonic() - began < 30
+        assert 5 < time.monotonic() - began < 15
     finally:
         stack.signal("worker1", signal.SIGCONT)
 
@@ -290,12 +290,12 @@ def test_a_service_that_is_gone_is_an_error_within_seconds(stack, part, number):
     times = 1 if part == "postgres" else 8
     asked = [requests.get(f"{url}/readyz", timeout=30) for url in stack.worker_urls * times]
     assert 503 in [answer.status_code for answer in asked]
-    assert max(answer.elapsed.total_seconds() for answer in asked) < 8
+    assert max(answer.elapsed.total_seconds() for answer in asked) < 2.5
     fields = {"username": "ben", "password": "wrong"}
     answer = requests.post(f"{stack.worker_urls[0]}/api/token/", json=fields, timeout=40)
     assert answer.status_code == 503
     assert "does not work at the moment" in answer.json()["error"]
-    assert answer.elapsed.total_seconds() < 15
+    assert answer.elapsed.total_seconds() < 4
     stack.start(part)
     assert wait_until(lambda: is_ready(stack), 30)
     assert token(stack)

@@ -236,7 +236,7 @@ def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
     """Clients give up after ten seconds; PostgreSQL ends the worker's transaction earlier."""
     error, waited, stored = run_code(FROZEN, database_url)
     assert stored == [[1, "from another"]]
-    assert 1 < waited < 10
+    assert 1 < waited < 8
     assert "idle-in-transaction timeout" in error
 
 
@@ -350,7 +350,7 @@ def test_a_machine_that_dies_with_a_query_in_flight(
             began = time.monotonic()
             answer = hear(socket, 15)
             assert "The message was not stored." in answer["error"]
-            assert 2 < time.monotonic() - began < 15
+            assert 2 < time.monotonic() - began < 10
         machine.end()
         machine.start()
         began = time.monotonic()
@@ -358,5 +358,5 @@ def test_a_machine_that_dies_with_a_query_in_flight(
             time.sleep(answer["retry_after"])
             say(socket, answer["client_id"])
             answer = hear(socket, 15)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 10
         assert (answer["message"], answer["seq"]) == ("in flight", 2)

@@ -16,7 +16,7 @@ from course.core.processes import wait_until
 from course.core.steps import Step
 from course.core.terminal import UserError
 from course.learn.results import Test, read_junit
-from course.maintain import redgreen, verdicts
+from course.maintain import redgreen
 from course.maintain.redgreen import finish, pairs, start
 from course.maintain.verdicts import Pair, complaint
 
@@ -156,7 +156,6 @@ def run(
     output, results = io.StringIO(), root / "results"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(redgreen.environment, "ensure_everything", lambda _: Path(sys.executable))
-        patch.setattr(verdicts, "WAITS_FOR", 1.5)
         code = redgreen.redgreen(wanted, part, fix, results, root)
     tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
     return Shown(code, output.getvalue().splitlines(), {test.id: test for test in tests})
