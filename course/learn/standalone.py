@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from course.core import environment
@@ -117,12 +118,15 @@ def get(url: str) -> int:
         return error.code
 
 
-def ask(server: subprocess.Popen[bytes], url: str) -> None:
-    """Wait until a server answers, then GET `url`; raise ProofFailed unless the status is 200."""
+def ask(exit_code: Callable[[], int | None], url: str) -> None:
+    """Wait until a server answers, then GET `url`; raise ProofFailed unless the status is 200.
+
+    `exit_code` returns the exit code of the server, or None as long as it runs.
+    """
     port = int(url.rstrip("/").rpartition(":")[2])
-    wait_until(lambda: server.poll() is not None or answers(port), STARTS_WITHIN)
-    if server.poll() is not None:
-        raise ProofFailed(f"runserver ended by itself with exit code {server.returncode}")
+    wait_until(lambda: exit_code() is not None or answers(port), STARTS_WITHIN)
+    if exit_code() is not None:
+        raise ProofFailed(f"runserver ended by itself with exit code {exit_code()}")
     try:
         status = get(url)
     except OSError as error:
@@ -138,7 +142,7 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
     say(f"$ {command_line(command)}")
     server = subprocess.Popen(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
     try:
-        ask(server, f"http://{address}/")
+        ask(server.poll, f"http://{address}/")
         say(f"GET http://{address}/: 200")
     finally:
         stop(server)

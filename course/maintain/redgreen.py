@@ -3,15 +3,15 @@
 A test that passes without its part proves nothing, and neither does a test that fails by its own
 mistake. So the new tests of a part run on a copy of the mid-point before (red), and on a copy of
 the part's own mid-point (green), which must also start. Both copies are in `.course/red/`. The
-last mid-point is the step, so the step's own job proves green there.
+last mid-point is the step, so the step's own job proves green there. `trials.py` runs them.
 """
 
 import ast
 import fnmatch
+import json
 import re
 import shutil
 import subprocess
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,36 +19,11 @@ from pathlib import Path
 from course.core import environment
 from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, named_tests, read_step
 from course.core.parts import find_midpoint, lay_out
-from course.core.ports import HOST, free_port
-from course.core.processes import clean_environment, start_job, stop
+from course.core.processes import clean_environment, stop
 from course.core.steps import ROOT, Step, all_steps, find_step
 from course.core.terminal import LiveLine, UserError, colour, say
 from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, write_junit
-from course.learn.standalone import ProofFailed, ask
-from course.maintain.verdicts import (
-    Pair,
-    Trial,
-    Verdict,
-    gist,
-    not_running,
-    running_test,
-    tell,
-    verdict,
-)
-
-AT_ONCE = 2
-SILENT_FOR = 60.0  # seconds without output from pytest, after which a test counts as hanging
-
-# All commands run in one process, because importing Django takes longer than the commands.
-PROOF = """
-import sys, manage
-server = f"runserver {sys.argv[1]} --noreload"
-for command in ("check", "makemigrations --check", "migrate", server):
-    print("$ manage.py", command, flush=True)
-    sys.argv = ["manage.py", *command.split()]
-    if code := manage.main():
-        sys.exit(code)
-"""
+from course.maintain.verdicts import Pair, Trial, Verdict, tell, verdict
 
 
 def pairs(root: Path) -> list[Pair]:
@@ -122,44 +97,17 @@ def files_for(pair: Pair, on: Midpoint) -> Midpoint:
     )
 
 
-def prove(folder: Path, python: Path, env: dict[str, str]) -> None:
-    """Check, migrate and serve the project in `folder`; raise ProofFailed if a command fails."""
-    log, address = folder.with_suffix(".log"), f"{HOST}:{free_port()}"
-    server = start_job([str(python), "-c", PROOF, address], log, folder, env)
-    try:
-        ask(server, f"http://{address}/")
-    except ProofFailed:
-        if server.poll() is None:
-            raise
-        lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["nothing"]
-        command = [line[2:] for line in lines if line.startswith("$ ")][-1:] or ["manage.py"]
-        raise ProofFailed(
-            f"`{command[0]}` ended with exit code {server.returncode} and said last: "
-            f"{gist(lines[-1])}"
-        ) from None
-    finally:
-        stop(server)
-
-
-def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
-    """Start the new tests of a pair on one of its mid-points, in a folder under `state`.
-
-    Raises ProofFailed if the later mid-point does not run.
-    """
-    started = time.monotonic()
-    folder = state / f"{pair.after.label}-on-{on.label}"
+def plan(trial: Trial) -> tuple[str, bool, list[str]]:
+    """Lay out the files of a trial; return its folder, whether to prove it, pytest's arguments."""
+    pair, folder = trial.pair, trial.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    lay_out(files_for(pair, on), folder)
-    env = clean_environment() | {"PYTHONUNBUFFERED": "1"}
-    if on is pair.after:
-        prove(folder, python, env)
-    junit, log = folder.with_suffix(".xml"), folder.with_suffix(".log")
+    lay_out(files_for(pair, trial.on), folder)
+    junit = folder.with_suffix(".xml")
     junit.unlink(missing_ok=True)
-    # With -vv, the last line of the output names a test that hangs. The measured time is that of
-    # the test alone, without its fixtures, which may start a server.
-    options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "-vv", "--continue-on-collection-errors"]
-    options += ["-o", "junit_duration_report=call", f"--junitxml={junit.resolve()}"]
+    # The measured time is that of the test alone, without its fixtures, which may start a server.
+    options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "--continue-on-collection-errors"]
+    options += ["-o", "junit_duration_report=call", f"--junitxml={junit}"]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
     # cannot import. `--deselect` leaves out every test whose name begins with the given name.
     new = {f"{path}::{name}" for path in pair.old for name in pair.after.tests(path)}
@@ -167,59 +115,46 @@ def start(pair: Pair, on: Midpoint, python: Path, state: Path) -> Trial:
     options += [
         f"--deselect={one}" for one in old if not any(test.startswith(one) for test in new - old)
     ]
-    command = [str(python), "-m", "pytest", *options, *pair.old]
-    return Trial(pair, on, folder, start_job(command, log, folder, env), started)
+    return str(folder), not trial.is_red, [*options, *pair.old]
 
 
-def finish(trial: Trial, silent_for: float) -> Verdict | None:
-    """Return the verdict if pytest has ended or is silent for too long, else None."""
-    code = trial.process.poll()
-    if code is not None:
-        stop(trial.process)
-        return verdict(trial, code)
-    if trial.silent < silent_for:
-        return None
-    hung = running_test(trial.log)
-    stop(trial.process)
-    return verdict(trial, -1, hung)
-
-
-def run_pairs(
-    chosen: list[Pair], python: Path, state: Path, silent_for: float = SILENT_FOR
-) -> list[Verdict]:
-    """Run the new tests of each pair in folders under `state`, showing progress.
-
-    If pytest prints nothing for `silent_for` seconds, the running test is stopped and named.
-    """
-    waiting = [(pair, pair.after) for pair in chosen if not pair.is_last]
-    waiting += [(pair, pair.before) for pair in chosen]
-    running, verdicts = list[Trial](), list[Verdict]()
+def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Verdict]:
+    """Run the new tests of each pair in folders under `state`, showing progress."""
+    state = state.resolve()
+    # The tests of the last parts take longest, so these tests start first.
+    trials = [
+        Trial(pair, on, state / f"{pair.after.label}-on-{on.label}")
+        for pair in reversed(chosen)
+        for on in ([pair.before] if pair.is_last else [pair.before, pair.after])
+    ]
+    planned = [plan(trial) for trial in trials]
+    verdicts = list[Verdict]()
     line = LiveLine()
-
-    def done(verdict: Verdict) -> None:
-        verdicts.append(verdict)
-        line.clear()
-        tell(verdict)
-
+    process = subprocess.Popen(
+        [python, "-m", "course.maintain.trials"],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdin
+    assert process.stdout
     try:
-        while waiting or running:
-            while waiting and len(running) < AT_ONCE:
-                # The tests of the last parts take longest, so these tests start first.
-                pair, on = waiting.pop()
-                try:
-                    running.append(start(pair, on, python, state))
-                except ProofFailed as error:
-                    done(not_running(pair, error))
-            for trial in list(running):
-                if made := finish(trial, silent_for):
-                    running.remove(trial)
-                    done(made)
-            shown = (f"{trial.pair.after.label} on {trial.on.label}" for trial in running)
-            line.show(f"{len(waiting)} waiting, running: {', '.join(shown)}")
-            time.sleep(0.1)
+        process.stdin.write(json.dumps(planned).encode())
+        process.stdin.close()
+        line.show(f"{len(trials)} runs of new tests …")
+        for told in process.stdout:
+            number, code, seconds = json.loads(told)
+            verdicts.append(verdict(trials[number], code))
+            line.clear()
+            tell(verdicts[-1], seconds)
+            line.show(f"{len(verdicts)} of {len(trials)} runs of new tests …")
     finally:
         line.clear()
-        stop(*(trial.process for trial in running))
+        stop(process)
+    if len(verdicts) < len(trials):
+        raise UserError("The process that runs the tests has ended too early: see above.")
     return verdicts
 
 

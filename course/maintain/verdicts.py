@@ -1,26 +1,26 @@
 """Judge the new tests of a part: why they fail without the part, and whether they pass with it."""
 
 import re
-import subprocess
-import symtable
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.core.manifest import Midpoint, difference
+from course.core.manifest import Midpoint
 from course.core.terminal import colour, say
 from course.learn.results import Test, read_junit
-from course.learn.standalone import ProofFailed
+from course.maintain.trials import NOT_RUNNING
 
 WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
+RAN = (0, 1)  # pytest's exit codes: all passed, some failed
 
-# The right reasons to fail without the part: pytest's message begins like this.
+# The right reasons to fail without the part: pytest's message begins like this. A misspelt import
+# is no danger: the test would fail on its own mid-point as well.
 RIGHT_REASONS = re.compile(
     r"""
       assert\ | AssertionError | Failed:\ DID\ NOT\ RAISE | Failed:\ DID\ NOT\ WARN
+    | (collection\ failure:\ )? (ImportError | ModuleNotFoundError):
     | (\w+\.)* (InvalidStatus | InvalidHandshake) \b
     | (\w+\.)* ConnectionClosed (OK | Error)? \b
     | (\w+\.)* ConnectionRefusedError \b
@@ -34,13 +34,7 @@ RIGHT_REASONS = re.compile(
     """,
     re.VERBOSE,
 )
-RAN = (0, 1)  # pytest's exit codes: all passed, some failed
 WAITING = re.compile(r"(\w+\.)*(\w*TimeoutError|TimeoutExpired|\w*Timeout)\b")
-# A missing module; or a missing name and its module.
-MISSING = re.compile(
-    r"(?:collection failure: )?(?:ModuleNotFoundError: No module named '([\w.]+)'"
-    r"|ImportError: cannot import name '(\w+)' from '([\w.]+)')"
-)
 IMPORT_ERROR = re.compile(r"\b(ImportError|ModuleNotFoundError|SyntaxError|IndentationError): .*")
 ON_SETUP = re.compile(r'failed on setup with "(.*)"\Z', re.DOTALL)
 ON_TEARDOWN = re.compile(r'failed on teardown with "(.*)"\Z', re.DOTALL)
@@ -70,44 +64,28 @@ class Pair:
         return 1 if name else len(self.after.tests(path) - self.old[path])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
-    """A run of new tests on the mid-point `on`: its folder, process and start."""
+    """A run of the new tests of a pair on its mid-point `on`, in a folder.
+
+    The log and the JUnit file of the run are beside the folder.
+    """
 
     pair: Pair
     on: Midpoint
     folder: Path
-    process: subprocess.Popen[bytes]
-    started: float
 
     @property
     def is_red(self) -> bool:
         """Tell whether the tests have to fail."""
         return self.on is self.pair.before
 
-    @property
-    def log(self) -> Path:
-        """The output of pytest, which names each test before running the test."""
-        return self.folder.with_suffix(".log")
-
-    @property
-    def junit(self) -> Path:
-        """The JUnit file, which pytest writes at its end."""
-        return self.folder.with_suffix(".xml")
-
-    @property
-    def silent(self) -> float:
-        """The seconds since the last output of pytest."""
-        return time.time() - self.log.stat().st_mtime
-
 
 @dataclass
 class Verdict:
     """The outcome of new tests: one result for each file, one sentence for each complaint."""
 
-    pair: Pair
-    on: Midpoint
-    seconds: float
+    trial: Trial
     count: int = 0
     results: list[Test] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -120,68 +98,32 @@ def gist(message: str) -> str:
     return line if len(line) <= GIST else f"{line[: GIST - 1]}…"
 
 
-def adds_module(pair: Pair, module: str) -> bool:
-    """Tell whether the later mid-point of a pair adds the module or package `module`."""
-    path = module.replace(".", "/")
-    found = difference(pair.before, pair.after)
-    added = [name for name, verb in found.items() if verb == "adds"]
-    return any(name == f"{path}.py" or name.startswith(f"{path}/") for name in added)
-
-
-def defined(midpoint: Midpoint, module: str) -> set[str]:
-    """Return the names that a module of a mid-point defines or imports."""
-    path = module.replace(".", "/")
-    for name in (f"{path}.py", f"{path}/__init__.py"):
-        if name in midpoint.files:
-            symbols = symtable.symtable(midpoint.text(name).decode(), name, "exec").get_symbols()
-            return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
-    return set()
-
-
-def waits_for_the_part(message: str, pair: Pair) -> bool:
-    """Tell whether an import fails only because the later mid-point adds the module or name."""
-    found = MISSING.match(message)
-    if not found:
-        return False
-    module, name, source = found.groups()
-    if module or adds_module(pair, f"{source}.{name}"):
-        return adds_module(pair, module or f"{source}.{name}")
-    return name in defined(pair.after, source) - defined(pair.before, source)
-
-
-def complaint(test: Test, pair: Pair) -> str:
+def red_complaint(test: Test, on: str) -> str:
     """Return the complaint about a test on the mid-point before, or "" if there is none.
 
     The text continues the test's name: `passes on step01_echo already …`.
     """
-    before = pair.before.label
     if test.outcome == "passed":
-        return f"passes on {before} already: this test proves nothing"
+        return f"passes on {on} already: this test proves nothing"
     if test.outcome == "skipped":
         return ""
     if cleaning := ON_TEARDOWN.match(test.message):
-        return f"passes on {before}, where only its teardown fails: {gist(cleaning[1])}"
+        return f"passes on {on}, where only its teardown fails: {gist(cleaning[1])}"
     on_setup = ON_SETUP.match(test.message)
     message = on_setup[1] if on_setup else test.message
+    if WAITING.match(message) and not on_setup and test.seconds <= WAITS_FOR:
+        return ""
     if WAITING.match(message):
-        if not on_setup and test.seconds <= WAITS_FOR:
-            return ""
         place = "in a fixture" if on_setup else f"for {test.seconds:.1f} s"
-        return f"waits {place} on {before} until a time-out: {gist(message)}"
-    if IMPORT_ERROR.search(message):
-        if waits_for_the_part(message, pair):
-            return ""
-        return f"fails on {before} because an import fails: {gist(message)}"
+        return f"waits {place} on {on} until a time-out: {gist(message)}"
     if not RIGHT_REASONS.match(message):
-        return f"fails on {before} for the wrong reason: {gist(message)}"
+        return f"fails on {on} for the wrong reason: {gist(message)}"
     return ""
 
 
-def green_complaint(test: Test, pair: Pair) -> str:
-    """Return the complaint about a test on its own mid-point, or "" if there is none."""
-    if test.outcome != "failed":
-        return ""
-    return f"fails on its own mid-point: {gist(test.message)}"
+def green_complaint(test: Test, on: str) -> str:
+    """Return the complaint about a test on its own mid-point `on`, or "" if there is none."""
+    return f"fails on {on}, its own: {gist(test.message)}" if test.outcome == "failed" else ""
 
 
 def full_stop(text: str) -> str:
@@ -189,20 +131,21 @@ def full_stop(text: str) -> str:
     return text if text.endswith((".", "!", "…")) else f"{text}."
 
 
-def breakdown(trial: Trial, code: int, hung: str) -> str:
+def breakdown(trial: Trial, code: int) -> str:
     """Return a sentence that says why not all tests ran, or "" if all ran.
 
-    `code` is pytest's exit code; `hung` is the test that was stopped, if any.
+    `code` is the exit code of the trial.
     """
     label, on = trial.pair.after.label, trial.on.label
-    if hung:
-        return f"{label}: {hung} hangs on {on} and was stopped."
-    if code in RAN and trial.junit.is_file():
+    if code in RAN and trial.folder.with_suffix(".xml").is_file():
         return ""
-    printed = trial.log.read_text("utf-8", errors="replace").strip()
+    printed = trial.folder.with_suffix(".log").read_text("utf-8", errors="replace").strip()
+    last = printed.rpartition("\n")[2]
+    if code == NOT_RUNNING:
+        return full_stop(f"{label} does not run: {gist(last)}")
     found = IMPORT_ERROR.search(printed)
-    why = found[0] if found else printed.rpartition("\n")[2]
-    return full_stop(f"{label}: its tests do not run on {on} (exit code {code}): {gist(why)}")
+    why = gist(found[0] if found else last)
+    return full_stop(f"{label}: its tests do not run on {on} (exit code {code}): {why}")
 
 
 def judge_file(
@@ -210,9 +153,8 @@ def judge_file(
 ) -> tuple[Test, list[str]]:
     """Return the result of one file of new tests, and its sentences of complaint."""
     label, on = trial.pair.after.label, trial.on.label
-    judge = complaint if trial.is_red else green_complaint
-    seconds = sum(test.seconds for test in tests)
-    texts = [(test.id, judge(test, trial.pair)) for test in tests]
+    complaint = red_complaint if trial.is_red else green_complaint
+    texts = [(test.id, complaint(test, on)) for test in tests]
     sentences = [full_stop(f"{label}: {name} {text}") for name, text in texts if text]
     if broken:
         sentences.append(broken)
@@ -220,16 +162,16 @@ def judge_file(
         sentences.append(f"{label}: {file} has no test that runs on {on}.")
     skips = sorted({test.message for test in tests if test.outcome == "skipped"})
     outcome = "failed" if sentences else "skipped" if skips else "passed"
-    message = "\n".join(sentences or skips)
+    seconds, message = sum(test.seconds for test in tests), "\n".join(sentences or skips)
     return Test(f"{label}/{file} on {on}", outcome, seconds, message), sentences
 
 
-def verdict(trial: Trial, code: int, hung: str = "") -> Verdict:
-    """Return the outcome of new tests on a mid-point."""
-    made = Verdict(trial.pair, trial.on, time.monotonic() - trial.started)
-    broken = breakdown(trial, code, hung)
+def verdict(trial: Trial, code: int) -> Verdict:
+    """Return the outcome of a trial that has ended with the exit code `code`."""
+    made = Verdict(trial)
+    broken = breakdown(trial, code)
     try:
-        tests = list(filter(trial.pair.is_new, read_junit(trial.junit)))
+        tests = list(filter(trial.pair.is_new, read_junit(trial.folder.with_suffix(".xml"))))
     except (OSError, ElementTree.ParseError):
         tests = []
     for file in trial.pair.old:
@@ -242,33 +184,19 @@ def verdict(trial: Trial, code: int, hung: str = "") -> Verdict:
     return made
 
 
-def running_test(log: Path) -> str:
-    """Return the id of the running test, which pytest names last."""
-    lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["its start"]
-    named = [line for line in lines if line.startswith("tests/")]
-    return (named or lines)[-1].strip()
-
-
-def not_running(pair: Pair, why: ProofFailed) -> Verdict:
-    """Return the verdict on a mid-point that does not run."""
-    sentence = full_stop(f"{pair.after.label} does not run: {why}")
-    failed = Test(f"{pair.after.label} runs", "failed", 0.0, sentence)
-    return Verdict(pair, pair.after, 0.0, 0, [failed], [sentence])
-
-
-def tell(verdict: Verdict) -> None:
+def tell(verdict: Verdict, seconds: float) -> None:
     """Print the verdict on one mid-point."""
-    label, on = verdict.pair.after.label, verdict.on.label
+    label, on = verdict.trial.pair.after.label, verdict.trial.on.label
     if not verdict.sentences:
-        one, it_is_green = verdict.count == 1, verdict.on is verdict.pair.after
+        one = verdict.count == 1
         count = "its new test" if one else f"all {verdict.count} new tests"
-        if it_is_green:
+        if not verdict.trial.is_red:
             text = f"{label} runs, and {count} {'passes' if one else 'pass'} on it"
         elif one:
             text = f"{label}: {count} fails on {on}, as it should"
         else:
             text = f"{label}: {count} fail on {on}, as they should"
-        say(f"{text} ({verdict.seconds:.1f} s)")
+        say(f"{text} ({seconds:.1f} s)")
     for text in verdict.sentences:
         say(colour(text, "red"))
     for result in verdict.results:

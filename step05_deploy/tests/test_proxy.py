@@ -58,6 +58,15 @@ def test_the_proxy_tells_how_the_browser_came(start):
     assert ask("/readyz") == (200, None)
 
 
+def test_a_worker_does_not_load_twisted():
+    """Twisted is half of the start and a third of the memory; only Daphne needs it."""
+    code = "import config.asgi, sys; print('twisted' in sys.modules)"
+    worker = run("-c", code, DJANGO_SETTINGS_MODULE="config.settings", **PRODUCTION)
+    assert worker.stdout.strip() == "False"
+    development = run("-c", code, DJANGO_SETTINGS_MODULE="config.settings")
+    assert development.stdout.strip() == "True"
+
+
 async def test_no_log_has_a_token(start, connect):
     """By default, uvicorn logs the address of each socket, with the token in it."""
     worker = start(PlainUvicorn)
