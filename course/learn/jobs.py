@@ -1,6 +1,5 @@
 """The jobs of `make test-all`: which tests run in which process."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +27,8 @@ PYTEST_JOBS = {
     ],
 }
 
-# These jobs start first when there are no times of an earlier run.
-LONGEST = ("step05_deploy", "redgreen05", "stack", "tools")
+# These jobs take longest, so they start first.
+LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse", "tools", "course")
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
     "tools": ["tools", "course"],
@@ -87,16 +86,7 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     return jobs
 
 
-def in_order(jobs: list[Job], times: dict[str, float]) -> list[Job]:
-    """Return the jobs, unknown ones first, then the longest of the last run first."""
-    unknown = float("inf")
-    return sorted(jobs, key=lambda job: (-times.get(job.name, unknown), job.name not in LONGEST))
-
-
-def read_times(file: Path) -> dict[str, float]:
-    """Return the seconds of each job in its last run."""
-    try:
-        times: dict[str, float] = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return times
+def longest_first(jobs: list[Job]) -> list[Job]:
+    """Return the jobs in the order in which they start."""
+    named = [job for name in LONGEST for job in jobs if job.name == name]
+    return named + [job for job in jobs if job.name not in LONGEST]

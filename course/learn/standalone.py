@@ -57,15 +57,10 @@ def standalone_environment(lock: Path) -> dict[str, str]:
     return env
 
 
-def command_line(command: list[str]) -> str:
-    """Return `command` as a reader would type it."""
-    return " ".join(command)
-
-
 def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
     """Print and run `command` in the copy; raise ProofFailed if the command fails."""
     words = [str(word) for word in command]
-    say(f"$ {command_line(words)}")
+    say(f"$ {' '.join(words)}")
     process = subprocess.Popen(words, cwd=copy, env=env, stdin=subprocess.DEVNULL)
     try:
         code = process.wait()
@@ -73,7 +68,7 @@ def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> Non
         stop(process)
         raise
     if code != 0:
-        raise ProofFailed(f"`{command_line(words)}` ended with exit code {code}")
+        raise ProofFailed(f"`{' '.join(words)}` ended with exit code {code}")
 
 
 def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
@@ -139,7 +134,7 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
     """Start the step's server, GET `/`, stop; raise ProofFailed unless the status is 200."""
     address = f"{HOST}:{free_port()}"
     command = [str(python), "manage.py", "runserver", address]
-    say(f"$ {command_line(command)}")
+    say(f"$ {' '.join(command)}")
     server = subprocess.Popen(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
     try:
         ask(server.poll, f"http://{address}/")
@@ -181,7 +176,7 @@ def run_tests(step: Step, copy: Path, python: Path, lock: Path, results: Path) -
             command.append(f"--junitxml={results.resolve() / 'waiting.xml'}")
             running.append(start_job(command, log, beside, env))
         command = [str(python), *pytest, *(f"--ignore={file}" for file in waiting)]
-        say(f"$ {command_line(command)}")
+        say(f"$ {' '.join(command)}")
         command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")
         running.append(subprocess.Popen(command, cwd=copy, env=env))
         codes = [process.wait() for process in reversed(running)]
@@ -189,7 +184,7 @@ def run_tests(step: Step, copy: Path, python: Path, lock: Path, results: Path) -
         stop(*running, grace=10.0)
         raise
     if waiting:
-        say(f"$ {command_line([str(python), *pytest, *waiting])}")
+        say(f"$ {' '.join([str(python), *pytest, *waiting])}")
         say(log.read_text("utf-8", errors="replace").rstrip())
     return next(filter(None, codes), 0)
 
@@ -203,12 +198,7 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     copy = root / ".course" / "standalone" / step.label
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
-    with environment.alone(copy.with_suffix(".lock"), f"testing a copy of {step.label}"):
-        return prove_and_test(step, copy, root / "requirements.lock", results)
-
-
-def prove_and_test(step: Step, copy: Path, lock: Path, results: Path) -> int:
-    """Prove the step, then run its tests, both in `copy`; return the exit code."""
+    lock = root / "requirements.lock"
     started = time.monotonic()
     reason = None
     try:

@@ -1,8 +1,6 @@
 """`make test` and `make test-all`: run tests in parallel and print the results."""
 
-import json
 import os
-import re
 import subprocess
 import tempfile
 import time
@@ -16,7 +14,7 @@ from course.core import environment, parts
 from course.core.processes import clean_environment, start_job, stop
 from course.core.steps import ROOT, all_steps, find_step
 from course.core.terminal import LiveLine, UserError, say
-from course.learn.jobs import KINDS, Job, collect_jobs, in_order, read_times
+from course.learn.jobs import KINDS, Job, collect_jobs, longest_first
 from course.learn.results import (
     Part,
     Test,
@@ -181,28 +179,6 @@ def run_jobs(
     return [parts[job.name] for job in jobs]
 
 
-def made_of(jobs: list[Job], processor: float, seconds: float) -> str:
-    """Return the line about the time; `processor` is the processor time of the jobs in seconds."""
-    made = r"(?m)^\$ .* venv "
-    cold = [job.name for job in jobs if re.search(made, job.log.read_text("utf-8", "replace"))]
-    cores = os.cpu_count() or 1
-    warm = f"Environments made for {', '.join(cold)}." if cold else "All environments were there."
-    return f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors. {warm}"
-
-
-def run_timed(jobs: list[Job], root: Path) -> dict[str, Part]:
-    """Run the jobs, the longest of the last run first; return their results by name."""
-    times_file = root / ".course" / "times.json"
-    times = read_times(times_file)
-    with files_in_memory() as variables:
-        for job in jobs:
-            job.env |= variables
-        parts = run_jobs(in_order(jobs, times), (os.cpu_count() or 1) + 2)
-    times |= {part.name: round(part.seconds, 1) for part in parts}
-    times_file.write_text(json.dumps(times, indent=2) + "\n", "utf-8")
-    return {part.name: part for part in parts}
-
-
 def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
     """Run every test of the course; return 0 if all passed (with CI=true: and none was skipped).
 
@@ -223,8 +199,12 @@ def test_everything(only: str | None, root: Path) -> int:
     jobs = collect_jobs(python, root)
     if only:
         jobs = [job for job in jobs if job.name in KINDS[only]]
-    done = run_timed(jobs, root)
-    parts = [done[job.name] for job in jobs]
+    cores = os.cpu_count() or 1
+    with files_in_memory() as variables:
+        for job in jobs:
+            job.env |= variables
+        parts = run_jobs(longest_first(jobs), cores + 2)
+    parts.sort(key=lambda part: [job.name for job in jobs].index(part.name))
     if os.environ.get("CI") == "true":
         parts = without_skips(parts)
     for job, part in zip(jobs, parts, strict=True):
@@ -233,5 +213,6 @@ def test_everything(only: str | None, root: Path) -> int:
             say(job.log.read_text("utf-8", errors="replace").rstrip())
     say()
     seconds, processor = time.monotonic() - started, processor_seconds() - before
-    say(report(parts, seconds, made_of(jobs, processor, seconds)))
+    made_of = f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors."
+    say(report(parts, seconds, made_of))
     return 1 if any(part.count("failed") for part in parts) else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import HERE, add_step, clean, run_course
+from course.checks.tools.conftest import HERE, add_step, run_course
 from course.core import environment
 from course.core.processes import clean_environment
 from course.core.steps import Step, find_step
@@ -91,17 +91,6 @@ def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
     env = standalone.standalone_environment(lock)
     refused = subprocess.run(command, env=env, capture_output=True, text=True)
     assert "conflicting dependencies" in refused.stderr
-
-
-def test_a_copy_serves_one_run_at_a_time(ready):
-    """A second run waits; otherwise two runs would overwrite each other's files and databases."""
-    with environment.alone(copy_of(ready).with_suffix(".lock"), "in the way"):
-        command = [sys.executable, "-m", "course", "standalone", "1"]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
-            said = waiting.stdout.readline()
-            waiting.terminate()
-    assert said == "Another command is testing a copy of step01_echo: waiting for it.\n"
 
 
 @pytest.mark.parametrize(
