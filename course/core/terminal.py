@@ -1,10 +1,9 @@
-"""Output for people: colour, progress, and errors in one clear sentence."""
+"""Output for people: colour, a live line, and errors in one clear sentence."""
 
 import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -19,14 +18,10 @@ class UserError(Exception):
     """
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Tell whether `stream` is a terminal that understands escape sequences."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
 def wants_colour(stream: TextIO) -> bool:
-    """Tell whether to write colour to `stream`: a terminal without NO_COLOR (no-color.org)."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+    """Tell whether to write escape sequences: to a terminal, without NO_COLOR (no-color.org)."""
+    dumb = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return stream.isatty() and not dumb
 
 
 def colour(text: str, name: str, stream: TextIO | None = None) -> str:
@@ -45,7 +40,7 @@ class LiveLine:
     """One line of a terminal that is overwritten; silent if the output is no terminal."""
 
     def __init__(self) -> None:
-        self.live = is_terminal(sys.stdout)
+        self.live = wants_colour(sys.stdout)
         self.shown = ""
 
     def show(self, text: str) -> None:
@@ -65,28 +60,6 @@ class LiveLine:
             self.shown = ""
 
 
-class Progress:
-    """Shows the progress of long work: seconds on a terminal, plain lines elsewhere."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.started = time.monotonic()
-        self.line = LiveLine()
-        if self.line.live:
-            self.tick()
-        else:
-            say(f"{title} …")
-
-    def tick(self) -> None:
-        """Show the elapsed seconds; call this method a few times a second."""
-        self.line.show(f"{self.title} … {int(time.monotonic() - self.started)} s")
-
-    def done(self) -> None:
-        """Print one line with the duration of the work."""
-        self.line.clear()
-        say(f"{self.title}: done in {time.monotonic() - self.started:.1f} s")
-
-
 @contextmanager
 def kept_terminal() -> Iterator[None]:
     """Restore the terminal's settings after this block.
@@ -94,19 +67,15 @@ def kept_terminal() -> Iterator[None]:
     Python's debugger switches echo off while reading a line. After Ctrl-C at a breakpoint, a
     learner would otherwise not see the typed keys.
     """
-    try:
-        import termios
-    except ImportError:  # Windows restores the console by itself.
+    if sys.platform == "win32" or not sys.stdin.isatty():  # Windows restores the console itself.
         yield
         return
-    if not sys.stdin.isatty():
-        yield
-        return
+    import termios
+
     before = termios.tcgetattr(sys.stdin)
     try:
         yield
     finally:
         # In the background, tcsetattr would stop this process with SIGTTOU.
-        handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
-        signal.signal(signal.SIGTTOU, handler)

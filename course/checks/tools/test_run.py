@@ -41,9 +41,9 @@ def assert_stopped(shown) -> None:
     assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
-def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
+def test_ctrl_c_ends_the_server_and_its_child(prepared, terminal, port):
     """A learner presses Ctrl-C in a terminal; without make, the exit code is 0."""
-    shown = terminal(course_run(port), ready)
+    shown = terminal(course_run(port), prepared)
     shown.read(until="(Ctrl-C stops it)")
     assert f"http://127.0.0.1:{port}/" in shown.seen
     assert answers(port)
@@ -52,9 +52,9 @@ def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
     assert_stopped(shown)
 
 
-def test_ctrl_c_through_make(ready, terminal, port):
+def test_ctrl_c_through_make(prepared, terminal, port):
     """Ctrl-C also stops make."""
-    shown = terminal(make_run(port), ready)
+    shown = terminal(make_run(port), prepared)
     shown.read(until="(Ctrl-C stops it)")
     shown.type("\x03")
     assert shown.wait() in (0, 2, 130, -signal.SIGINT)
@@ -62,18 +62,18 @@ def test_ctrl_c_through_make(ready, terminal, port):
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, stop_signal):
+def test_a_signal_to_the_course_alone_ends_everything(prepared, terminal, port, stop_signal):
     """An editor's stop button and `kill` reach only one process, which ends the others."""
-    shown = terminal(course_run(port), ready)
+    shown = terminal(course_run(port), prepared)
     shown.read(until="(Ctrl-C stops it)")
     os.kill(shown.pid, stop_signal)
     assert shown.wait() == 0
     assert_stopped(shown)
 
 
-def test_the_server_can_ask_the_learner(ready, terminal, port):
+def test_the_server_can_ask_the_learner(prepared, terminal, port):
     """Standard input reaches the step, so `breakpoint()` works."""
-    shown = terminal(course_run(port), ready, FAKE_ASK="1")
+    shown = terminal(course_run(port), prepared, FAKE_ASK="1")
     shown.read(until="(Ctrl-C stops it)")
     shown.type("where am I\n")
     shown.read(until="heard where am I")
@@ -81,20 +81,10 @@ def test_the_server_can_ask_the_learner(ready, terminal, port):
     assert shown.wait() == 0
 
 
-def test_the_second_start_installs_nothing(ready, terminal, port):
-    """The second start takes a second or two."""
-    shown = terminal(course_run(port), ready)
-    shown.read(until="(Ctrl-C stops it)")
-    shown.type("\x03")
-    shown.wait()
-    assert "Installing" not in shown.seen
-    assert "Creating" not in shown.seen
-
-
 @pytest.mark.parametrize("code", ["0", "3"])
-def test_a_server_that_ends_by_itself_is_a_failure(ready, port, code):
+def test_a_server_that_ends_by_itself_is_a_failure(prepared, port, code):
     """The exit code is not 0, and a sentence gives the reason."""
-    ended = run_course("run", "1", f"--port={port}", root=ready, FAKE_CODE=code)
+    ended = run_course("run", "1", f"--port={port}", root=prepared, FAKE_CODE=code)
     assert ended.returncode == 2
     assert f"ended by itself (exit code {code})" in ended.stderr
     assert "Traceback" not in ended.stderr
