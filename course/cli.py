@@ -1,7 +1,6 @@
 """The command line `python -m course <command>`, which `make` calls."""
 
 import argparse
-import errno
 import io
 import os
 import sys
@@ -34,8 +33,17 @@ COMMANDS = {
     "upgrade": ("upgrade [ONLY=redis]", "raise all versions, or those of one package"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
-# The errors that the system raises in another user's folder, or on a read-only disk.
-NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+HINTS = (
+    "A step has parts. After each part, the project so far runs.",
+    "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
+    "ONLY=chat/consumers.py lets diff show one file.",
+    f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
+    "",
+    "Another Python:  make run STEP=1 PYTHON=python3.12",
+    "Without make:    python -m course run 1        (python -m course run --help)",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,17 +61,7 @@ def overview() -> str:
     """Return the list of commands, one line each."""
     lines = [colour("Django Channels in five steps", "bold"), ""]
     lines += [f"  make {usage:<26} {text}" for usage, text in COMMANDS.values() if usage]
-    lines += [
-        "",
-        "A step has parts. After each part, the project so far runs.",
-        "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
-        "ONLY=chat/consumers.py lets diff show one file.",
-        f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
-        "",
-        "Another Python:  make run STEP=1 PYTHON=python3.12",
-        "Without make:    python -m course run 1        (python -m course run --help)",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *HINTS])
 
 
 def build_parser() -> Parser:
@@ -178,9 +176,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except UserError as error:
         text = str(error)
-    except OSError as error:
-        if error.errno not in NOT_OURS or error.filename is None:
-            raise
+    except PermissionError as error:
         text = f"{error.filename} cannot be used ({error.strerror}): copy the course to a folder "
         text += "that you may write to, then run the command there."
     print(colour(text, "red", sys.stderr), file=sys.stderr)

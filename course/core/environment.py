@@ -20,9 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from course.core.processes import stop
 from course.core.steps import ROOT, Step, all_steps
-from course.core.terminal import LiveLine, UserError, say
+from course.core.terminal import UserError, say
 
 STAMP = "course.json"
 LOCK = "requirements.lock"
@@ -54,25 +53,25 @@ def fingerprint(file: Path) -> str:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def new_stamp(venv: Path, lock: str, installed: dict[str, str]) -> dict[str, Any]:
-    """Return the stamp for an environment that this Python made in the folder `venv`."""
-    made = {"python": python_version(), "venv": str(venv.resolve())}
-    return made | {"lock": lock, "installed": installed}
+def origin(venv: Path) -> str:
+    """Return the Python and the folder of an environment that this Python makes in `venv`."""
+    return f"Python {python_version()} in {venv.resolve()}"
 
 
 def read_stamp(venv: Path) -> dict[str, Any] | None:
     """Return the stamp of `venv`; None unless this Python made the environment in this folder."""
     try:
         stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
-        as_written = new_stamp(venv, stamp["lock"], stamp["installed"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return None
-    return stamp if stamp == as_written and venv_program(venv, "python").exists() else None
+    sound = stamp.get("origin") == origin(venv) and venv_program(venv, "python").exists()
+    return stamp if sound else None
 
 
 def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
     """Write the stamp: the hash of the lock file, and the hash of each installed file by name."""
-    (venv / STAMP).write_text(json.dumps(new_stamp(venv, lock, installed), indent=2), "utf-8")
+    stamp = {"origin": origin(venv), "lock": lock, "installed": installed}
+    (venv / STAMP).write_text(json.dumps(stamp, indent=2), "utf-8")
 
 
 def require_venv() -> None:
@@ -111,38 +110,27 @@ def run_quietly(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run `command`, and show `title` with its seconds, on a terminal second by second.
+    """Run `command`, and print a line with `title` and the duration of the work.
 
     Raises UserError with the last lines of the output if the command fails.
     """
-    started, line = time.monotonic(), LiveLine()
-    if not line.live:
-        say(f"{title} …")
-    process = subprocess.Popen(
+    print(f"{title} … ", end="", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(
         command,
         cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        errors="replace",
     )
-    said = None
-    try:
-        while said is None:
-            line.show(f"{title} … {int(time.monotonic() - started)} s")
-            with suppress(subprocess.TimeoutExpired):
-                said = process.communicate(timeout=0.2)[0].decode(errors="replace").strip()
-    except KeyboardInterrupt:
-        stop(process, patience=1.0)
-        raise
-    finally:
-        line.clear()
-    if process.returncode:
-        tail = "\n".join(f"    {text}" for text in said.splitlines()[-LAST_LINES:])
-        raise UserError(
-            f"{title} failed (exit code {process.returncode}). {advice}It said:\n{tail}"
-        )
-    say(f"{title}: done in {time.monotonic() - started:.1f} s")
+    if done.returncode:
+        say("failed")
+        tail = [f"    {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:]]
+        said = "\n".join([f"{advice}It said:", *tail])
+        raise UserError(f"{title} failed (exit code {done.returncode}). {said}")
+    say(f"{time.monotonic() - started:.1f} s")
 
 
 def find_uv(root: Path) -> Path | None:
@@ -167,6 +155,8 @@ def find_uv(root: Path) -> Path | None:
 
 def create(venv: Path, uv: Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
+    if venv.is_symlink():
+        venv.unlink()  # Another course may use what is there.
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]

@@ -16,6 +16,8 @@ GIT_PLACES |= {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
 # PYTHONDONTWRITEBYTECODE, common in container images, makes each start compile the step again.
 LEAKS = {"PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
 LEAKS |= {"DATABASE_URL", "REDIS_URL"}
+# Windows cannot interrupt a single process.
+INTERRUPT = signal.SIGTERM if os.name == "nt" else signal.SIGINT
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")
 
 
@@ -55,7 +57,9 @@ def undisturbed() -> Iterator[None]:
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of each process on this POSIX system; both are process ids."""
+    """Return the parent of each process, by process ids; nothing on Windows."""
+    if os.name == "nt":
+        return {}
     if Path("/proc/self/stat").exists():
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -114,17 +118,10 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: floa
         return [process for process in processes if process.poll() is None]
 
     with undisturbed():
-        if os.name == "nt":
-            wait_until(lambda: not alive(), patience)
-            for process in alive():
-                tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
-                subprocess.run(tree, capture_output=True)
-                process.wait()
-            return
         family = descendants(*(process.pid for process in processes))
         wait_until(lambda: not alive(), patience)
         for process in alive():
-            process.send_signal(signal.SIGINT)
+            process.send_signal(INTERRUPT)
         wait_until(lambda: not alive(), grace)
         family |= descendants(*(process.pid for process in alive()))
         for process in alive():
@@ -133,7 +130,7 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: floa
         for pid in family:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        for process in processes:
+        for process in processes if os.name != "nt" else ():
             # A job leads its own process group, whose id is that of the job; other children do not.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
@@ -58,24 +55,3 @@ class LiveLine:
             sys.stdout.write("\r\033[2K")
             sys.stdout.flush()
             self.shown = ""
-
-
-@contextmanager
-def kept_terminal() -> Iterator[None]:
-    """Restore the terminal's settings after this block.
-
-    Python's debugger switches echo off while reading a line. After Ctrl-C at a breakpoint, a
-    learner would otherwise not see the typed keys.
-    """
-    if sys.platform == "win32" or not sys.stdin.isatty():  # Windows restores the console itself.
-        yield
-        return
-    import termios
-
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        yield
-    finally:
-        # In the background, tcsetattr would stop this process with SIGTTOU.
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)

@@ -1,7 +1,9 @@
 """`make run`: prepare a step, start its server, print the address, and clean up."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ from course.core import environment, parts
 from course.core.ports import HOST, answers, parse_port, require_free
 from course.core.processes import stop
 from course.core.steps import ROOT, Step, find_step
-from course.core.terminal import UserError, colour, kept_terminal, say
+from course.core.terminal import UserError, colour, say
 
 # Variables of another project. The learner's own, such as REDIS_URL, reach the step.
 FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
@@ -33,6 +35,10 @@ def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
         code = server.wait()
     except KeyboardInterrupt:
         stop(server, patience=1.0)
+        if os.name != "nt" and sys.stdin.isatty():
+            # A killed debugger leaves the terminal without echo. Ignore that we may not ask.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            subprocess.run(["stty", "echo", "icanon", "icrnl"])
         say("\nStopped.")
         return 0
     raise UserError(
@@ -60,5 +66,4 @@ def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT)
     migrate = [str(python), "manage.py", "migrate"]
     environment.run_quietly("Preparing the database", migrate, cwd=step.folder, env=env)
     require_free(port, command)
-    with kept_terminal():
-        return serve(python, step, port, env)
+    return serve(python, step, port, env)

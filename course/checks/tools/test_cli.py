@@ -1,7 +1,6 @@
 """The command line: help, refusals, exit codes."""
 
 import errno
-import os
 import re
 import shutil
 import subprocess
@@ -117,14 +116,13 @@ sys.exit(cli.main([]))
     assert shown.strip() == str(tmp_path / "here" / ".git")
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_of_somebody_else_is_no_place_to_work(monkeypatch, capsys, code):
-    """In another user's folder or on a read-only disk, a sentence says where to go."""
+def test_a_folder_of_somebody_else_is_no_place_to_work(monkeypatch, capsys):
+    """In another user's folder, a sentence says where to go."""
 
     def refuse(options):
-        raise OSError(code, os.strerror(code), "/course/.course")
+        raise PermissionError(errno.EACCES, "denied", "/course/.course")
 
     monkeypatch.setattr(cli, "dispatch", refuse)
     assert cli.main([]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"/course/.course cannot be used ({os.strerror(code)}): copy the course")
+    assert line.startswith("/course/.course cannot be used (denied): copy the course")
