@@ -4,7 +4,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +35,29 @@ COMMANDS = {
 }
 
 
+# The function of each command; its argument is the namespace of the options.
+CALLS: dict[str, Callable[[Any], int]] = {
+    "run": lambda o: run.run(o.step, o.port, o.part),
+    "test-all": lambda o: upgrade.try_django(o.django) if o.django else testing.run_all_tests(),
+    "test": lambda o: (
+        testing.run_all_tests(o.only) if o.only else testing.run_step_tests(o.step, o.part)
+    ),
+    "diff": lambda o: diff.show(o.first, o.second, o.part, o.only),
+    "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part),
+    "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
+    "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
+    "guarantees": lambda o: guarantees.guarantees(o.check),
+    "scaling": lambda o: scaling.scaling(o.take, o.check),
+    "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
+    "propagate": lambda o: (
+        propagate.declare_right(o.right)
+        if o.right
+        else propagate.propagate(o.step, o.part, o.dry_run)
+    ),
+    "lint": lambda o: lint.lint(),
+    "upgrade": lambda o: upgrade.upgrade(o.only),
+    "standalone": lambda o: standalone.standalone(o.step, o.results),
+}
 HINTS = (
     "A step has parts. After each part, the project so far runs.",
     "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
@@ -116,43 +139,10 @@ def build_parser() -> Parser:
     return parser
 
 
-def dispatch(given: argparse.Namespace) -> int:
-    """Carry out the command in `given`; return the exit code."""
-    match given.command:
-        case "run":
-            return run.run(given.step, given.port, given.part)
-        case "test" if given.only:
-            return testing.run_all_tests(given.only)
-        case "test":
-            return testing.run_step_tests(given.step, given.part)
-        case "test-all" if given.django:
-            return upgrade.try_django(given.django)
-        case "test-all":
-            return testing.run_all_tests()
-        case "upgrade":
-            return upgrade.upgrade(given.only)
-        case "diff":
-            return diff.show(given.first, given.second, given.part, given.only)
-        case "redgreen":
-            return redgreen.redgreen(given.step, given.part, given.fix, given.results)
-        case "guarantees":
-            return guarantees.guarantees(given.check)
-        case "stack":
-            return stack.run(given.port, given.workers, given.server, given.shards, given.part)
-        case "bench":
-            return (driver.bench_parts if given.parts else driver.bench)(given.runs)
-        case "scaling":
-            return scaling.scaling(given.take, given.check)
-        case "drift":
-            return max(drift.drift(given.accept), propagate.remind())
-        case "propagate" if given.right:
-            return propagate.declare_right(given.right)
-        case "propagate":
-            return propagate.propagate(given.step, given.part, given.dry_run)
-        case "lint":
-            return lint.lint()
-        case "standalone":
-            return standalone.standalone(given.step, given.results)
+def dispatch(options: argparse.Namespace) -> int:
+    """Carry out the command in `options`; without a command, print the overview."""
+    if options.command:
+        return CALLS[options.command](options)
     print(overview())
     return 0
 

@@ -170,14 +170,13 @@ def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
     for count, part in enumerate(entries[number].parts if number else (), 1):
         files = made[-1].files | readme
         for path in part.files:
+            files.pop(path, None)
             if place := places.get((count, path)):
-                if not (root / place).is_file():
-                    raise UserError(missing(place, path))
                 files[path] = root / place
+                if not files[path].is_file():
+                    raise UserError(missing(place, path))
             elif path in own:
                 files[path] = own[path]
-            else:
-                files.pop(path, None)
         made.append(Midpoint(step, count, part.name, files))
     return made
 

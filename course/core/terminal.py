@@ -38,20 +38,13 @@ class LiveLine:
 
     def __init__(self) -> None:
         self.live = wants_colour(sys.stdout)
-        self.shown = ""
 
     def show(self, text: str) -> None:
         """Replace the line by `text`, cut to the width of the terminal."""
-        if not self.live or text == self.shown:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        self.shown = text
-        sys.stdout.write(f"\r\033[2K{text[:width]}")
-        sys.stdout.flush()
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[2K{text[:width]}", end="", flush=True)
 
     def clear(self) -> None:
         """Erase the line, so that ordinary output can follow."""
-        if self.live and self.shown:
-            sys.stdout.write("\r\033[2K")
-            sys.stdout.flush()
-            self.shown = ""
+        self.show("")

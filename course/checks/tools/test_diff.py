@@ -198,12 +198,6 @@ def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
         diff.show(*arguments, root=root)
 
 
-def test_only_neighbours_have_parts():
-    """Step 5 against step 3 has no parts; the sentence says so."""
-    with pytest.raises(UserError, match="From step03_persistence to step05_deploy there are no"):
-        diff.show("3", "5", "1")
-
-
 def test_make_passes_the_part_on():
     """PART and ONLY reach the course."""
     command = ["make", "diff", "FROM=1", "TO=2", "PART=1", "ONLY=chat/consumers.py"]
