@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from course.core.steps import ROOT, Step, all_steps, find_step
 from course.core.terminal import UserError, colour, wants_colour
 
 # README and tests are read on their own, Django generates migrations, and pictures are no text.
-LEFT_OUT = ("tests/*", "README.md", "*/migrations/*", "pytest.ini", "*.png", "*.ico", "*.svg")
+LEFT_OUT = ["tests/*", "README.md", "*/migrations/*", "pytest.ini", "*.png", "*.ico", "*.svg"]
 WIDTH = 59
 # The line of hashes above each file; it may begin with a colour.
 HASHES = re.compile(r"^[^ +-]*index [0-9a-f]+\.\..*\n", re.MULTILINE)
@@ -98,22 +97,20 @@ def store(found: list[Section], repository: Path) -> None:
     git(repository, "fast-import", "--quiet", stdin=stream)
 
 
-def compare(section: Section, only: str | None, repository: Path) -> tuple[str, list[Change]]:
-    """Return the diff in the section's order, without `LEFT_OUT`, and the changes of all files.
+def compare(section: Section, paths: list[str], repository: Path) -> tuple[str, list[Change]]:
+    """Return the diff of the files that match git's patterns `paths`, in the section's order.
 
-    If `only` is the path of a file, return that file alone, even one of `LEFT_OUT`.
+    Return the changed lines of these files as well.
     """
     before, after = section.before.label, section.after.label
     order = repository / "order"
     order.write_text("\n".join(section.files), "utf-8")
     # These options override the settings of the reader's own git that would change the diff.
-    fixed = ("diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}")
-    prefixes = (f"--src-prefix={before}/", f"--dst-prefix={after}/")
-    colours = f"--color={'always' if wants_colour(sys.stdout) else 'never'}"
-    paths = [f":(literal){only}"] if only else []
+    fixed = ["diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}"]
+    fixed += [f"--src-prefix={before}/", f"--dst-prefix={after}/"]
+    fixed += ["--color=always" if wants_colour(sys.stdout) else "--color=never"]
     counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths)
-    paths = paths or [f":(exclude){pattern}" for pattern in LEFT_OUT]
-    text = git(repository, *fixed, *prefixes, colours, before, after, "--", *paths)
+    text = git(repository, *fixed, before, after, "--", *paths)
     changes = []
     fields = iter(counts.split("\0")[:-1])
     for field in fields:
@@ -145,21 +142,17 @@ def show(
     if steps[0] == steps[1]:
         raise UserError(f"{steps[0].label} against itself shows nothing: name two different steps.")
     found = sections(steps, part, root)
+    paths = [f":(literal){only}"] if only else [f":(exclude){pattern}" for pattern in LEFT_OUT]
     shown, counted = list[str](), list[Change]()
     with tempfile.TemporaryDirectory() as folder:
         store(found, Path(folder))
         for section in found:
-            text, changes = compare(section, only, Path(folder))
-            left_out = [
-                change
-                for change in changes
-                if not only and any(fnmatchcase(change.path, pattern) for pattern in LEFT_OUT)
-            ]
-            read = [change for change in changes if change not in left_out]
-            if section.title and changes:
+            text, read = compare(section, paths, Path(folder))
+            noise = [] if only else compare(section, LEFT_OUT, Path(folder))[1]
+            if section.title and (read or noise):
                 text = heading(section.title, read) + text
-            if left_out:
-                named = ", ".join(f"{each.path} +{each.added} −{each.removed}" for each in left_out)
+            if noise:
+                named = ", ".join(f"{each.path} +{each.added} −{each.removed}" for each in noise)
                 text += "\n" + textwrap.fill(f"Left out above: {named}", break_on_hyphens=False)
                 text += "\n"
             shown += [text] if text else []
