@@ -33,8 +33,6 @@ COMMANDS = {
     "upgrade": ("upgrade [ONLY=redis]", "raise all versions, or those of one package"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
-
-
 # The function of each command; its argument is the namespace of the options.
 CALLS: dict[str, Callable[[Any], int]] = {
     "run": lambda o: run.run(o.step, o.port, o.part),
@@ -93,7 +91,10 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     made = {
         name: commands.add_parser(
-            name, help=text, description=f"{text.capitalize()}.", epilog=f"make {usage or name}"
+            name,
+            help=text,
+            description=f"{text.capitalize()}.",
+            epilog=f"make {usage}" if usage else f"{parser.prog} {name} 1",
         )
         for name, (usage, text) in COMMANDS.items()
     }

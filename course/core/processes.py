@@ -12,10 +12,11 @@ from pathlib import Path
 # a git command in any folder to the reader's repository, so a test would commit to this repository.
 GIT_PLACES = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_INDEX_FILE"}
 GIT_PLACES |= {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
-# Variables of the learner's shell or of this repository that would change how a step behaves.
+# Variables of another project, which would stop a step.
+FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+# With these variables as well, a step would not behave as its tests expect.
 # PYTHONDONTWRITEBYTECODE, common in container images, makes each start compile the step again.
-LEAKS = {"PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"}
-LEAKS |= {"DATABASE_URL", "REDIS_URL"}
+LEAKS = FOREIGN | {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "REDIS_URL"}
 # Windows cannot interrupt a single process.
 INTERRUPT = signal.SIGTERM if os.name == "nt" else signal.SIGINT
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")

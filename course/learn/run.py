@@ -10,12 +10,9 @@ from pathlib import Path
 
 from course.core import environment, parts
 from course.core.ports import HOST, answers, parse_port, require_free
-from course.core.processes import stop
+from course.core.processes import FOREIGN, stop
 from course.core.steps import ROOT, Step, find_step
 from course.core.terminal import UserError, colour, say
-
-# Variables of another project. The learner's own, such as REDIS_URL, reach the step.
-FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
 
 
 def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
@@ -36,7 +33,8 @@ def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         stop(server, patience=1.0)
         if os.name != "nt" and sys.stdin.isatty():
-            # A killed debugger leaves the terminal without echo. Ignore that we may not ask.
+            # A killed debugger leaves the terminal without echo. In the background, SIGTTOU would
+            # stop stty.
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             subprocess.run(["stty", "echo", "icanon", "icrnl"])
         say("\nStopped.")
@@ -61,6 +59,7 @@ def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT)
     python = environment.ensure_step(step, root)
     if midpoint:
         step = parts.open_midpoint(midpoint, root)
+    # The learner's own variables, such as REDIS_URL, reach the step.
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env["PYTHONUNBUFFERED"] = "1"
     migrate = [str(python), "manage.py", "migrate"]

@@ -53,7 +53,7 @@ def test_each_command_explains_itself(command, capsys):
     [
         ("run", f"Which step? Say: make run STEP=1 [PORT=8000] (the steps are {choices()})."),
         ("test", "Which step? Say: make test STEP=2 (the steps are"),
-        ("standalone", "Which step?"),
+        ("standalone", "Which step? Say: python -m course standalone 1 (the steps are"),
         ("propagate", "Which step? Say: make propagate FROM=1 (the steps are"),
         ("diff", "Which step? Say: make diff FROM=4 TO=5 [PART=1] (the steps are"),
         ("diff 1", "Which step?"),
