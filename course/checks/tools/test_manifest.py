@@ -7,8 +7,6 @@ from course.core import manifest
 from course.core.steps import all_steps, find_step, step_files
 from course.core.terminal import UserError
 
-PLACE = "course/interim/step03_crowd"
-
 
 @pytest.fixture
 def root(tmp_path):
@@ -92,17 +90,6 @@ def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
 
 def test_a_mid_point_without_its_interim_file_is_refused(root):
     """The sentence names the file."""
-    (root / PLACE / "part02" / "chat" / "views.py").unlink()
+    (root / "course/interim/step03_crowd/part02/chat/views.py").unlink()
     with pytest.raises(UserError, match=r"part02/chat/views\.py is missing"):
         manifest.midpoints(find_step("3", root), root)
-
-
-def test_interim_files_are_listed_for_others(root):
-    """The keys are the number of the part and the path in the step."""
-    (entry,) = (entry for entry in manifest.load(root) if entry.label == "step03_crowd")
-    assert entry.interims() == {
-        (1, "chat/views.py"): f"{PLACE}/part01/chat/views.py",
-        (1, "chat/counter.py"): f"{PLACE}/part01/chat/counter.py",
-        (1, "tests/test_numbers.py"): f"{PLACE}/part01/tests/test_numbers.py",
-        (2, "chat/views.py"): f"{PLACE}/part02/chat/views.py",
-    }
