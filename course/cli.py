@@ -1,13 +1,12 @@
 """The command line `python -m course <command>`, which `make` calls."""
 
 import argparse
-import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from course import stack
 from course.bench import driver, scaling
@@ -34,15 +33,47 @@ COMMANDS = {
     "upgrade": ("upgrade [ONLY=redis]", "raise all versions, or those of one package"),
     "standalone": ("", "prove that a copy of one step runs by itself"),
 }
-# The errors that the system raises in another user's folder, or on a read-only disk.
-NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+# The function of each command; its argument is the namespace of the options.
+CALLS: dict[str, Callable[[Any], int]] = {
+    "run": lambda o: run.run(o.step, o.port, o.part),
+    "test-all": lambda o: upgrade.try_django(o.django) if o.django else testing.run_all_tests(),
+    "test": lambda o: (
+        testing.run_all_tests(o.only) if o.only else testing.run_step_tests(o.step, o.part)
+    ),
+    "diff": lambda o: diff.show(o.first, o.second, o.part, o.only),
+    "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part),
+    "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
+    "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
+    "guarantees": lambda o: guarantees.guarantees(o.check),
+    "scaling": lambda o: scaling.scaling(o.take, o.check),
+    "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
+    "propagate": lambda o: (
+        propagate.declare_right(o.right)
+        if o.right
+        else propagate.propagate(o.step, o.part, o.dry_run)
+    ),
+    "lint": lambda o: lint.lint(),
+    "upgrade": lambda o: upgrade.upgrade(o.only),
+    "standalone": lambda o: standalone.standalone(o.step, o.results),
+}
+HINTS = (
+    "A step has parts. After each part, the project so far runs.",
+    "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
+    "ONLY=chat/consumers.py lets diff show one file.",
+    f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
+    "",
+    "Another Python:  make run STEP=1 PYTHON=python3.12",
+    "Without make:    python -m course run 1        (python -m course run --help)",
+)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one sentence."""
+    """An argument parser that reports a mistake in one sentence; `epilog` says what to type."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError with `message`; argparse would print its usage and exit."""
+        if message.endswith("required") or "are required: " in message:
+            raise UserError(f"Which step? Say: {self.epilog} (the steps are {choices()}).")
         message = message.removeprefix("argument command: ")
         raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
 
@@ -51,17 +82,7 @@ def overview() -> str:
     """Return the list of commands, one line each."""
     lines = [colour("Django Channels in five steps", "bold"), ""]
     lines += [f"  make {usage:<26} {text}" for usage, text in COMMANDS.values() if usage]
-    lines += [
-        "",
-        "A step has parts. After each part, the project so far runs.",
-        "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
-        "ONLY=chat/consumers.py lets diff show one file.",
-        f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
-        "",
-        "Another Python:  make run STEP=1 PYTHON=python3.12",
-        "Without make:    python -m course run 1        (python -m course run --help)",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *HINTS])
 
 
 def build_parser() -> Parser:
@@ -69,117 +90,60 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m course", description="The commands of the course.")
     commands = parser.add_subparsers(dest="command", metavar="command")
     made = {
-        name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
-        for name, (_, text) in COMMANDS.items()
-    }
-    step_help = "the step: its number (1) or its folder (step01_echo)"
-    for name in ("run", "test", "redgreen", "standalone"):
-        made[name].add_argument("step", nargs="?", help=step_help)
-    made["run"].add_argument("--port", default="8000", help="the server's port (default: 8000)")
-    made["stack"].add_argument("--port", default="8080", help="the port of nginx (default: 8080)")
-    made["stack"].add_argument("--workers", default="2", help="number of workers (default: 2)")
-    made["stack"].add_argument(
-        "--server", default="uvicorn", help="program of the workers: uvicorn (default) or daphne"
-    )
-    made["stack"].add_argument("--shards", default="1", help="number of Redis servers (default: 1)")
-    made["bench"].add_argument("--runs", default="3", help="number of runs (default: 3)")
-    made["bench"].add_argument(
-        "--parts", action="store_true", help="measure the gain of each part (make: PARTS=1)"
-    )
-    made["test-all"].add_argument(
-        "--django", metavar="SERIES", help="another Django: latest, or a series such as 6.0"
-    )
-    made["diff"].add_argument("first", nargs="?", metavar="from", help=step_help)
-    made["diff"].add_argument("second", nargs="?", metavar="to", help=step_help)
-    for name in ("run", "test", "diff", "stack", "redgreen"):
-        made[name].add_argument("--part", help="the number of one part of the step")
-    made["diff"].add_argument("--only", metavar="FILE", help="one file, such as chat/consumers.py")
-    made["test"].add_argument(
-        "--only", metavar="KIND", help=f"one kind of tests: {', '.join(jobs.KINDS)}"
-    )
-    made["drift"].add_argument(
-        "--accept", action="store_true", help="write files.toml from the folders (make: ACCEPT=1)"
-    )
-    made["propagate"].add_argument("step", nargs="?", metavar="from", help=step_help)
-    made["propagate"].add_argument(
-        "--dry-run", action="store_true", help="show the changes, write nothing (make: DRY_RUN=1)"
-    )
-    made["propagate"].add_argument(
-        "--part", help="carry the changes of this part's interim files (make: PART)"
-    )
-    made["propagate"].add_argument(
-        "--right", metavar="FILE", help="declare that this file needs no change (make: RIGHT)"
-    )
-    made["upgrade"].add_argument("--only", metavar="PACKAGE", help="one package, such as redis")
-    made["redgreen"].add_argument(
-        "--fix", metavar="COMMIT", help="run tests changed since this commit on its steps"
-    )
-    for name in ("redgreen", "standalone"):
-        made[name].add_argument("--results", type=Path, help="folder for JUnit files")
-    made["scaling"].add_argument(
-        "--take", action="store_true", help="take the last figures of make bench (make: TAKE=1)"
-    )
-    for name in ("guarantees", "scaling"):
-        made[name].add_argument(
-            "--check", action="store_true", help="write nothing; fail if the page is out of date"
+        name: commands.add_parser(
+            name,
+            help=text,
+            description=f"{text.capitalize()}.",
+            epilog=f"make {usage}" if usage else f"{parser.prog} {name} 1",
         )
+        for name, (usage, text) in COMMANDS.items()
+    }
+
+    def add(names: str, option: str, text: str, **settings: Any) -> None:
+        for name in names.split():
+            made[name].add_argument(option, help=text, **settings)
+
+    kinds = ", ".join(jobs.KINDS)
+    step = "the step: its number (1) or its folder (step01_echo)"
+    add("run standalone", "step", step)
+    add("redgreen", "step", step, nargs="?")
+    add("diff", "first", step, metavar="from")
+    add("diff", "second", step, metavar="to")
+    add("run test diff stack redgreen propagate", "--part", "the number of one part of the step")
+    add("run", "--port", "the server's port (default: 8000)", default="8000")
+    add("stack", "--port", "the port of nginx (default: 8080)", default="8080")
+    add("stack", "--workers", "number of workers (default: 2)", default="2")
+    servers = "program of the workers: uvicorn (default) or daphne"
+    add("stack", "--server", servers, default="uvicorn")
+    add("stack", "--shards", "number of Redis servers (default: 1)", default="1")
+    add("bench", "--runs", "number of runs (default: 3)", default="3")
+    add("bench", "--parts", "measure the gain of each part (make: PARTS=1)", action="store_true")
+    series = "another Django: latest, or a series such as 6.0"
+    add("test-all", "--django", series, metavar="SERIES")
+    add("diff", "--only", "one file, such as chat/consumers.py", metavar="FILE")
+    add("drift", "--accept", "write files.toml from the folders (ACCEPT=1)", action="store_true")
+    dry = "show the changes, write nothing (make: DRY_RUN=1)"
+    add("propagate", "--dry-run", dry, action="store_true")
+    add("upgrade", "--only", "one package, such as redis", metavar="PACKAGE")
+    fix = "run tests changed since this commit on its steps"
+    add("redgreen", "--fix", fix, metavar="COMMIT")
+    add("redgreen standalone", "--results", "folder for JUnit files", type=Path)
+    add("scaling", "--take", "take the last figures of make bench (TAKE=1)", action="store_true")
+    check = "write nothing; fail if the page is out of date"
+    add("guarantees scaling", "--check", check, action="store_true")
+    tested = made["test"].add_mutually_exclusive_group(required=True)
+    tested.add_argument("step", nargs="?", help=step)
+    tested.add_argument("--only", metavar="KIND", help=f"one kind of tests: {kinds}")
+    carried = made["propagate"].add_mutually_exclusive_group(required=True)
+    carried.add_argument("step", nargs="?", metavar="from", help=step)
+    carried.add_argument("--right", metavar="FILE", help="declare that this file needs no change")
     return parser
 
 
-def require(value: str | None, make_usage: str) -> str:
-    """Return `value`, the wanted step; if it is missing, raise UserError with `make_usage`."""
-    if not value:
-        raise UserError(f"Which step? Say: make {make_usage} (the steps are {choices()}).")
-    return value
-
-
 def dispatch(options: argparse.Namespace) -> int:
-    """Carry out the command in `options`; return the exit code."""
-    match options.command:
-        case "run":
-            return run.run(require(options.step, "run STEP=1"), options.port, options.part)
-        case "test":
-            if options.only:
-                return testing.run_all_tests(options.only)
-            wanted = require(options.step, "test STEP=1, or make test ONLY=browser")
-            return testing.run_step_tests(wanted, options.part)
-        case "test-all":
-            if options.django:
-                return upgrade.try_django(options.django)
-            return testing.run_all_tests()
-        case "upgrade":
-            return upgrade.upgrade(options.only)
-        case "diff":
-            if not (options.first and options.second):
-                raise UserError(
-                    f"Which two steps? Say: make diff FROM=1 TO=2 (the steps are {choices()})."
-                )
-            return diff.show(options.first, options.second, options.part, options.only)
-        case "redgreen":
-            return redgreen.redgreen(options.step, options.part, options.fix, options.results)
-        case "guarantees":
-            return guarantees.guarantees(options.check)
-        case "stack":
-            return stack.run(
-                options.port, options.workers, options.server, options.shards, options.part
-            )
-        case "bench":
-            return (driver.bench_parts if options.parts else driver.bench)(options.runs)
-        case "scaling":
-            return scaling.scaling(options.take, options.check)
-        case "drift":
-            return max(drift.drift(options.accept), propagate.remind())
-        case "propagate":
-            if options.right:
-                return propagate.declare_right(options.right)
-            wanted = require(options.step, "propagate FROM=1")
-            return propagate.propagate(wanted, options.part, options.dry_run)
-        case "lint":
-            return lint.lint()
-        case "standalone":
-            if not options.step:
-                raise UserError(f"Which step? The steps are {choices()}.")
-            return standalone.standalone(options.step, options.results)
+    """Carry out the command in `options`; without a command, print the overview."""
+    if options.command:
+        return CALLS[options.command](options)
     print(overview())
     return 0
 
@@ -194,9 +158,6 @@ def main(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="replace")
     try:
         return dispatch(build_parser().parse_args(arguments))
-    except UserError as error:
-        print(colour(str(error), "red", sys.stderr), file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
@@ -204,10 +165,10 @@ def main(arguments: Sequence[str]) -> int:
         # The reader of our output, such as `| head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno not in NOT_OURS or error.filename is None:
-            raise
+    except UserError as error:
+        text = str(error)
+    except PermissionError as error:
         text = f"{error.filename} cannot be used ({error.strerror}): copy the course to a folder "
         text += "that you may write to, then run the command there."
-        print(colour(text, "red", sys.stderr), file=sys.stderr)
-        return 2
+    print(colour(text, "red", sys.stderr), file=sys.stderr)
+    return 2

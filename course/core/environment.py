@@ -7,20 +7,21 @@ anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from course.core.processes import CommandFailed, run_quietly
 from course.core.steps import ROOT, Step, all_steps
-from course.core.terminal import Progress, UserError, say
+from course.core.terminal import UserError, say
 
 STAMP = "course.json"
 LOCK = "requirements.lock"
@@ -52,77 +53,84 @@ def fingerprint(file: Path) -> str:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
+def origin(venv: Path) -> str:
+    """Return the Python and the folder of an environment that this Python makes in `venv`."""
+    return f"Python {python_version()} in {venv.resolve()}"
+
+
 def read_stamp(venv: Path) -> dict[str, Any] | None:
     """Return the stamp of `venv`; None unless this Python made the environment in this folder."""
     try:
         stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
-        as_written = new_stamp(venv, stamp["lock"], dict(stamp["installed"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         return None
-    sound = stamp == as_written and venv_program(venv, "python").exists()
+    sound = stamp.get("origin") == origin(venv) and venv_program(venv, "python").exists()
     return stamp if sound else None
-
-
-def new_stamp(venv: Path, lock: str, installed: dict[str, str]) -> dict[str, Any]:
-    """Return the stamp for an environment that this Python made in the folder `venv`."""
-    made = {"python": python_version(), "venv": str(venv.resolve())}
-    return made | {"lock": lock, "installed": installed}
 
 
 def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
     """Write the stamp: the hash of the lock file, and the hash of each installed file by name."""
-    stamp = json.dumps(new_stamp(venv, lock, installed), indent=2)
-    (venv / STAMP).write_text(stamp + "\n", "utf-8")
+    stamp = {"origin": origin(venv), "lock": lock, "installed": installed}
+    (venv / STAMP).write_text(json.dumps(stamp, indent=2), "utf-8")
 
 
 def require_venv() -> None:
-    """Raise UserError if this Python lacks the modules that make environments."""
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError as error:
+    """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
+    if importlib.util.find_spec("ensurepip") is None:
         raise UserError(
-            f"This Python {python_version()} cannot make virtual environments ({error}): "
+            f"This Python {python_version()} cannot make virtual environments: "
             f"install python{python_version()}-venv (Debian and Ubuntu: "
             f"sudo apt install python{python_version()}-venv) and run the command again."
-        ) from None
-
-
-def take(handle: TextIO) -> bool:
-    """Lock an open file until it is closed; return False if another process holds the lock."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+        )
 
 
 @contextmanager
 def alone(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file`, so that one command at a time does `what`; other commands wait.
 
-    `what` is text for the message, such as "preparing the environment".
+    `what` is text for the message, such as "preparing the environment". On Windows, nobody waits.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
-        if not take(handle):
-            say(f"Another command is {what}: waiting for it.")
-            while not take(handle):
-                time.sleep(0.1)
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"Another command is {what}: waiting for it.")
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def failure(title: str, error: CommandFailed, advice: str = "") -> UserError:
-    """Return the error for a failed command: a sentence and the last lines of its output."""
-    tail = "\n".join(f"    {line}" for line in error.output.strip().splitlines()[-LAST_LINES:])
-    return UserError(f"{title} failed (exit code {error.code}). {advice}It said:\n{tail}")
+def run_quietly(
+    title: str,
+    command: Sequence[str | Path],
+    advice: str = "",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run `command`, and print a line with `title` and the duration of the work.
+
+    Raises UserError with the last lines of the output if the command fails.
+    """
+    print(f"{title} … ", end="", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        errors="replace",
+    )
+    if done.returncode:
+        say("failed")
+        tail = [f"    {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:]]
+        said = "\n".join([f"{advice}It said:", *tail])
+        raise UserError(f"{title} failed (exit code {done.returncode}). {said}")
+    say(f"{time.monotonic() - started:.1f} s")
 
 
 def find_uv(root: Path) -> Path | None:
@@ -138,45 +146,23 @@ def find_uv(root: Path) -> Path | None:
     program = folder / "bin" / ("uv.exe" if os.name == "nt" else "uv")
     pinned = re.search(r"^uv==[\w.]+", (root / LOCK).read_text("utf-8"), re.MULTILINE)
     if pinned and not program.exists():
-        options = ["--no-input", "--retries=0", "--only-binary=uv", "--target", str(folder)]
-        progress = Progress("Fetching uv, which installs packages")
-        with suppress(CommandFailed):
-            run_quietly([base_python(), "-m", "pip", "install", *options, pinned[0]], progress)
-            progress.done()
+        command: list[str | Path] = [base_python(), "-m", "pip", "install", "--no-input"]
+        command += ["--retries=0", "--only-binary=uv", "--target", folder, pinned[0]]
+        with suppress(UserError):
+            run_quietly("Fetching uv, which installs packages", command)
     return program if program.exists() else None
 
 
 def create(venv: Path, uv: Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
-    command: list[str | Path]
+    if venv.is_symlink():
+        venv.unlink()  # Another course may use what is there.
+    command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
     else:
         require_venv()
-        command = [base_python(), "-m", "venv", "--clear", venv]
-    if venv.is_symlink() or venv.is_file():
-        venv.unlink()
-    progress = Progress(f"Creating the environment {venv.name} (Python {python_version()})")
-    try:
-        run_quietly(command, progress)
-    except CommandFailed as error:
-        raise failure("Creating the environment", error) from None
-    progress.done()
-
-
-def install(venv: Path, uv: Path | None, arguments: Sequence[str | Path], title: str) -> None:
-    """Install packages with `arguments` for pip; raise UserError on failure."""
-    python = venv_program(venv, "python")
-    command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
-    if uv:
-        command = [uv, "pip", "install", "--python", python]
-    progress = Progress(title)
-    try:
-        run_quietly([*command, *arguments], progress)
-    except CommandFailed as error:
-        advice = "Is there a network connection? "
-        raise failure("Installing the packages", error, advice) from None
-    progress.done()
+    run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 
 def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
@@ -184,39 +170,32 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
 
     `requirements.lock` pins every version. Raises UserError if the installation fails.
     """
-    venv = root / ".venv"
-    lock_file = root / LOCK
-    lock = fingerprint(lock_file)
+    venv, python = root / ".venv", venv_program(root / ".venv", "python")
+    lock = fingerprint(root / LOCK)
     wanted = {file.relative_to(root).as_posix(): fingerprint(file) for file in files}
-
-    def installed() -> dict[str, str] | None:
-        """Return what is installed with this lock file; None if the environment is unusable."""
+    with alone(root / ".course" / "environment.lock", "preparing the environment"):
         stamp = read_stamp(venv)
-        if stamp is None:
-            return None
-        return stamp["installed"] if stamp["lock"] == lock else {}
-
-    def complete(present: dict[str, str] | None) -> bool:
-        return present is not None and wanted.items() <= present.items()
-
-    if not complete(installed()):
-        with alone(root / ".course" / "environment.lock", "preparing the environment"):
-            present = installed()
-            uv = None if complete(present) else find_uv(root)
-            if present is None:
-                create(venv, uv)
-                present = {}
-            if not complete(present):
-                (venv / STAMP).unlink(missing_ok=True)
-                arguments = [word for file in files for word in ("-r", file)]
-                try:
-                    install(venv, uv, ["-c", lock_file, *arguments], title)
-                except UserError:
-                    # The installer failed by itself, so the environment has not changed.
-                    write_stamp(venv, lock, present)
-                    raise
-                write_stamp(venv, lock, present | wanted)
-    return venv_program(venv, "python")
+        present = stamp["installed"] if stamp and stamp["lock"] == lock else {}
+        if stamp and wanted.items() <= present.items():
+            return python
+        uv = find_uv(root)
+        if not stamp:
+            create(venv, uv)
+        command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
+        if uv:
+            command = [uv, "pip", "install", "--python", python]
+        command += ["-c", root / LOCK]
+        for file in files:
+            command += ["-r", file]
+        (venv / STAMP).unlink(missing_ok=True)
+        try:
+            run_quietly(title, command, "Is there a network connection? ")
+        except UserError:
+            # The installer failed by itself, so the environment has not changed.
+            write_stamp(venv, lock, present)
+            raise
+        write_stamp(venv, lock, present | wanted)
+    return python
 
 
 def ensure_step(step: Step, root: Path = ROOT) -> Path:
@@ -227,6 +206,5 @@ def ensure_step(step: Step, root: Path = ROOT) -> Path:
 
 def ensure_everything(root: Path = ROOT) -> Path:
     """Prepare `.venv` for tests and checks of the whole course; return its Python."""
-    files = [root / LOCK]
-    files += [step.folder / "requirements.txt" for step in all_steps(root)]
+    files = [root / LOCK, *(step.folder / "requirements.txt" for step in all_steps(root))]
     return ensure(files, "Installing the packages of the course", root)

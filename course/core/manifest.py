@@ -11,7 +11,7 @@ import ast
 import fnmatch
 import stat
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Part:
     """One part of a step: its name, and its files in the order of reading."""
 
     name: str
-    files: tuple[str, ...]
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Entry:
 
     label: str
     concept: str
-    retires: dict[str, str]
     parts: tuple[Part, ...]
+    retires: dict[str, str] = field(default_factory=dict)
 
     def interims(self) -> dict[tuple[int, str], str]:
         """Return the place of each interim file in the course, by part number and path."""
@@ -117,30 +117,16 @@ def read_toml(name: str, root: Path) -> dict[str, Any]:
         raise UserError(f"{name} cannot be understood: {error}.") from None
 
 
-def read_part(table: object, label: str) -> Part:
-    """Return one `[[step.part]]` of a step; raise UserError if the table is malformed."""
-    match table:
-        case {"name": str(name), "files": [*files], **more} if not more and name and files:
-            if all(isinstance(path, str) for path in files):
-                return Part(name, tuple(files))
-    raise UserError(f"{NAME}: each [[step.part]] of {label} has a name and a list of its files.")
-
-
-def read_entry(table: object, number: int) -> Entry:
+def read_entry(number: int, table: dict[str, Any]) -> Entry:
     """Return one `[[step]]` of the manifest; raise UserError if the table is malformed."""
-    match table:
-        case {"label": str(label), "concept": str(concept), **more} if label and concept.strip():
-            retires, tables = more.pop("retires", {}), more.pop("part", [])
-        case _:
-            needed = 'a label, such as label = "step01_echo", and a concept in a few words'
-            raise UserError(f"{NAME}: each [[step]] has {needed}, but entry {number} has not.")
-    if more:
-        raise UserError(f"{NAME}: {label} has unknown keys: {', '.join(map(str, more))}.")
-    if not isinstance(retires, dict) or not all(isinstance(why, str) for why in retires.values()):
-        raise UserError(f"{NAME}: retires of {label} must give each test its reason.")
-    if not isinstance(tables, list):
-        raise UserError(f"{NAME}: each part of {label} is a [[step.part]], in double brackets.")
-    return Entry(label, concept, retires, tuple(read_part(part, label) for part in tables))
+    try:
+        parts = tuple(Part(**part) for part in table.pop("part", []))
+        return Entry(**table, parts=parts)
+    except (TypeError, AttributeError) as error:  # a key is unknown or missing
+        raise UserError(
+            f"{NAME}, step {number}: a [[step]] has a label, a concept and perhaps retires, and a "
+            f"[[step.part]] has a name and files, but {error}."
+        ) from None
 
 
 def load(root: Path = ROOT) -> list[Entry]:
@@ -148,12 +134,10 @@ def load(root: Path = ROOT) -> list[Entry]:
 
     Raises UserError if the manifest cannot be read, or if its steps are not the step folders.
     """
-    manifest = read_toml(NAME, root)
-    tables = manifest.pop("step", [])
-    if manifest or not isinstance(tables, list):
-        raise UserError(f"{NAME} must have [[step]] tables, in double brackets, and nothing else.")
-    entries = [read_entry(table, number) for number, table in enumerate(tables, 1)]
-    described, found = (", ".join(each.label for each in x) for x in (entries, all_steps(root)))
+    tables = read_toml(NAME, root).get("step", [])
+    entries = [read_entry(number, table) for number, table in enumerate(tables, 1)]
+    described = ", ".join(entry.label for entry in entries) or "no steps"
+    found = ", ".join(step.label for step in all_steps(root))
     if described != found:
         raise UserError(
             f"{NAME} describes {described}: describe {found}, each once, in this order."
@@ -186,14 +170,13 @@ def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
     for count, part in enumerate(entries[number].parts if number else (), 1):
         files = made[-1].files | readme
         for path in part.files:
+            files.pop(path, None)
             if place := places.get((count, path)):
-                if not (root / place).is_file():
-                    raise UserError(missing(place, path))
                 files[path] = root / place
+                if not files[path].is_file():
+                    raise UserError(missing(place, path))
             elif path in own:
                 files[path] = own[path]
-            else:
-                files.pop(path, None)
         made.append(Midpoint(step, count, part.name, files))
     return made
 

@@ -1,6 +1,5 @@
 """The ports on which the course's servers listen, all of them on 127.0.0.1."""
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,9 +16,9 @@ FIRST, LAST = 20_000, 32_000
 
 def parse_port(text: str) -> int:
     """Return the port number in `text`; raise UserError if there is none."""
-    if text.isdecimal() and 1 <= int(text) <= 65535:
+    if text.isdecimal() and 1024 <= int(text) <= 65535:
         return int(text)
-    raise UserError(f"PORT must be a number from 1 to 65535, not {text!r}.")
+    raise UserError(f"PORT must be a number from 1024 to 65535, not {text!r}.")
 
 
 def answers(port: int) -> bool:
@@ -30,20 +29,12 @@ def answers(port: int) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on `port`; raise PermissionError if that is forbidden."""
+    """Tell whether a server could listen on `port`."""
     if answers(port):
         return False
-    with socket.socket() as probe:
-        if os.name != "nt":
-            # Servers set this option, so closing connections do not block the port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except PermissionError:
-            raise
-        except OSError:
-            return False
-    return True
+    with suppress(OSError), socket.create_server((HOST, port)):
+        return True
+    return False
 
 
 @cache
@@ -68,12 +59,8 @@ def free_port() -> int:
 
 def require_free(port: int, command: str) -> None:
     """Raise UserError unless `port` is free; suggest `command` with a free port."""
-    try:
-        if is_free(port):
-            return
-        reason = "is already in use"
-    except PermissionError:
-        reason = "may not be used by ordinary programs"
-    above = (p for p in range(max(port + 1, 8001), 65536) if is_free(p))
-    other = next(above, None) or free_port()
-    raise UserError(f"Port {port} {reason}: choose another, for example: {command} PORT={other}")
+    if not is_free(port):
+        other = next(filter(is_free, range(8001, 65536)))
+        raise UserError(
+            f"Port {port} is already in use: choose another, for example: {command} PORT={other}"
+        )

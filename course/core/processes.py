@@ -3,40 +3,23 @@
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from course.core.terminal import Progress
-
 # In hooks and rebases, git sets these variables for the commands that it runs. The variables lead
 # a git command in any folder to the reader's repository, so a test would commit to this repository.
-# The list is that of `git rev-parse --local-env-vars`, without the two for settings.
-GIT_PLACES = (
-    *("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_PREFIX"),
-    *("GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
-    *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
-    *("GIT_INTERNAL_SUPER_PREFIX", "GIT_CONFIG"),
-)
-# Variables of the learner's shell or of this repository that would change how a step behaves.
+GIT_PLACES = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_INDEX_FILE"}
+GIT_PLACES |= {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
+# Variables of another project, which would stop a step.
+FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+# With these variables as well, a step would not behave as its tests expect.
 # PYTHONDONTWRITEBYTECODE, common in container images, makes each start compile the step again.
-LEAKS = (
-    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL"),
-    "PYTHONDONTWRITEBYTECODE",
-    *GIT_PLACES,
-)
+LEAKS = FOREIGN | {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "REDIS_URL"}
+# Windows cannot interrupt a single process.
+INTERRUPT = signal.SIGTERM if os.name == "nt" else signal.SIGINT
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")
-
-
-class CommandFailed(Exception):
-    """A command ended with a code other than 0; `output` is all it printed."""
-
-    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
-        super().__init__(f"{' '.join(command)} ended with exit code {code}")
-        self.code = code
-        self.output = output
 
 
 def clean_environment() -> dict[str, str]:
@@ -59,10 +42,9 @@ def interrupt_on_signals() -> None:
 
     SIGINT needs a handler as well, because a shell starts background commands with SIGINT ignored.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP.
+            signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 @contextmanager
@@ -76,7 +58,9 @@ def undisturbed() -> Iterator[None]:
 
 
 def parents() -> dict[int, int]:
-    """Return the parent of each process on this POSIX system; both are process ids."""
+    """Return the parent of each process, by process ids; nothing on Windows."""
+    if os.name == "nt":
+        return {}
     if Path("/proc/self/stat").exists():
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -114,79 +98,6 @@ def start_job(
         )
 
 
-def wait_for(
-    processes: Sequence[subprocess.Popen[bytes]], seconds: float
-) -> list[subprocess.Popen[bytes]]:
-    """Wait until `processes` have ended, at most `seconds`; return those still running."""
-    wait_until(lambda: all(process.poll() is not None for process in processes), seconds)
-    return [process for process in processes if process.poll() is None]
-
-
-def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
-    """End `processes` and all their descendants.
-
-    First wait `patience` seconds, because a terminal's Ctrl-C may have reached the processes. Then
-    send SIGINT and wait `grace` seconds. Then kill all that still run.
-    """
-    with undisturbed():
-        if os.name == "nt":
-            for process in wait_for(processes, patience):
-                tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
-                subprocess.run(tree, capture_output=True)
-                process.wait()
-            return
-        family = descendants(*(process.pid for process in processes))
-        alive = wait_for(processes, patience)
-        for process in alive:
-            process.send_signal(signal.SIGINT)
-        alive = wait_for(alive, grace)
-        family |= descendants(*(process.pid for process in alive))
-        for process in alive:
-            process.kill()
-            process.wait()
-        for pid in family:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        for process in processes:
-            # A job leads its own process group, whose id is that of the job; other children do not.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def run_quietly(
-    command: Sequence[str | Path],
-    progress: Progress,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> str:
-    """Run `command` while `progress` ticks; return its output. Raise CommandFailed on failure."""
-    words = [str(word) for word in command]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            while process.poll() is None:
-                progress.tick()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.2)
-        except KeyboardInterrupt:
-            progress.line.clear()
-            stop(process, patience=1.0)
-            raise
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if process.returncode != 0:
-        progress.line.clear()
-        raise CommandFailed(words, process.returncode, text)
-    return text
-
-
 def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
     """Call `condition` until it is true; return False if `seconds` pass before that."""
     end = time.monotonic() + seconds
@@ -195,3 +106,32 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
             return False
         time.sleep(pause)
     return True
+
+
+def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
+    """End `processes` and all their descendants.
+
+    First wait `patience` seconds, because a terminal's Ctrl-C may have reached the processes. Then
+    send SIGINT and wait `grace` seconds. Then kill all that still run.
+    """
+
+    def alive() -> list[subprocess.Popen[bytes]]:
+        return [process for process in processes if process.poll() is None]
+
+    with undisturbed():
+        family = descendants(*(process.pid for process in processes))
+        wait_until(lambda: not alive(), patience)
+        for process in alive():
+            process.send_signal(INTERRUPT)
+        wait_until(lambda: not alive(), grace)
+        family |= descendants(*(process.pid for process in alive()))
+        for process in alive():
+            process.kill()
+            process.wait()
+        for pid in family:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for process in processes if os.name != "nt" else ():
+            # A job leads its own process group, whose id is that of the job; other children do not.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -11,10 +11,9 @@ from course.core.terminal import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# If git cannot list the files of a step, these folders and suffixes are left out.
-IGNORED_FOLDERS = {".git", ".venv", ".course", "__pycache__", "midpoints", "staticfiles"}
-IGNORED_FOLDERS |= {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
-IGNORED_SUFFIXES = {".sqlite3", ".pyc"}
+# If git cannot list the files of a step, files and folders with these names are left out.
+IGNORED = {".git", ".venv", ".course", "__pycache__", "midpoints", "staticfiles", "db.sqlite3"}
+IGNORED |= {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def list_folder(folder: Path) -> list[Path]:
         path.relative_to(folder)
         for path in folder.rglob("*")
         if (path.is_file() or path.is_symlink())
-        and path.suffix not in IGNORED_SUFFIXES
-        and not IGNORED_FOLDERS.intersection(path.relative_to(folder).parts)
+        and not IGNORED.intersection(path.relative_to(folder).parts)
     )
 
 

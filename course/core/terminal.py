@@ -1,12 +1,8 @@
-"""Output for people: colour, progress, and errors in one clear sentence."""
+"""Output for people: colour, a live line, and errors in one clear sentence."""
 
 import os
 import shutil
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
@@ -19,14 +15,10 @@ class UserError(Exception):
     """
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Tell whether `stream` is a terminal that understands escape sequences."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
 def wants_colour(stream: TextIO) -> bool:
-    """Tell whether to write colour to `stream`: a terminal without NO_COLOR (no-color.org)."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+    """Tell whether to write escape sequences: to a terminal, without NO_COLOR (no-color.org)."""
+    dumb = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return stream.isatty() and not dumb
 
 
 def colour(text: str, name: str, stream: TextIO | None = None) -> str:
@@ -45,68 +37,14 @@ class LiveLine:
     """One line of a terminal that is overwritten; silent if the output is no terminal."""
 
     def __init__(self) -> None:
-        self.live = is_terminal(sys.stdout)
-        self.shown = ""
+        self.live = wants_colour(sys.stdout)
 
     def show(self, text: str) -> None:
         """Replace the line by `text`, cut to the width of the terminal."""
-        if not self.live or text == self.shown:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        self.shown = text
-        sys.stdout.write(f"\r\033[2K{text[:width]}")
-        sys.stdout.flush()
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[2K{text[:width]}", end="", flush=True)
 
     def clear(self) -> None:
         """Erase the line, so that ordinary output can follow."""
-        if self.live and self.shown:
-            sys.stdout.write("\r\033[2K")
-            sys.stdout.flush()
-            self.shown = ""
-
-
-class Progress:
-    """Shows the progress of long work: seconds on a terminal, plain lines elsewhere."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.started = time.monotonic()
-        self.line = LiveLine()
-        if self.line.live:
-            self.tick()
-        else:
-            say(f"{title} …")
-
-    def tick(self) -> None:
-        """Show the elapsed seconds; call this method a few times a second."""
-        self.line.show(f"{self.title} … {int(time.monotonic() - self.started)} s")
-
-    def done(self) -> None:
-        """Print one line with the duration of the work."""
-        self.line.clear()
-        say(f"{self.title}: done in {time.monotonic() - self.started:.1f} s")
-
-
-@contextmanager
-def kept_terminal() -> Iterator[None]:
-    """Restore the terminal's settings after this block.
-
-    Python's debugger switches echo off while reading a line. After Ctrl-C at a breakpoint, a
-    learner would otherwise not see the typed keys.
-    """
-    try:
-        import termios
-    except ImportError:  # Windows restores the console by itself.
-        yield
-        return
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        yield
-    finally:
-        # In the background, tcsetattr would stop this process with SIGTTOU.
-        handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
-        signal.signal(signal.SIGTTOU, handler)
+        self.show("")

@@ -5,27 +5,26 @@ before. Git compares the mid-points in a repository of their own, in a temporary
 """
 
 import os
+import pydoc
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from course.core.kinds import KINDS, NOISE, is_noise, kind_of
 from course.core.manifest import Midpoint, chain, load, read_step
 from course.core.parts import find_midpoint
-from course.core.processes import undisturbed
 from course.core.steps import ROOT, Step, all_steps, find_step
-from course.core.terminal import UserError, colour, is_terminal, wants_colour
-from course.learn.results import paragraph
+from course.core.terminal import UserError, colour, wants_colour
 
-COUNTED = ("Python", "templates", "JavaScript")
+# README and tests are read on their own, Django generates migrations, and pictures are no text.
+LEFT_OUT = ["tests/*", "README.md", "*/migrations/*", "pytest.ini", "*.png", "*.ico", "*.svg"]
+WIDTH = 59
 # The line of hashes above each file; it may begin with a colour.
-HASHES = re.compile(r"^(?:\033\[[\d;]*m)*index [0-9a-f]+\.\..*\n", re.MULTILINE)
+HASHES = re.compile(r"^[^ +-]*index [0-9a-f]+\.\..*\n", re.MULTILINE)
 # For these languages, git names the class or function in the header of a hunk.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
@@ -44,7 +43,7 @@ class Section(NamedTuple):
     title: str
     before: Midpoint
     after: Midpoint
-    files: tuple[str, ...]
+    files: list[str]
 
 
 def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[Section]:
@@ -60,7 +59,7 @@ def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[S
             raise UserError(
                 f"From {steps[0].label} to {steps[1].label} there are no parts: leave out PART."
             )
-        return [Section("", read_step(steps[0]), read_step(steps[1]), ())]
+        return [Section("", read_step(steps[0]), read_step(steps[1]), [])]
     # The folder replaces the last mid-point, so a maintainer also sees files that no part names.
     points = [*chain(steps[1], root)[:-1], read_step(steps[1])]
     found = [
@@ -71,14 +70,15 @@ def sections(steps: tuple[Step, Step], wanted: str | None, root: Path) -> list[S
 
 
 def git(repository: Path, *arguments: str, stdin: bytes = b"") -> str:
-    """Return the output of a git command in a bare repository; raise UserError if git fails.
+    """Return the output of a git command in a bare repository; raise UserError without git.
 
     A byte that is no UTF-8 becomes a replacement character.
     """
     command = ["git", f"--git-dir={repository}", "-c", "core.quotePath=false", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True)
-    if done.returncode:
-        raise UserError(f"git could not compare the steps: {done.stderr.decode(errors='replace')}")
+    try:
+        done = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True)
+    except FileNotFoundError:
+        raise UserError("make diff needs git: install it, and run the command again.") from None
     return done.stdout.decode(errors="replace")
 
 
@@ -97,22 +97,20 @@ def store(found: list[Section], repository: Path) -> None:
     git(repository, "fast-import", "--quiet", stdin=stream)
 
 
-def compare(section: Section, only: str | None, repository: Path) -> tuple[str, list[Change]]:
-    """Return the diff without noise, in the section's order, and the changes of all files.
+def compare(section: Section, paths: list[str], repository: Path) -> tuple[str, list[Change]]:
+    """Return the diff of the files that match git's patterns `paths`, in the section's order.
 
-    If `only` is the path of a file, return that file alone, even if the file is noise.
+    Return the changed lines of these files as well.
     """
     before, after = section.before.label, section.after.label
     order = repository / "order"
     order.write_text("\n".join(section.files), "utf-8")
     # These options override the settings of the reader's own git that would change the diff.
-    fixed = ("diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}")
-    prefixes = (f"--src-prefix={before}/", f"--dst-prefix={after}/")
-    colours = f"--color={'always' if wants_colour(sys.stdout) else 'never'}"
-    paths = [f":(literal){only}"] if only else []
+    fixed = ["diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}"]
+    fixed += [f"--src-prefix={before}/", f"--dst-prefix={after}/"]
+    fixed += ["--color=always" if wants_colour(sys.stdout) else "--color=never"]
     counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths)
-    paths = paths or [f":(exclude){pattern}" for pattern in NOISE]
-    text = git(repository, *fixed, *prefixes, colours, before, after, "--", *paths)
+    text = git(repository, *fixed, before, after, "--", *paths)
     changes = []
     fields = iter(counts.split("\0")[:-1])
     for field in fields:
@@ -124,45 +122,12 @@ def compare(section: Section, only: str | None, repository: Path) -> tuple[str, 
     return HASHES.sub("", text), changes
 
 
-def lines_of(changes: list[Change]) -> tuple[int, int]:
-    """Return the sums of the added and the removed lines."""
-    return sum(change.added for change in changes), sum(change.removed for change in changes)
-
-
 def heading(title: str, changes: list[Change]) -> str:
-    """Return the heading of one part, with the sums of its lines."""
-    added, removed = lines_of(changes)
+    """Return a heading with the sums of the added and the removed lines."""
+    added, removed = sum(each.added for each in changes), sum(each.removed for each in changes)
     text = f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
     # Colour each line by itself: a pager resets the colour at the end of a line.
-    return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * 59, text, "=" * 59))
-
-
-def table(changes: list[Change]) -> str:
-    """Return the table of added and removed lines: each kind of file, and the budget."""
-
-    def row(name: str, *kinds: str) -> str:
-        added, removed = lines_of([change for change in changes if kind_of(change.path) in kinds])
-        return f"{name:<42}{added:>8}{removed:>9}"
-
-    there = {kind_of(change.path) for change in changes}
-    lines = [colour(f"{'kind':<42}{'added':>8}{'removed':>9}", "bold")]
-    lines += [row(kind, kind) for kind in KINDS if kind in there]
-    lines += ["-" * 59, colour(row(f"budget ({', '.join(COUNTED)})", *COUNTED), "bold")]
-    return "\n".join(lines)
-
-
-def page(text: str) -> None:
-    """Print `text`; on a terminal, use the pager that git would use."""
-    if is_terminal(sys.stdout):
-        pager = subprocess.run(["git", "var", "GIT_PAGER"], capture_output=True, text=True)
-        words = shlex.split(pager.stdout)
-        if words and shutil.which(words[0]):
-            env = {"LESS": "FRX", "LV": "-c"} | dict(os.environ)
-            with undisturbed():  # Pagers handle Ctrl-C themselves.
-                subprocess.run(words, input=text, encoding="utf-8", env=env)
-            return
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * WIDTH, text, "=" * WIDTH))
 
 
 def show(
@@ -170,30 +135,31 @@ def show(
 ) -> int:
     """Show the differences between two steps and count the lines; return the exit code.
 
-    `part` is the number of a part: show and count that part alone. `only` is the path of a file in
-    the step: show and count that file alone, even if the file is noise. Raises UserError for a
-    wrong step, part or file.
+    `part` is the number of a part: show that part alone. `only` is the path of a file in the step:
+    show that file alone, even one of `LEFT_OUT`. Raises UserError for a wrong step, part or file.
     """
     steps = find_step(first, root), find_step(second, root)
     if steps[0] == steps[1]:
         raise UserError(f"{steps[0].label} against itself shows nothing: name two different steps.")
     found = sections(steps, part, root)
-    if not shutil.which("git"):
-        raise UserError("make diff needs git: install it, and run the command again.")
+    paths = [f":(literal){only}"] if only else [f":(exclude){pattern}" for pattern in LEFT_OUT]
     shown, counted = list[str](), list[Change]()
     with tempfile.TemporaryDirectory() as folder:
         store(found, Path(folder))
         for section in found:
-            text, changes = compare(section, only, Path(folder))
-            noise = [change for change in changes if is_noise(change.path) and not only]
-            if section.title and changes:
-                text = heading(section.title, [c for c in changes if c not in noise]) + text
+            text, read = compare(section, paths, Path(folder))
+            noise = [] if only else compare(section, LEFT_OUT, Path(folder))[1]
+            if section.title and (read or noise):
+                text = heading(section.title, read) + text
             if noise:
-                named = ", ".join(f"{c.path} +{c.added} −{c.removed}" for c in noise)
-                text += "\n".join(["", *paragraph(f"Left out above: {named}", ""), ""])
+                named = ", ".join(f"{each.path} +{each.added} −{each.removed}" for each in noise)
+                text += "\n" + textwrap.fill(f"Left out above: {named}", break_on_hyphens=False)
+                text += "\n"
             shown += [text] if text else []
-            counted += changes
+            counted += read
     if only and not counted:
         raise UserError(f"{only} does not change there: name a path such as chat/consumers.py.")
-    page("\n".join(shown) + f"\n{table(counted)}\n")
+    os.environ.setdefault("LESS", "FRX")  # quit at once if the text fits, and show colours
+    pydoc.pager("\n".join([*shown, heading("All lines above", counted)]))
+    sys.stdout.flush()
     return 0

@@ -1,37 +1,21 @@
 """`make run`: prepare a step, start its server, print the address, and clean up."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from course.core import environment, parts
 from course.core.ports import HOST, answers, parse_port, require_free
-from course.core.processes import CommandFailed, run_quietly, stop
+from course.core.processes import FOREIGN, stop
 from course.core.steps import ROOT, Step, find_step
-from course.core.terminal import Progress, UserError, colour, kept_terminal, say
-
-FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+from course.core.terminal import UserError, colour, say
 
 
-def step_environment() -> dict[str, str]:
-    """Return the learner's environment without the variables of another project."""
-    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    env["PYTHONUNBUFFERED"] = "1"
-    return env
-
-
-def migrate(python: Path, step: Step, env: dict[str, str]) -> None:
-    """Run `migrate` for the step; raise UserError with Django's output on failure."""
-    progress = Progress("Preparing the database")
-    try:
-        run_quietly([python, "manage.py", "migrate"], progress, cwd=step.folder, env=env)
-    except CommandFailed as error:
-        raise environment.failure("Preparing the database", error) from None
-    progress.done()
-
-
-def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
+def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
     """Run the step's server until Ctrl-C; return 0. Raise UserError if the server ends by itself.
 
     The server keeps our standard input and process group. So `breakpoint()` works in a step, and
@@ -48,6 +32,11 @@ def serve(python: Path, step: Step, port: int, env: dict[str, str]) -> int:
         code = server.wait()
     except KeyboardInterrupt:
         stop(server, patience=1.0)
+        if os.name != "nt" and sys.stdin.isatty():
+            # A killed debugger leaves the terminal without echo. In the background, SIGTTOU would
+            # stop stty.
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            subprocess.run(["stty", "echo", "icanon", "icrnl"])
         say("\nStopped.")
         return 0
     raise UserError(
@@ -70,8 +59,10 @@ def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT)
     python = environment.ensure_step(step, root)
     if midpoint:
         step = parts.open_midpoint(midpoint, root)
-    env = step_environment()
-    migrate(python, step, env)
+    # The learner's own variables, such as REDIS_URL, reach the step.
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    env["PYTHONUNBUFFERED"] = "1"
+    migrate = [str(python), "manage.py", "migrate"]
+    environment.run_quietly("Preparing the database", migrate, cwd=step.folder, env=env)
     require_free(port, command)
-    with kept_terminal():
-        return serve(python, step, port, env)
+    return serve(python, step, port, env)

@@ -161,8 +161,7 @@ def plant_parts(root: Path) -> Path:
 
 def plant(root: Path) -> Path:
     """Make `root` a course of two fake steps with the real tools, no manifest; return `root`."""
-    names = ("checks", "__pycache__", "*.toml", "interim")
-    left_out = shutil.ignore_patterns(*names)
+    left_out = shutil.ignore_patterns("checks", "__pycache__", "*.toml", "interim")
     shutil.copytree(ROOT / "course", root / "course", ignore=left_out)
     shutil.copy(ROOT / "Makefile", root)
     (root / "requirements.lock").write_text("# nothing to install\n")
@@ -179,6 +178,23 @@ def fresh(tmp_path: Path) -> Path:
     return plant(tmp_path)
 
 
+def plant_environment(venv: Path, lock: Path, files: dict[str, Path]) -> None:
+    """Make an environment without pip, which is quick; its stamp says that `files` are there."""
+    subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
+    installed = {name: environment.fingerprint(file) for name, file in files.items()}
+    environment.write_stamp(venv, environment.fingerprint(lock), installed)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course of fake steps with its environment."""
+    root = plant(tmp_path_factory.mktemp("prepared"))
+    files = [root / "requirements.lock", *root.glob("step*/requirements.txt")]
+    named = {file.relative_to(root).as_posix(): file for file in files}
+    plant_environment(root / ".venv", files[0], named)
+    return root
+
+
 @dataclass(frozen=True)
 class Tested:
     """A course of fake steps after its first `test-all`: folder, output, and the log of step 1."""
@@ -189,24 +205,21 @@ class Tested:
 
 
 @pytest.fixture(scope="session")
-def tested(tmp_path_factory: pytest.TempPathFactory) -> Tested:
+def tested(prepared: Path) -> Tested:
     """A course of fake steps after one run of `test-all`.
 
-    Step 2 has its environment from the start, because making one takes seconds.
+    Step 2 has its own environment from the start, because pip takes seconds.
     """
-    root = plant(tmp_path_factory.mktemp("tested"))
-    venv = root / ".course" / "standalone" / "step02_groups" / ".venv"
-    subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
-    requirements = environment.fingerprint(root / "step02_groups" / "requirements.txt")
-    lock = environment.fingerprint(root / "requirements.lock")
-    environment.write_stamp(venv, lock, {"requirements.txt": requirements})
-    shown = run_course("test-all", root=root)
-    return Tested(root, shown, (root / ".course" / "logs" / "step01_echo.log").read_text())
+    venv = prepared / ".course" / "standalone" / "step02_groups" / ".venv"
+    requirements = {"requirements.txt": prepared / "step02_groups" / "requirements.txt"}
+    plant_environment(venv, prepared / "requirements.lock", requirements)
+    shown = run_course("test-all", root=prepared)
+    return Tested(prepared, shown, (prepared / ".course/logs/step01_echo.log").read_text())
 
 
 @pytest.fixture
 def ready(tested: Tested) -> Path:
-    """A course of fake steps with environments."""
+    """A course of fake steps in which each step has its own environment."""
     return tested.root
 
 

@@ -1,6 +1,5 @@
 """The environment: made once, reused, repaired."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -9,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import add_step, clean, run_course, sentence
+from course.checks.tools.conftest import add_step, clean, run_course
 from course.core import environment
-from course.core.processes import CommandFailed
 from course.core.steps import ROOT
 from course.core.terminal import UserError
 
@@ -29,7 +27,7 @@ def done(monkeypatch):
     """The list of environments and packages that would be made; none is really made."""
     calls = []
 
-    def run_quietly(command, progress, **_):
+    def run_quietly(title, command, *_):
         words = [str(word) for word in command]
         if "venv" in words:
             calls.append("create")
@@ -50,81 +48,66 @@ def ensure(root: Path) -> None:
     environment.ensure([root / "step01_echo" / "requirements.txt"], "Installing", root)
 
 
-def test_the_second_time_installs_nothing(root, done):
-    """An up-to-date environment is used without any change."""
-    ensure(root)
-    assert done == ["create", "install requirements.txt"]
-    ensure(root)
-    assert len(done) == 2
+ONCE = ["create", "install requirements.txt"]
 
 
 @pytest.mark.parametrize("changed", ["requirements.lock", "step01_echo/requirements.txt"])
-def test_a_changed_file_installs_again(root, done, changed):
-    """The packages go into the same environment, so the installation takes seconds."""
+def test_packages_are_installed_once_and_after_a_change(root, done, changed):
+    """The new packages go into the same environment, also through a link to its folder."""
     ensure(root)
+    linked = root.with_name(f"{root.name}-linked")
+    linked.symlink_to(root)
+    ensure(linked)
+    assert done == ONCE
     (root / changed).write_text("django==5.2.1\n")
     ensure(root)
-    assert done == ["create", "install requirements.txt", "install requirements.txt"]
+    assert done == [*ONCE, "install requirements.txt"]
 
 
 def test_everything_includes_each_step(root, done):
     """After an installation of the whole course, no step needs an installation."""
     environment.ensure_everything(root)
-    assert done == ["create", "install requirements.lock requirements.txt"]
     ensure(root)
-    assert len(done) == 2
+    assert done == ["create", "install requirements.lock requirements.txt"]
 
 
-def break_python(root: Path) -> None:
+def break_python(venv: Path) -> None:
     """Delete the environment's Python, as an upgrade of the system does."""
-    environment.venv_program(root / ".venv", "python").unlink()
+    environment.venv_program(venv, "python").unlink()
 
 
-def age_python(root: Path) -> None:
+def age_python(venv: Path) -> None:
     """Make the environment look like one of another Python."""
-    stamp = root / ".venv" / environment.STAMP
+    stamp = venv / environment.STAMP
     stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
 
 
-def forget_packages(root: Path) -> None:
-    """Delete the packages from the stamp."""
-    stamp = root / ".venv" / environment.STAMP
-    stamp.write_text(json.dumps(json.loads(stamp.read_text()) | {"installed": None}))
-
-
-def interrupt_install(root: Path) -> None:
+def interrupt_install(venv: Path) -> None:
     """Delete the stamp, as during an installation."""
-    (root / ".venv" / environment.STAMP).unlink()
+    (venv / environment.STAMP).unlink()
 
 
-@pytest.mark.parametrize("damage", [break_python, age_python, forget_packages, interrupt_install])
+def interrupt_stamp(venv: Path) -> None:
+    """Write half a stamp."""
+    (venv / environment.STAMP).write_text('{"python": "3.1')
+
+
+def copy_stamp(venv: Path) -> None:
+    """Write the stamp of an environment in another folder, as if the course was moved."""
+    stamp = venv / environment.STAMP
+    stamp.write_text(stamp.read_text().replace(venv.parent.name, "elsewhere"))
+
+
+DAMAGES = [break_python, age_python, interrupt_install, interrupt_stamp, copy_stamp]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_broken_environment_is_made_anew(root, done, damage):
     """The next command repairs the environment, whatever is broken."""
     ensure(root)
-    damage(root)
+    damage(root / ".venv")
     ensure(root)
-    assert done == ["create", "install requirements.txt"] * 2
-
-
-@pytest.mark.parametrize("text", ['{"python": "3.11"}', "[]", "null", "half a"])
-def test_a_damaged_stamp_is_none(root, done, text):
-    """If the stamp has any other content, the environment is made anew."""
-    ensure(root)
-    (root / ".venv" / environment.STAMP).write_text(text)
-    ensure(root)
-    assert done == ["create", "install requirements.txt"] * 2
-
-
-def test_an_environment_that_was_moved_is_made_anew(root, done):
-    """A moved environment is unusable, because its programs begin with the old path of Python."""
-    ensure(root)
-    moved = root.rename(root.with_name("moved"))
-    ensure(moved)
-    assert done == ["create", "install requirements.txt"] * 2
-    # A path through a symbolic link is the same folder.
-    moved.with_name("linked").symlink_to(moved)
-    ensure(moved.with_name("linked"))
-    assert len(done) == 4
+    assert done == ONCE * 2
 
 
 def test_one_command_at_a_time(tmp_path):
@@ -148,38 +131,34 @@ with alone(Path(sys.argv[1]), "sleeping"):
             assert second.communicate(timeout=20) == ("here\n", None)
 
 
-def test_an_interrupted_installation_leaves_no_stamp(root, done, monkeypatch):
-    """After Ctrl-C during an installation, the next call installs again."""
+@pytest.mark.parametrize(
+    ("failure", "then"),
+    [(KeyboardInterrupt, ONCE), (UserError, ["install requirements.txt"])],
+)
+def test_an_installation_that_does_not_end_well(root, done, monkeypatch, failure, then):
+    """After Ctrl-C, the environment is made anew. An installer that failed has changed nothing."""
     ensure(root)
+    (root / "requirements.lock").write_text("django==5.2.1\n")
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    def fail(*_):
+        raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(environment, "install", interrupted)
-        (root / "requirements.lock").write_text("django==5.2.1\n")
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(environment, "run_quietly", fail)
+        with pytest.raises(failure):
             ensure(root)
     ensure(root)
-    assert done == ["create", "install requirements.txt"] * 2
+    assert done == [*ONCE, *then]
 
 
-def test_a_failed_installation_ends_in_the_last_words_of_the_installer(root, done, monkeypatch):
-    """The message has one sentence and pip's last lines. The environment is kept."""
-    ensure(root)
-
-    def failing(command, progress, **_):
-        raise CommandFailed(["pip"], 1, "\n".join(f"line {n}" for n in range(1, 31)))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(environment, "run_quietly", failing)
-        (root / "requirements.lock").write_text("django==5.2.1\n")
-        with pytest.raises(UserError, match="network") as raised:
-            ensure(root)
-    assert str(raised.value).splitlines()[-1] == "    line 30"
-    assert "line 22" not in str(raised.value)
-    ensure(root)
-    assert done == ["create", "install requirements.txt", "install requirements.txt"]
+def test_a_failed_command_ends_in_its_last_words():
+    """The message has one sentence, advice, and the last eight lines."""
+    code = "print(*(f'line {n}' for n in range(1, 31)), sep='\\n'); raise SystemExit(3)"
+    with pytest.raises(UserError) as raised:
+        environment.run_quietly("Waiting", [sys.executable, "-c", code], "Is there a network? ")
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "Waiting failed (exit code 3). Is there a network? It said:"
+    assert lines[1:] == [f"    line {n}" for n in range(23, 31)]
 
 
 @pytest.mark.parametrize("has_wheel", [True, False])
@@ -187,12 +166,12 @@ def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has
     """It comes from its wheel, with the version of the lock file. Otherwise pip installs."""
     commands = []
 
-    def run_quietly(command, progress):
+    def run_quietly(title, command, *_):
         words = [Path(command[0]).stem, *map(str, command[1:])]
         commands.append(words)
         if "--target" in words:
             if not has_wheel:
-                raise CommandFailed(["pip"], 1, "no matching distribution")
+                raise UserError("no matching distribution")
             program = Path(words[words.index("--target") + 1], "bin", "uv")
             program.parent.mkdir(parents=True)
             program.with_suffix(".exe" if os.name == "nt" else "").touch()
@@ -208,26 +187,26 @@ def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has
     assert created[0] == installed[0] == "uv" if has_wheel else "uv" not in created + installed
 
 
-@pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_without_venv_names_the_package_to_install(fresh, tmp_path_factory, module):
-    """Debian's Python lacks the modules that make environments; a sentence names the package."""
-    shadow = tmp_path_factory.mktemp("shadow")
-    (shadow / f"{module}.py").write_text("raise ImportError('no module here')\n")
-    line = sentence(run_course("run", "1", "--port=8642", root=fresh, PYTHONPATH=str(shadow)))
-    assert f"install python{environment.python_version()}-venv" in line
+def test_a_python_without_venv_names_the_package_to_install(root, monkeypatch):
+    """Debian's Python lacks the module that brings pip; a sentence names the package."""
+    monkeypatch.setattr(environment, "find_uv", lambda root: None)
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(UserError, match=f"install python{environment.python_version()}-venv"):
+        ensure(root)
 
 
-def test_pip_that_fails_is_quoted(ready):
-    """A real installation fails with a sentence and pip's output, without a traceback."""
-    requirements = ready / "step02_groups" / "requirements.txt"
+def test_an_installer_that_fails_is_quoted(prepared):
+    """A real installation fails with a sentence and uv's output, without a traceback."""
+    requirements = prepared / "step02_groups" / "requirements.txt"
     before = requirements.read_text()
+    path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     try:
         requirements.write_text("./no-such-package.whl\n")
-        failed = run_course("run", "2", "--port=8643", root=ready)
+        failed = run_course("run", "2", "--port=8643", root=prepared, PATH=path)
     finally:
         requirements.write_text(before)
     assert failed.returncode == 2
-    assert failed.stderr.startswith("Installing the packages failed (exit code 1).")
+    assert failed.stderr.startswith("Installing the packages of step 2 failed (exit code ")
     assert "no-such-package.whl" in failed.stderr
     assert "Traceback" not in failed.stderr
 

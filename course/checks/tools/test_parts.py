@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import INTERIM, plant_parts, run_course, sentence
+from course import cli
+from course.checks.tools.conftest import INTERIM, plant_parts
 from course.core.parts import RECORD, find_midpoint, lay_out, open_midpoint
 from course.core.ports import free_port
 from course.core.steps import find_step, step_files
@@ -34,7 +35,7 @@ def laid_out(folder):
     }
 
 
-@pytest.mark.parametrize("wanted", ["0", "4", "-1", "limits", "", "²"])
+@pytest.mark.parametrize("wanted", ["0", "4", "limits", "²"])
 def test_a_part_that_is_none_is_a_mistake(root, step, wanted):
     """The sentence names the parts."""
     with pytest.raises(UserError) as refused:
@@ -42,12 +43,8 @@ def test_a_part_that_is_none_is_a_mistake(root, step, wanted):
     assert str(refused.value) == (
         f"step03_crowd has no part {wanted}; its parts are 1 (numbers), 2 (limits), 3 (a crowd)."
     )
-
-
-def test_the_first_step_has_no_part(root):
-    """The sentence says that PART must be left out."""
     with pytest.raises(UserError, match="step01_echo has no parts: leave out PART"):
-        find_midpoint(find_step("1", root), "1", root)
+        find_midpoint(find_step("1", root), wanted, root)
 
 
 def test_a_mid_point_is_laid_out_with_nothing_but_its_files(root, step, tmp_path):
@@ -109,38 +106,36 @@ def test_a_file_that_has_gone_from_the_course_goes(root, step, tmp_path):
 
 
 @pytest.fixture
-def python(monkeypatch):
-    """Replace the environment and the server, and note the folder in which each would run."""
-    served = []
+def folders(monkeypatch):
+    """The folders in which a database is made, a server runs and tests run; nothing is started."""
+    used = []
     for module, name in ((run, "ensure_step"), (testing, "ensure_everything")):
         monkeypatch.setattr(module.environment, name, lambda *_: Path(sys.executable))
-    monkeypatch.setattr(run, "migrate", lambda python, step, env: served.append(step.folder))
-    monkeypatch.setattr(run, "serve", lambda python, step, port, env: served.append(step.folder))
-    return served
+    monkeypatch.setattr(run.environment, "run_quietly", lambda *_, cwd, env: used.append(cwd))
+    monkeypatch.setattr(run, "serve", lambda python, step, port, env: used.append(step.folder))
+    return used
 
 
-def test_a_mid_point_is_run(root, python):
+def test_a_mid_point_is_run(root, folders):
     """The database is made, and the server runs, in the mid-point's folder."""
     run.run("3", str(free_port()), "2", root)
     folder = root / "midpoints" / "step03_crowd-part02"
-    assert python == [folder, folder]
+    assert folders == [folder, folder]
     assert laid_out(folder)["chat/views.py"] == INTERIM["part02/chat/views.py"]
 
 
-def test_a_mid_point_is_tested(root, python, capfd):
-    """Its tests run in its folder; without PART, the tests run in the step's folder."""
+def test_a_mid_point_is_tested(root, folders, capfd):
+    """Its tests run in its folder."""
     assert testing.run_step_tests("3", "1", root) == 0
     shown = capfd.readouterr().out
     assert "midpoints/step03_crowd-part01" in shown
     assert "test_numbers.py ." in shown
     assert "test_limits.py" not in shown
-    assert testing.run_step_tests("3", None, root) == 0
-    assert "test_crowd.py ." in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["run", "test", "redgreen"])
+@pytest.mark.parametrize("command", ["run", "test", "diff 1", "redgreen"])
 def test_the_commands_refuse_a_part_that_is_none(command):
     """The refusal comes before any installation."""
-    assert "step02_groups has no part 99; its parts are 1 (" in sentence(
-        run_course(command, "2", "--part=99")
-    )
+    options = cli.build_parser().parse_args([*command.split(), "2", "--part=99"])
+    with pytest.raises(UserError, match="step02_groups has no part 99; its parts are 1"):
+        cli.dispatch(options)

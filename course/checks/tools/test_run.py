@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import sys
+import termios
 
 import pytest
 
@@ -22,18 +23,33 @@ def port():
     assert not answers(number)
 
 
-def course_run(port: int) -> list[str]:
-    """Return the command that runs step 1 without make."""
-    return [sys.executable, "-m", "course", "run", "1", f"--port={port}"]
+@pytest.fixture
+def running(prepared, terminal, port):
+    """A function that runs step 1 without make in a terminal, until its address is shown."""
+
+    def start(**variables):
+        command = [sys.executable, "-m", "course", "run", "1", f"--port={port}"]
+        shown = terminal(command, prepared, **variables)
+        shown.read(until="(Ctrl-C stops it)")
+        return shown
+
+    return start
 
 
-def make_run(port: int) -> list[str]:
-    """Return the command that runs step 1 as a learner does."""
-    return ["make", "run", "STEP=1", f"PORT={port}", f"PYTHON={sys.executable}"]
+@pytest.mark.parametrize("how", ["Ctrl-C", signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_end_leaves_no_process_behind(running, port, how):
+    """A learner presses Ctrl-C in a terminal.
 
-
-def assert_stopped(shown) -> None:
-    """Check that a server said good-bye, and that server and child have ended."""
+    An editor's stop button and `kill` send a signal to one process, which ends the others.
+    """
+    shown = running()
+    assert f"http://127.0.0.1:{port}/" in shown.seen
+    assert answers(port)
+    if how == "Ctrl-C":
+        shown.type("\x03")
+    else:
+        os.kill(shown.pid, how)
+    assert shown.wait() == 0
     assert "Stopped." in shown.seen
     assert "Traceback" not in shown.seen
     started = pids(shown.seen)
@@ -41,60 +57,31 @@ def assert_stopped(shown) -> None:
     assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
-def test_ctrl_c_ends_the_server_and_its_child(ready, terminal, port):
-    """A learner presses Ctrl-C in a terminal; without make, the exit code is 0."""
-    shown = terminal(course_run(port), ready)
-    shown.read(until="(Ctrl-C stops it)")
-    assert f"http://127.0.0.1:{port}/" in shown.seen
-    assert answers(port)
-    shown.type("\x03")
-    assert shown.wait() == 0
-    assert_stopped(shown)
-
-
-def test_ctrl_c_through_make(ready, terminal, port):
-    """Ctrl-C also stops make."""
-    shown = terminal(make_run(port), ready)
-    shown.read(until="(Ctrl-C stops it)")
-    shown.type("\x03")
-    assert shown.wait() in (0, 2, 130, -signal.SIGINT)
-    assert_stopped(shown)
-
-
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_course_alone_ends_everything(ready, terminal, port, stop_signal):
-    """An editor's stop button and `kill` reach only one process, which ends the others."""
-    shown = terminal(course_run(port), ready)
-    shown.read(until="(Ctrl-C stops it)")
-    os.kill(shown.pid, stop_signal)
-    assert shown.wait() == 0
-    assert_stopped(shown)
-
-
-def test_the_server_can_ask_the_learner(ready, terminal, port):
+def test_the_server_can_ask_the_learner(running):
     """Standard input reaches the step, so `breakpoint()` works."""
-    shown = terminal(course_run(port), ready, FAKE_ASK="1")
-    shown.read(until="(Ctrl-C stops it)")
+    shown = running(FAKE_ASK="1")
     shown.type("where am I\n")
     shown.read(until="heard where am I")
     shown.type("\x03")
     assert shown.wait() == 0
 
 
-def test_the_second_start_installs_nothing(ready, terminal, port):
-    """The second start takes a second or two."""
-    shown = terminal(course_run(port), ready)
-    shown.read(until="(Ctrl-C stops it)")
+def test_after_a_debugger_the_terminal_shows_what_is_typed(running):
+    """A debugger reads without echo; if Ctrl-C ends it there, echo comes back."""
+    shown = running(FAKE_ASK="1")
+    silent = termios.tcgetattr(shown.screen)
+    silent[3] &= ~termios.ECHO
+    termios.tcsetattr(shown.screen, termios.TCSANOW, silent)
     shown.type("\x03")
-    shown.wait()
-    assert "Installing" not in shown.seen
-    assert "Creating" not in shown.seen
+    shown.read(until="Stopped.")
+    assert termios.tcgetattr(shown.screen)[3] & termios.ECHO
+    assert shown.wait() == 0
 
 
 @pytest.mark.parametrize("code", ["0", "3"])
-def test_a_server_that_ends_by_itself_is_a_failure(ready, port, code):
+def test_a_server_that_ends_by_itself_is_a_failure(prepared, port, code):
     """The exit code is not 0, and a sentence gives the reason."""
-    ended = run_course("run", "1", f"--port={port}", root=ready, FAKE_CODE=code)
+    ended = run_course("run", "1", f"--port={port}", root=prepared, FAKE_CODE=code)
     assert ended.returncode == 2
     assert f"ended by itself (exit code {code})" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -119,7 +106,8 @@ def test_the_real_first_step(tmp_path, terminal, port):
     shutil.copytree(step.folder, tmp_path / step.label, ignore=ignored)
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    shown = terminal(make_run(port), tmp_path)
+    command = ["make", "run", "STEP=1", f"PORT={port}", f"PYTHON={sys.executable}"]
+    shown = terminal(command, tmp_path)
     shown.read(until="(Ctrl-C stops it)")
     assert "Installing" not in shown.seen
     family = descendants(shown.pid)
