@@ -139,8 +139,8 @@ STATIC_URL = "static/"
 # `manage.py collectstatic` puts the files here, and nginx serves them.
 STATIC_ROOT = BASE_DIR / "staticfiles"
 if not DEBUG:
-    # Only `runserver` needs Daphne's app. It would make each process load Twisted: half
-    # of its start, and a third of its memory.
+    # Only `runserver` needs Daphne's app. With it, each process loads Twisted: half of
+    # its start, and a third of its memory.
     INSTALLED_APPS.remove("daphne")
     # A hash of the content in each name: browsers may keep a file for ever, and ask
     # for another name when it has changed.
