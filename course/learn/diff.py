@@ -22,6 +22,7 @@ from course.core.terminal import UserError, colour, wants_colour
 
 # README and tests are read on their own, Django generates migrations, and pictures are no text.
 LEFT_OUT = ["tests/*", "README.md", "*/migrations/*", "pytest.ini", "*.png", "*.ico", "*.svg"]
+SHOWN = [f":(exclude){pattern}" for pattern in LEFT_OUT]
 WIDTH = 59
 # The line of hashes above each file; it may begin with a colour.
 HASHES = re.compile(r"^[^ +-]*index [0-9a-f]+\.\..*\n", re.MULTILINE)
@@ -122,12 +123,21 @@ def compare(section: Section, paths: list[str], repository: Path) -> tuple[str, 
     return HASHES.sub("", text), changes
 
 
-def heading(title: str, changes: list[Change]) -> str:
-    """Return a heading with the sums of the added and the removed lines."""
+def row(title: str, changes: list[Change]) -> str:
+    """Return a line with the sums of the added and the removed lines."""
     added, removed = sum(each.added for each in changes), sum(each.removed for each in changes)
-    text = f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
+    return f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
+
+
+def heading(*rows: str) -> str:
+    """Return rows between two bars."""
     # Colour each line by itself: a pager resets the colour at the end of a line.
-    return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * WIDTH, text, "=" * WIDTH))
+    return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * WIDTH, *rows, "=" * WIDTH))
+
+
+def is_counted(change: Change) -> bool:
+    """Tell whether a file counts for the size of a part: what a class has to read and write."""
+    return change.path.endswith((".py", ".html", ".js")) and not change.path.startswith("deploy/")
 
 
 def show(
@@ -142,7 +152,7 @@ def show(
     if steps[0] == steps[1]:
         raise UserError(f"{steps[0].label} against itself shows nothing: name two different steps.")
     found = sections(steps, part, root)
-    paths = [f":(literal){only}"] if only else [f":(exclude){pattern}" for pattern in LEFT_OUT]
+    paths = [f":(literal){only}"] if only else SHOWN
     shown, counted = list[str](), list[Change]()
     with tempfile.TemporaryDirectory() as folder:
         store(found, Path(folder))
@@ -150,7 +160,7 @@ def show(
             text, read = compare(section, paths, Path(folder))
             noise = [] if only else compare(section, LEFT_OUT, Path(folder))[1]
             if section.title and (read or noise):
-                text = heading(section.title, read) + text
+                text = heading(row(section.title, read)) + text
             if noise:
                 named = ", ".join(f"{each.path} +{each.added} −{each.removed}" for each in noise)
                 text += "\n" + textwrap.fill(f"Left out above: {named}", break_on_hyphens=False)
@@ -160,6 +170,7 @@ def show(
     if only and not counted:
         raise UserError(f"{only} does not change there: name a path such as chat/consumers.py.")
     os.environ.setdefault("LESS", "FRX")  # quit at once if the text fits, and show colours
-    pydoc.pager("\n".join([*shown, heading("All lines above", counted)]))
+    budget = row("Python, templates and JavaScript", list(filter(is_counted, counted)))
+    pydoc.pager("\n".join([*shown, heading(row("All lines above", counted), budget)]))
     sys.stdout.flush()
     return 0

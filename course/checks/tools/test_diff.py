@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
 from course.checks.tools.conftest import add_step, clean
-from course.core.steps import ROOT
+from course.core.steps import ROOT, all_steps
 from course.core.terminal import UserError
 from course.learn import diff
 
@@ -93,7 +94,9 @@ def shown(root, capsys):
 
 def outline(text):
     """Return the headings and the files of a printed diff, in order."""
-    found = re.findall(r"^(?:=+\n(.*)\n=+|diff --git \S+ [^/]+/(\S+))$", text, re.MULTILINE)
+    found = re.findall(
+        r"^(?:=+\n(.*)\n(?:Python, .*\n)?=+|diff --git \S+ [^/]+/(\S+))$", text, re.MULTILINE
+    )
     return [" ".join(title.split()) or file for title, file in found]
 
 
@@ -258,3 +261,13 @@ def test_the_readers_own_settings_of_git_do_not_matter(shown, monkeypatch, tmp_p
     usual = shown()
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     assert shown() == usual
+
+
+@pytest.mark.parametrize("pair", pairwise(all_steps()), ids=lambda pair: pair[1].label)
+def test_no_part_is_too_big_for_a_class(pair, tmp_path):
+    """A part adds at most 150 lines of Python, templates and JavaScript."""
+    parts = diff.sections(pair, None, ROOT)
+    diff.store(parts, tmp_path)
+    for part in parts:
+        changes = diff.compare(part, diff.SHOWN, tmp_path)[1]
+        assert sum(each.added for each in changes if diff.is_counted(each)) <= 150, part.title
