@@ -263,7 +263,7 @@ def test_the_readers_own_settings_of_git_do_not_matter(shown, monkeypatch, tmp_p
     assert shown() == usual
 
 
-@pytest.mark.parametrize("pair", pairwise(all_steps()), ids=lambda pair: pair[1].label)
+@pytest.mark.parametrize("pair", list(pairwise(all_steps())), ids=lambda pair: pair[1].label)
 def test_no_part_is_too_big_for_a_class(pair, tmp_path):
     """A part adds at most 150 lines of Python, templates and JavaScript."""
     parts = diff.sections(pair, None, ROOT)
