@@ -191,9 +191,12 @@ def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root
     edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
-    conflict = "conflict  chat/chat.py\n    lines 9-11:\n      -line 9\n      +fixed\n"
-    title = f"{THREE}: left as it is, because of a conflict"
-    assert f"\n{title}\n  {conflict}  waits     chat/same.py\n{FOUR}\n" in shown
+    ours = "line 9:\n      ++<<<<<<< ours\n       +added\n       +added\n       +local\n"
+    change = "      ++||||||| base\n      ++line 9\n      ++=======\n      + fixed\n"
+    assert (
+        f"\n{THREE}: left as it is, because of a conflict\n  conflict  chat/chat.py\n    {ours}"
+        f"{change}      ++>>>>>>> theirs\n  waits     chat/same.py\n{FOUR}\n"
+    ) in shown
     assert not any(name.startswith(THREE) for name in changed(root))
     assert holding(root, "fixed\n") == [TWO, FIRST, SECOND, FOUR]
     assert waiting(root, capsys) == [f"{THREE}/{CHAT}", f"{THREE}/chat/same.py"]
@@ -213,13 +216,13 @@ def test_each_kind_of_conflict_is_one(root, capsys):
     before = state(root)
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
-    for tree, said in {
-        TWO: f"a.png\n    Cannot merge binary files: {TWO}/a.png (ours vs. theirs)",
-        THREE: "chat/same.py\n    deleted there, and different here",
-        FOUR: "new.py\n    line 1:\n      +one",
-    }.items():
-        assert f"conflict  {said}\n" in shown.split(f"\n{tree}\n")[-1] or shown.startswith(tree)
-    assert "conflict  chat/chat.py → talk.py\n    another talk.py is there\n" in shown
+    for said in [
+        "a.png\n    git apply failed. It said: Cannot merge binary files: a.png (ours vs. theirs)",
+        "chat/chat.py → talk.py\n    another talk.py is there",
+        "chat/same.py\n    deleted there, and different here",
+        "new.py\n    line 1:\n      ++<<<<<<< ours\n       +four",
+    ]:
+        assert f"  conflict  {said}\n" in shown
     later = {path: was for path, was in before.items() if path.is_relative_to(root / TWO)}
     assert later.items() <= state(root).items()
     assert {f"{TWO}/talk.py", f"{THREE}/chat/same.py"} < set(waiting(root, capsys))
@@ -408,7 +411,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
     assert propagate.propagate("1", dry_run=True, root=root) == 1
     assert state(root) == before
     dry = capsys.readouterr().out
-    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER) - 1
+    assert dry.count(f"++from {ONE}\n      ++=======\n      + one\n") == len(LATER) - 1
     assert propagate.propagate("1", root=root) == 1
     done = capsys.readouterr().out
     assert dry.endswith("Nothing was written: this was a dry run.\n")
@@ -442,14 +445,16 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     shown = run_course("propagate", "1", root=root, GIT_DIR=str(tmp_path / "elsewhere"))
     assert shown.returncode == 1
     assert "make propagate RIGHT='step02_groups/a b.py'" in shown.stdout
-    make = ["make", f"PYTHON={sys.executable}", "propagate"]
-    for options in (["RIGHT=step02_groups/a b.py"], ["FROM=1"]):
-        subprocess.run([*make, *options], cwd=root, env=clean(), check=True)
-    assert (root / "step02_groups" / "manage.py").read_text() == "new\n"
-    refused = subprocess.run(
-        [*make, "FROM=1", "PART=4", "DRY_RUN=1"], cwd=root, capture_output=True
+    make = ["make", "--dry-run", "PYTHON=python3", "propagate"]
+    right = [*make, "RIGHT=step02_groups/a b.py"]
+    subprocess.run(
+        ["make", f"PYTHON={sys.executable}", *right[3:]], cwd=root, env=clean(), check=True
     )
-    assert b"There is no folder course/interim/step01_echo/part04" in refused.stderr
+    assert run_course("propagate", "1", root=root).returncode == 0
+    assert (root / "step02_groups" / "manage.py").read_text() == "new\n"
+    said = subprocess.run([*make, "FROM=1", "PART=4", "DRY_RUN=1"], cwd=root, capture_output=True)
+    assert b" propagate 1 --part=4 " in said.stdout
+    assert b" --dry-run" in said.stdout
 
 
 @pytest.mark.parametrize("code", [0, 1])
