@@ -23,7 +23,7 @@ from course.core.manifest import INTERIM, README
 from course.core.steps import ROOT, all_steps, find_step
 from course.core.terminal import UserError, colour, say
 
-MEMORY = Path(".course") / "propagate.json"
+MEMORY = Path(".course") / "carried.json"
 RIGHT, WAITS = "right", "waits"
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
 PATCH = ("-p", "--binary", "--full-index")
