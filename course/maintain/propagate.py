@@ -219,8 +219,9 @@ class Carrier:
         copy.ask("read-tree", "--reset", "-u", before)
         found = [(change, *self.take(target, change, copy)) for change in own]
         copy.ask("add", "--update", ".")
-        diff = ("diff-index", "--cached", before)
-        changed = copy.ask(*diff, "-z", "--name-only").split("\0")
+        options = ("--cached", "--raw", "-z", *PATCH)
+        listing, _, patch = copy.ask("diff-index", *options, before).partition("\0\0")
+        changed = listing.split("\0")
         has_conflict, shown = any(conflicts for *_, conflicts in found), []
         for change, word, text, conflicts in found:
             name, is_taken = f"{target}/{change.path}", word in WORDS.values()
@@ -239,7 +240,7 @@ class Carrier:
             reason = ": left as it is, because of a conflict" if has_conflict else ""
             say("\n".join([colour(target + reason, "bold"), *shown]))
         if not has_conflict and not dry_run:
-            if patch := copy.ask(*diff, *PATCH):
+            if patch:
                 into = f"--directory={self.prefix}{target}"
                 Git(self.root).ask("apply", "--whitespace=nowarn", into, told=patch)
             self.settle(target)

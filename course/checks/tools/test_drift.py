@@ -52,11 +52,6 @@ def write(root, file, content):
         (root / file).write_bytes(content.encode())
 
 
-def test_the_steps_differ_only_where_the_manifest_says_so():
-    """The real course has no problem."""
-    assert drift.problems() == []
-
-
 def test_a_truthful_manifest_raises_no_complaint(root):
     """The small course, which the tests below spoil, has no problem."""
     assert drift.problems(root) == []
@@ -151,11 +146,6 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
             '"chat/rooms.py", ',
             '"chat/rooms.py", "chat/apps.py", ',
             "step02_groups-part01 names chat/apps.py, but does not change this file",
-        ),
-        (
-            '"chat/rooms.py", ',
-            '"chat/rooms.py", "chat/rooms.py", ',
-            "course/steps.toml: step02_groups-part01 names chat/rooms.py more than once.",
         ),
         (
             '"chat/rooms.py", ',
@@ -395,17 +385,17 @@ def test_each_real_file_has_to_be_in_a_part(real):
 
 
 def test_the_command_says_one_line():
-    """`make drift` runs on the real course."""
+    """`make drift` finds no problem in the real course."""
     shown = run_course("drift")
-    assert shown.returncode == 0
+    assert (shown.returncode, shown.stderr) == (0, "")
     assert len(shown.stdout.splitlines()) == 1
     assert len(shown.stdout) <= 81
 
 
 def test_the_command_fails_with_the_sentences(root, capsys):
-    """The exit code is 1, and the output has the messages and their number."""
+    """The exit code is 1, and the output has the messages."""
     write(root, f"{PLACE}/part02/chat/views.py", None)
     assert drift.drift(root=root) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith(f"{PLACE}/part02/chat/views.py is missing")
-    assert shown.err == "The steps and course/steps.toml disagree in 1 place: see above.\n"
+    assert shown.err == "The steps and course/steps.toml disagree: see above.\n"

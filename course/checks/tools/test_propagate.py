@@ -23,6 +23,7 @@ SETTINGS = """
     whitespace = error
 [core]
     safecrlf = true
+    fsync = none
 [color]
     ui = always
 [diff]
