@@ -156,7 +156,8 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
             '"tests/test_echo.py" =',
             "# ",
             "tests/test_echo.py is gone from step02_groups-part01: bring the test back, or give "
-            'the reason under retires of step02_groups in course/steps.toml, as "tests/test_echo.py".',
+            "the reason under retires of step02_groups in course/steps.toml, as "
+            '"tests/test_echo.py".',
         ),
         ("nothing echoes any more", " ", "retires tests/test_echo.py without a reason."),
         ("::TestPage::test_title", "::test_x", "::TestPage::test_title"),
@@ -237,7 +238,8 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
         (
             f"{PLACE}/part01/tests/test_numbers.py",
             "def test_first(): ...\ndef test_lost(): ...\n",
-            "tests/test_numbers.py::test_lost is gone from step03_crowd-part02: bring the test",
+            "tests/test_numbers.py::test_lost is gone from step03_crowd-part02: bring the test "
+            "back",
         ),
         (
             f"{PLACE}/part01/tests/test_numbers.py",
