@@ -212,6 +212,9 @@ class Carrier:
         own = changes(self.root / self.source, self.carried.get(pair, "HEAD"), self.work)
         if target.startswith(INTERIM):
             own = [change for change in own if (self.root / target / change.old).is_file()]
+        if not own:
+            self.settle(target)
+            return False, False
         folder.mkdir(parents=True)
         places = {"GIT_DIR": self.repository, "GIT_WORK_TREE": str(folder)}
         copy = Git(folder, **places, GIT_INDEX_FILE=f"{folder}.index")
