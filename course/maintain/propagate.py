@@ -33,9 +33,9 @@ CONFLICT = re.compile(r"(?ms)^<{7} ours\r?\n(.*?)^\|{7} base(\r?\n.*?)^>{7} thei
 # The record of the runs since the last commit: `head` is the last commit's version of the steps,
 # and `carried` gives git's tree of all files when one tree took the changes of another.
 # `notes` describes each file that did not take a change. `source` is the earlier file that has the
-# change, `known` has the lines of the change and of its conflicts. `state` is a hash of the file at
-# its conflict, because an edit solves the conflict; WAITS if only another file of the tree has a
-# conflict; RIGHT if the file needs no change.
+# change, `known` has the lines of the change and of its conflicts, none after a commit. `state` is
+# a hash of the file at its conflict, because an edit solves the conflict; WAITS if only another
+# file of the tree has a conflict; RIGHT if the file needs no change.
 Memory = dict[str, Any]
 
 
@@ -165,7 +165,7 @@ class Carrier:
         self.memory = recall(root)
         self.lacking = lacking(self.memory, root)
         if self.memory["head"] != head:  # after a commit, only a file that lacks a change is noted
-            notes = {name: self.memory["notes"][name] for name in self.lacking}
+            notes = {name: self.memory["notes"][name] | {"known": []} for name in self.lacking}
             self.memory = {"head": head, "carried": {}, "notes": notes}
         self.notes, self.carried = self.memory["notes"], self.memory["carried"]
 
@@ -255,7 +255,7 @@ class Carrier:
         for name in self.lacking:
             if name.startswith(f"{target}/"):
                 own, note = self.source + name.removeprefix(target), self.notes[name]
-                if note["source"] == own:
+                if note["source"] == own and note["known"]:
                     del self.notes[name]
                 elif note["state"] != WAITS and not self.is_solution(target, own):
                     note["state"] = state(self.root / name)

@@ -369,19 +369,31 @@ def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
     assert f"{FOUR}/chat/same.py" in waiting(root, capsys)
 
 
-def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
-    """A file waits even after a commit or another change."""
+@pytest.mark.parametrize("source", [ONE, TWO])
+def test_a_change_that_was_missed_is_not_forgotten(root, capsys, source):
+    """A file waits even after a commit or another change, from the same step or a later one."""
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     propagate.propagate("1", root=root)
     missed = [f"{tree}/{CHAT}" for tree in LATER]
     assert waiting(root, capsys) == missed
     commit(root)
-    edit(root, f"{TWO}/{CHAT}", "line 4\n", "fixed\n")
-    assert propagate.propagate("2", root=root) == 1
+    edit(root, f"{source}/{CHAT}", "line 4\n", "fixed\n")
+    assert propagate.propagate(source, root=root) == 1
     assert holding(root, "fixed\n") == LATER
-    assert waiting(root, capsys) == missed[1:]
+    missed = [name for name in missed if not name.startswith(source)]
+    assert waiting(root, capsys) == missed
     edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "one\n")
-    assert waiting(root, capsys) == missed[1:-1]
+    assert waiting(root, capsys) == missed[:-1]
+
+
+def test_an_undone_change_is_missed_by_no_file(root, capsys):
+    """The conflict is gone with the change, so no file waits after the next run."""
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("1", root=root) == 1
+    edit(root, f"{ONE}/{CHAT}", "one\n", f"from {ONE}\n")
+    assert propagate.propagate("1", root=root) == 0
+    assert waiting(root, capsys) == []
 
 
 def test_the_same_line_is_changed_again_before_the_commit(root):
