@@ -21,7 +21,6 @@ from course.core.manifest import (
     Entry,
     Midpoint,
     chain,
-    changed_tests,
     difference,
     load,
     missing,
@@ -103,7 +102,7 @@ def part_problems(entry: Entry, points: list[Midpoint], step: Midpoint) -> Itera
         yield f"{NAME}: {entry.label} has no part: it needs one [[step.part]] at least."
     for part, (before, after) in zip(entry.parts, pairwise(points), strict=True):
         changed = difference(before, after)
-        for path in dict.fromkeys(part.files):
+        for path in part.files:
             if path == README:
                 yield f"{NAME}: {after.label} names {README}, which belongs to no part."
             elif path not in changed:
@@ -111,8 +110,6 @@ def part_problems(entry: Entry, points: list[Midpoint], step: Midpoint) -> Itera
                     f"{NAME}: {after.label} names {path}, but does not change this file: "
                     f"{before.label} has the same file, or neither has the file."
                 )
-            if part.files.count(path) > 1:
-                yield f"{NAME}: {after.label} names {path} more than once."
     for path in difference(points[-1], step):
         if path != README:
             yield (
@@ -121,58 +118,49 @@ def part_problems(entry: Entry, points: list[Midpoint], step: Midpoint) -> Itera
             )
 
 
-def broken_tests(chains: list[list[Midpoint]]) -> Iterator[str]:
-    """Yield a message for each file of tests in the chains that is no valid Python."""
-    points = [point for points in chains for point in points]
-    files = {at.place(p): (at, p) for at in points for p in fnmatch.filter(at.files, TEST_FILE)}
-    for place, (point, path) in files.items():
-        try:
-            point.tests(path)
-        except (SyntaxError, ValueError) as error:
-            yield f"{place} is no valid Python: {error}."
-
-
-def retired_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
-    """Yield a message for each mistake in the retired tests of an entry."""
+def retired_problems(entry: Entry, names: list[set[str]]) -> Iterator[str]:
+    """Yield a message for each mistake in the retired tests; `names` is that of its chain."""
+    *earlier, now = names
     for name, reason in entry.retires.items():
-        path, _, test = name.partition("::")
-        *earlier, there = (test in at.tests(path) if test else path in at.files for at in points)
-        if not fnmatch.fnmatchcase(path, TEST_FILE):
-            yield f"{NAME}: {entry.label} retires {name}, which is no {TEST_FILE}."
-        elif there:
+        if name in now:
             yield f"{NAME} says that {entry.label} retires {name}, but this test is still there."
-        elif not any(earlier):
+        elif not any(name in each for each in earlier):
             yield f"{NAME} says that {entry.label} retires {name}, which was never there."
         if not reason.strip():
             yield f"{NAME}: {entry.label} retires {name} without a reason."
 
 
-def lost_tests(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
-    """Yield a message for each test that disappears between two mid-points and is not retired."""
-    for before, after in pairwise(points):
-        for path in changed_tests(before, after):
-            if path in entry.retires:
-                continue
-            if path not in after.files:
-                yield (
-                    f"{before.place(path)} is gone from {after.label}: "
-                    f"give the reason, under retires of {entry.label} in {NAME}."
-                )
-                continue
-            for test in sorted(before.tests(path) - after.tests(path)):
-                if f"{path}::{test}" not in entry.retires:
-                    yield (
-                        f"{test} is gone from {after.place(path)}: bring the test back, "
-                        f'or give the reason under retires in {NAME}, as "{path}::{test}".'
-                    )
-
-
 def problems_of_tests(entries: list[Entry], chains: list[list[Midpoint]]) -> list[str]:
     """Return a message for each unreadable or lost test in the chains of steps."""
-    if found := list(broken_tests(chains)):
+    tests: dict[Path, set[str]] = {}
+    found = []
+    for point in (point for points in chains for point in points):
+        for path in fnmatch.filter(point.files, TEST_FILE):
+            if point.files[path] not in tests:
+                tests[point.files[path]] = set()
+                try:
+                    tests[point.files[path]] = {f"{path}::{test}" for test in point.tests(path)}
+                except (SyntaxError, ValueError) as error:
+                    found.append(f"{point.place(path)} is no valid Python: {error}.")
+    if found:
         return found
     for entry, points in zip(entries[1:], chains[1:], strict=True):
-        found += [*retired_problems(entry, points), *lost_tests(entry, points)]
+        paths = [fnmatch.filter(point.files, TEST_FILE) for point in points]
+        # The name of a file stands for all its tests.
+        names = [
+            {*there, *(test for path in there for test in tests[point.files[path]])}
+            for point, there in zip(points, paths, strict=True)
+        ]
+        found += retired_problems(entry, names)
+        for after, (one, two) in zip(points[1:], pairwise(names), strict=True):
+            gone = one - two - entry.retires.keys()
+            for name in sorted(gone):
+                file = name.partition("::")[0]
+                if file == name or (file not in gone and file not in entry.retires):
+                    found.append(
+                        f"{name} is gone from {after.label}: bring the test back, or give the "
+                        f'reason under retires of {entry.label} in {NAME}, as "{name}".'
+                    )
     return found
 
 
@@ -224,8 +212,7 @@ def drift(accepted: bool = False, root: Path = ROOT) -> int:
     for text in found:
         say(text)
     if found:
-        count = "1 place" if len(found) == 1 else f"{len(found)} places"
-        closing = f"The steps and {NAME} disagree in {count}: see above."
+        closing = f"The steps and {NAME} disagree: see above."
         if any(FILES in text for text in found):
             closing += f" make drift ACCEPT=1 writes {FILES} from the folders."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from course.core import environment
 from course.core.environment import venv_program
 from course.core.manifest import INTERIM
-from course.core.processes import stop
 from course.core.steps import ROOT, all_steps, step_files
 from course.core.terminal import say
 from course.maintain.guarantees import PAGE
@@ -47,11 +48,6 @@ def clauses(root: Path = ROOT) -> Iterator[str]:
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     """Return the commands that lint `root`, from the environment of `python`."""
-    venv = python.parent.parent
-
-    def tool(name: str, *arguments: str) -> list[str]:
-        return [str(venv_program(venv, name)), *arguments]
-
     steps = [step.label for step in all_steps(root)]
     folders = [root / step for step in steps] + sorted((root / INTERIM).glob("*/part*"))
     chats = [folder / "chat" for folder in folders]
@@ -60,39 +56,34 @@ def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     # A projector shows 88 characters, and a diff puts one before each line.
     projected = ["--config", "line-length = 87"]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
-    return [
-        tool("ruff", "check", "--quiet", "course", *steps),
-        tool("ruff", "format", "--quiet", "--diff", "--exclude", INTERIM, "course"),
-        tool("ruff", "format", "--quiet", "--diff", *projected, *map(str, folders)),
-        tool("djlint", "--quiet", "--lint", *templates),
-        tool("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
-        tool("mypy", "--no-error-summary", "course"),
-        tool("check-jsonschema", "--quiet", "--builtin-schema", GITHUB, *workflows),
+    linters = [
+        ("ruff", "check", "--quiet", "course", *steps),
+        ("ruff", "format", "--quiet", "--diff", "--exclude", INTERIM, "course"),
+        ("ruff", "format", "--quiet", "--diff", *projected, *map(str, folders)),
+        ("djlint", "--quiet", "--lint", *templates),
+        ("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
+        ("mypy", "--no-error-summary", "course"),
+        ("check-jsonschema", "--quiet", "--builtin-schema", GITHUB, *workflows),
     ]
+    venv = python.parent.parent
+    return [[str(venv_program(venv, name)), *arguments] for name, *arguments in linters]
 
 
 def lint(root: Path = ROOT) -> int:
     """Run all linters in parallel and print their complaints; return 1 if there are any, else 0."""
     python = environment.ensure_everything(root)
-    linters = commands(python, root)
-    running = [
-        subprocess.Popen(linter, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for linter in linters
-    ]
-    failed = []
-    if found := list(clauses(root)):
-        failed.append("English")
+    with ThreadPoolExecutor() as pool:
+        pipe = partial(subprocess.run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        run = partial(pipe, cwd=root, encoding="utf-8", errors="replace")
+        running = pool.map(run, commands(python, root))
+        found, done = list(clauses(root)), list(running)
+    failed = {Path(process.args[0]).stem for process in done if process.returncode}
+    if found:
+        failed.add("English")
         say("\n".join(["The subject of these sentences is a clause; write a noun:", *found]))
-    try:
-        for linter, process in zip(linters, running, strict=True):
-            output = process.communicate()[0].decode(errors="replace")
-            if process.returncode != 0:
-                failed.append(Path(linter[0]).stem)
-                say(output.strip())
-    except KeyboardInterrupt:
-        stop(*running, patience=1.0)
-        raise
+    for process in done:
+        if process.returncode:
+            say(process.stdout.strip())
     if failed:
-        print(f"Found by {', '.join(sorted(set(failed)))}: see above.", file=sys.stderr)
-        return 1
-    return 0
+        print(f"Found by {', '.join(sorted(failed))}: see above.", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,10 +1,10 @@
 """`make propagate`: carry the uncommitted changes of one step into each later step.
 
-A tree is the folder of a step, or the folder of the interim files of one part. In an index of our
-own, `git apply --3way` applies the changes of one tree to each later tree. If no file of a later
-tree has a conflict, `git apply` writes the result; else the tree stays as it is.
+A tree is the folder of a step, or the folder of the interim files of one part. In a scratch copy of
+each later tree, `git apply --3way` applies the changes of one tree. If no file of the copy has a
+conflict, the later tree gets the result; else the tree stays as it is.
 
-`.course/propagate.json` notes what was carried since the last commit, and each file that did not
+`.course/carried.json` notes what was carried since the last commit, and each file that did not
 take a change. So the next run carries only newer changes, and a solved conflict is not asked again.
 """
 
@@ -12,60 +12,53 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, replace
-from difflib import SequenceMatcher, unified_diff
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from course.core.environment import fingerprint
 from course.core.manifest import INTERIM, README
 from course.core.steps import ROOT, all_steps, find_step
 from course.core.terminal import UserError, colour, say
 
-MEMORY = Path(".course") / "propagate.json"
-RIGHT, TAKEN, WAITS = "right", "taken", "waits"
+MEMORY = Path(".course") / "carried.json"
+RIGHT, WAITS = "right", "waits"
 WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
 PATCH = ("-p", "--binary", "--full-index")
-# A conflict in the format of `git merge-file --diff3`: our lines, the base lines, their lines.
-CONFLICT = re.compile(
-    rb"(?m)^<{40}.*\n((?s:.*?))^\|{40}.*\n((?s:.*?))^={40}\r?\n((?s:.*?))^>{40}.*\n"
-)
-Done = subprocess.CompletedProcess[bytes]
+SETTINGS = ("core.safecrlf=false", "merge.conflictStyle=diff3", "rerere.enabled=false")
+# A conflict in a file: our lines, then the lines before the change and after it.
+CONFLICT = re.compile(r"(?ms)^<{7} ours\r?\n(.*?)^\|{7} base(\r?\n.*?)^>{7} theirs\r?\n")
+# The record of the runs since the last commit: `head` is the last commit's version of the steps,
+# and `carried` gives git's tree of all files when one tree took the changes of another.
+# `notes` describes each file that did not take a change. `source` is the earlier file that has the
+# change, `known` has the lines of the change and of its conflicts, none after a commit. `state` is
+# a hash of the file at its conflict, because an edit solves the conflict; WAITS if only another
+# file of the tree has a conflict; RIGHT if the file needs no change.
+Memory = dict[str, Any]
 
 
-@dataclass
-class Note:
-    """A file that did not take a change."""
+class Change(NamedTuple):
+    """The change of a file: git's letter, the old and the new path, the patch, and its lines."""
 
-    source: str  # the earlier file, which has the change
-    # A hash of the file without the change: an edit solves the conflict. WAITS if only another file
-    # of the tree has a conflict, TAKEN if the file has the change now, RIGHT if it needs no change.
-    lacking: str
-    hunks: list[str]  # the parts of the change that did not apply
+    letter: str
+    old: str
+    path: str
+    patch: str
+    lines: str  # without those that depend on the rest of the file
 
 
-class Memory:
-    """The record of the runs since the last commit in the course at `root`."""
+def recall(root: Path) -> Memory:
+    """Return the record of the runs in the course at `root`."""
+    kept = json.loads((root / MEMORY).read_text("utf-8")) if (root / MEMORY).exists() else {}
+    return {"head": "", "carried": {}, "notes": {}} | kept
 
-    def __init__(self, root: Path) -> None:
-        self.root, file = root, root / MEMORY
-        kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        self.head: str = kept.get("head", "")  # the version of the steps in the last commit
-        self.carried: dict[str, str] = kept.get("carried", {})  # git's tree of all files, by source
-        self.notes = {name: Note(**note) for name, note in kept.get("notes", {}).items()}
 
-    def keep(self) -> None:
-        """Write the memory down."""
-        notes = {name: asdict(note) for name, note in self.notes.items()}
-        kept = {"head": self.head, "carried": self.carried, "notes": notes}
-        (self.root / MEMORY).parent.mkdir(exist_ok=True)
-        (self.root / MEMORY).write_text(json.dumps(kept, indent=1), "utf-8")
-
-    def lacking(self) -> list[str]:
-        """Return the files that still lack a change."""
-        return [n for n in self.notes if self.notes[n].lacking in (WAITS, state(self.root / n))]
+def keep(memory: Memory, root: Path) -> None:
+    """Write the record down."""
+    (root / MEMORY).parent.mkdir(exist_ok=True)
+    (root / MEMORY).write_text(json.dumps(memory, indent=1), "utf-8")
 
 
 def state(file: Path) -> str:
@@ -73,26 +66,53 @@ def state(file: Path) -> str:
     return fingerprint(file) if file.is_file() else "missing"
 
 
+def lacking(memory: Memory, root: Path) -> list[str]:
+    """Return the files that still lack a change."""
+    return [n for n, note in memory["notes"].items() if note["state"] in (WAITS, state(root / n))]
+
+
 def remind(root: Path = ROOT) -> int:
     """Name each file that lacks a change; return the exit code, 1 if there is such a file."""
-    memory = Memory(root)
-    for name in memory.lacking():
+    memory = recall(root)
+    for name in lacking(memory, root):
         say(
-            f"{name} lacks the change of {memory.notes[name].source}. Carry it again, change the "
-            f"file by hand, or declare it right: make propagate RIGHT={shlex.quote(name)}"
+            f"{name} lacks the change of {memory['notes'][name]['source']}. Carry it again, change "
+            f"the file by hand, or declare it right: make propagate RIGHT={shlex.quote(name)}"
         )
-    return 1 if memory.lacking() else 0
+    return 1 if lacking(memory, root) else 0
 
 
 def declare_right(wanted: str, root: Path = ROOT) -> int:
     """Note that the file `wanted` needs no change; raise UserError for an unknown file."""
-    memory, name = Memory(root), PurePosixPath(wanted.replace("\\", "/")).as_posix()
-    if name not in memory.notes:
+    memory, name = recall(root), wanted.replace("\\", "/").removeprefix("./")
+    if name not in memory["notes"]:
         raise UserError(f"{name} lacks no change: name a file as make drift names it.")
-    memory.notes[name].lacking = RIGHT
-    memory.keep()
+    memory["notes"][name]["state"] = RIGHT
+    keep(memory, root)
     say(f"{name} is right as it is.")
     return 0
+
+
+class Git:
+    """Git in a folder, with more environment variables."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.folder = folder
+        self.env = os.environ | {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"} | variables
+
+    def ask(self, *command: str, told: str = "") -> str:
+        """Run git with the input `told`; return its output, or raise UserError if it fails."""
+        words = ["git", *(word for setting in SETTINGS for word in ("-c", setting)), *command]
+        sent, where = told.encode("utf-8", "surrogateescape"), self.folder
+        try:
+            done = subprocess.run(words, cwd=where, env=self.env, input=sent, capture_output=True)
+        except FileNotFoundError:
+            raise UserError("make propagate needs git: install it, and run it again.") from None
+        if done.returncode:
+            said = re.findall(rb"(?m)^(?:error|warning|fatal): (.*)", done.stderr)
+            why = b"".join(said[:1]).decode(errors="replace")
+            raise UserError(f"git {command[0]} failed. It said: {why}")
+        return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def all_trees(root: Path) -> list[str]:
@@ -104,26 +124,23 @@ def all_trees(root: Path) -> list[str]:
     return found
 
 
-def complaint(done: Done) -> str:
-    """Return git's first error or warning."""
-    found = re.findall(rb"^(?:error|warning|fatal): (.*)", done.stderr, re.MULTILINE)
-    return found[0].decode(errors="replace") if found else ""
+@cache
+def changes(folder: Path, base: str, until: str) -> list[Change]:
+    """Return the changes in the folder of a tree between two of git's trees.
 
-
-def describe(marked: bytes, ours: bytes) -> tuple[list[str], str]:
-    """Return each hunk that git marked as a conflict, and a text with its lines in our file."""
-    merged, hunks, text = CONFLICT.sub(rb"\1", marked), [], ""
-    sides = ours.split(b"\n"), merged.split(b"\n")
-    blocks = SequenceMatcher(None, *sides, autojunk=False).get_matching_blocks()
-    for match in CONFLICT.finditer(marked):
-        parts = [part.decode(errors="replace").splitlines() for part in match.groups()]
-        at = CONFLICT.sub(rb"\1", marked[: match.start()]).count(b"\n")
-        first = 1 + max((b.a + min(at - b.b, b.size) for b in blocks if b.b <= at), default=0)
-        last = f"-{first + len(parts[0]) - 1}" if len(parts[0]) > 1 else ""
-        change = [*unified_diff(parts[1], parts[2], n=1, lineterm="")][3:]
-        hunks.append("".join(f"\n      {line}" for line in change))
-        text += f"\n    line{'s' if last else ''} {first}{last}:{hunks[-1]}"
-    return hunks, text
+    Each step writes a README.md of its own, so that file is left out. A new interim file is left
+    out as well, because each later tree has its own version of that file.
+    """
+    options = ("-r", "-M", "-z", "--raw", *PATCH, "--relative", "--diff-filter=ADMR")
+    listing, _, patches = Git(folder).ask("diff-tree", *options, base, until).partition("\0\0")
+    fields, found = iter(listing.split("\0")), []
+    for patch in re.split(r"(?m)^(?=diff --git )", patches)[1:]:
+        letter, old = next(fields).split()[-1][0], next(fields)
+        path = next(fields) if letter == "R" else old
+        lines = re.sub(r"(?m)^(?: |@@|index |similarity ).*\n", "", patch)
+        if path != README and (letter == "M" or folder.name.startswith("step")):
+            found.append(Change(letter, old, path, patch, lines))
+    return found
 
 
 class Carrier:
@@ -131,144 +148,117 @@ class Carrier:
 
     def __init__(self, root: Path, source: str, scratch: Path) -> None:
         """Add the files to an index in the folder `scratch`; raise UserError if git cannot."""
-        self.root, self.source, self.scratch, trees = root, source, scratch, all_trees(root)
-        self.env = os.environ | {"GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
-        if not shutil.which("git"):
-            raise UserError("make propagate needs git: install it, and run the command again.")
+        self.root, self.source, self.scratch = root, source, scratch
+        trees, git = all_trees(root), Git(root)
         try:
-            head = self.ask("ls-tree", "HEAD", "--", *sorted({t.split("/")[0] for t in trees}))
+            head = git.ask("ls-tree", "HEAD", "--", *sorted({t.split("/")[0] for t in trees}))
         except UserError as error:
             raise UserError(f"make propagate finds no last commit in {root}. {error}") from None
-        if self.ask("ls-files", "--unmerged"):
+        if git.ask("ls-files", "--unmerged"):
             raise UserError("Git has not finished merging: solve its conflicts and commit first.")
-        self.prefix = self.ask("rev-parse", "--show-prefix")
-        self.env["GIT_INDEX_FILE"] = str(scratch / "index")
-        self.git("read-tree", "HEAD")
-        self.git("add", "--all", "--", *trees)
-        self.work = self.ask("write-tree")
-        self.memory = Memory(root)
-        self.lacking, self.notes = self.memory.lacking(), self.memory.notes
-        if self.memory.head != head:  # after a commit, only a file that lacks a change is noted
-            self.memory.head, self.memory.carried = head, {}
-            self.memory.notes = self.notes = {name: self.notes[name] for name in self.lacking}
-        self.changes = self.since("HEAD")
-        self.newer = self.since(self.memory.carried.get(source, "HEAD"))
-        self.conflicts: dict[str, list[str]] = {}  # the hunks of each file in the present tree
+        self.prefix = git.ask("rev-parse", "--show-prefix").rstrip("\n")
+        self.repository = git.ask("rev-parse", "--absolute-git-dir").rstrip("\n")
+        git.env["GIT_INDEX_FILE"] = str(scratch / "index")
+        git.ask("read-tree", "HEAD")
+        git.ask("add", "--all", "--", *trees)
+        self.work = git.ask("write-tree").strip()
+        self.memory = recall(root)
+        self.lacking = lacking(self.memory, root)
+        if self.memory["head"] != head:  # after a commit, only a file that lacks a change is noted
+            notes = {name: self.memory["notes"][name] | {"known": []} for name in self.lacking}
+            self.memory = {"head": head, "carried": {}, "notes": notes}
+        self.notes, self.carried = self.memory["notes"], self.memory["carried"]
 
-    def git(self, *command: str, told: bytes = b"", cwd: str | Path = "", ok: int = 0) -> Done:
-        """Run git with our index; raise UserError if its exit code is greater than `ok`."""
-        words, folder = ("git", "-c", "core.safecrlf=false", *command), self.root / cwd
-        done = subprocess.run(words, cwd=folder, env=self.env, input=told, capture_output=True)
-        if done.returncode > ok:
-            raise UserError(f"git {command[0]} failed. It said: {complaint(done)}")
-        return done
+    def is_solution(self, target: str, own: str) -> bool:
+        """Tell whether `own` has the solution of a conflict, which `target` did not take yet."""
+        is_by_hand = own in self.notes and own not in self.lacking
+        is_first = f"{self.source} {target}" not in self.carried
+        return is_by_hand and is_first and self.notes[own]["state"] != RIGHT
 
-    def ask(self, *command: str, told: bytes = b"", cwd: str = "") -> str:
-        """Return the text that git prints."""
-        return os.fsdecode(self.git(*command, told=told, cwd=cwd).stdout).removesuffix("\n")
-
-    def since(self, base: str) -> list[tuple[str, str, str, str]]:
-        """Return `base`, git's letter, the old and the new path of each change since a git tree.
-
-        Each step writes a README.md of its own, so that file is left out. A new interim file is
-        left out as well, because each later tree has its own version of that file.
-        """
-        options = ("-r", "-M", "-z", "--name-status", "--relative")
-        listing = self.ask("diff-tree", *options, base, self.work, cwd=self.source)
-        fields, found = iter(listing.split("\0")[:-1]), []
-        for status in fields:
-            old = next(fields)
-            found.append((base, status[0], old, next(fields) if status[0] == "R" else old))
-        letters = "M" if self.source.startswith(INTERIM) else "ADMR"
-        return [change for change in found if change[1] in letters and change[2] != README]
-
-    def is_answered(self, name: str) -> bool:
-        """Tell whether a person has solved a conflict of a file; RIGHT is such an answer too."""
-        note = self.notes.get(name)
-        return bool(note and note.hunks and (note.lacking == WAITS or name not in self.lacking))
-
-    def is_solved(self, name: str) -> bool:
-        """Tell whether a person has solved a conflict of a file by hand."""
-        return self.is_answered(name) and self.notes[name].lacking != RIGHT
-
-    def take(self, target: str, base: str, letter: str, old: str, new: str) -> tuple[str, str]:
-        """Apply a change to a file of `target` in our index; return a word and the conflicts."""
-        own, name, place = f"{self.source}/{new}", f"{target}/{new}", f"{target}/{old}"
-        note = self.notes.get(name)
-        if letter != "A" and not (self.root / place).is_file():
-            return "left out", f": {target} has no such file"
-        is_right = note and note.lacking == RIGHT and base == "HEAD"
-        if is_right and (self.is_solved(own) or not self.is_answered(name)):
-            return "kept", ": declared right, so nothing is carried"
-        diff = ("diff-tree", "-r", "-M", *PATCH, "--relative", base, self.work, "--", old, new)
-        patch, into = self.git(*diff, cwd=self.source).stdout, f"--directory={self.prefix}{target}"
-        apply = ("apply", "--cached", "--3way", "--whitespace=nowarn", into)
-        done = self.git(*apply, told=patch, ok=255)
-        if not done.returncode:
-            return WORDS[letter], ""
-        why = "deleted there, and different here" if letter == "D" else complaint(done)
-        if letter in "AR" and (self.root / name).is_file():
-            why = f"another {new} is there"
-        hunks, text, marked = [state(self.root / own)], f"\n    {why}", b""
-        if self.ask("ls-files", "--unmerged", "--", name):
-            for stage in "123":
-                side = self.git("cat-file", "blob", f":{stage}:./{name}", ok=255).stdout
-                (self.scratch / stage).write_bytes(side)
-            merge = ("merge-file", "-p", "--diff3", "--marker-size=40", "2", "1", "3")
-            marked = self.git(*merge, cwd=self.scratch, ok=255).stdout
+    def take(self, target: str, change: Change, copy: Git) -> tuple[str, str, list[str]]:
+        """Apply a change to the copy of a tree; return a word, a text and new conflicts."""
+        name, file = f"{target}/{change.path}", copy.folder / change.path
+        note = self.notes.get(name, {"state": "", "known": []})
+        is_solution = self.is_solution(target, f"{self.source}/{change.path}")
+        if change.letter != "A" and not (copy.folder / change.old).is_file():
+            return "left out", f": {target} has no such file", []
+        if note["state"] == RIGHT and (is_solution or change.lines in note["known"]):
+            return "kept", ": declared right, so nothing is carried", []
+        try:
+            copy.ask("apply", "--3way", "--whitespace=nowarn", told=change.patch)
+            return WORDS[change.letter], "", []
+        except UserError as error:
+            why = "deleted there, and different here" if change.letter == "D" else str(error)
+            why = f"another {change.path} is there" if change.letter == "R" else why
+            text, conflicts = f"\n    {why}", [change.lines]
+        marked = file.read_bytes().decode("utf-8", "surrogateescape") if file.is_file() else ""
         if CONFLICT.search(marked):
-            hunks, text = describe(marked, (self.scratch / "2").read_bytes())
-        is_known = note and (self.is_solved(own) or set(hunks) <= set(note.hunks))
-        if note and is_known and self.is_answered(name):
-            self.git("reset", "-q", self.work, "--", place, name)
-            if marked and old == new:  # the file keeps its own lines at the conflicts
-                mode = self.ask("ls-files", "--stage", "--", name).split()[0]
-                blob = self.ask("hash-object", "-w", "--stdin", told=CONFLICT.sub(rb"\1", marked))
-                self.git("update-index", "--cacheinfo", f"{mode},{blob},{self.prefix}{name}")
-            note.hunks += hunks
-            return "kept", text
-        self.conflicts[name] = hunks
-        return "conflict", text
+            conflicts = [found[2] for found in CONFLICT.finditer(marked)]
+            # Git gives each conflict the number of its first line in our file.
+            shown = copy.ask("diff-files", "--cc", "-U0", "--", change.path).rstrip("\n")
+            shown = shown[shown.index("\n@@@") :].replace("\n", "\n      ")
+            text = re.sub(r"(?m)^      @@@ -(\d+).*", r"    line \1:", shown)
+            ours = CONFLICT.sub(r"\1", marked)  # the file keeps its own lines at the conflicts
+            file.write_bytes(ours.encode("utf-8", "surrogateescape"))
+        is_answered = name in self.notes and name not in self.lacking
+        if is_answered and (is_solution or {*conflicts} <= {*note["known"]}):
+            note["known"] += conflicts
+            return "kept", text, []
+        return "conflict", text, conflicts
 
     def carry(self, target: str, dry_run: bool) -> tuple[bool, bool]:
         """Carry the changes into one tree; return if there is news, and if there is a conflict."""
-        # A file that had a conflict may still lack the rest of the change.
-        rest = [n for n, note in self.notes.items() if note.lacking not in (RIGHT, TAKEN)]
-        changes = [change for change in self.changes if f"{target}/{change[3]}" in rest]
-        changes += [change for change in self.newer if f"{target}/{change[3]}" not in rest]
-        self.conflicts, found = {}, []
-        for base, letter, old, new in changes:
-            if (self.root / target / old).is_file() or not target.startswith(INTERIM):
-                word, text = self.take(target, base, letter, old, new)
-                shown = old if old == new else f"{old} → {new}"
-                found.append((f"{target}/{new}", word, shown + text))
-        index, which = ("diff-index", "--cached"), (self.work, "--", target)
-        changed = self.ask(*index, "-z", "--name-only", "--relative", *which).split("\0")[:-1]
-        if changed and not self.conflicts:
-            options = ("--whitespace=nowarn", *(["--check"] if dry_run else []))
-            self.git("apply", *options, told=self.git(*index, *PATCH, *which).stdout)
-        for name, _, _ in found:
-            self.note(name, f"{self.source}{name.removeprefix(target)}", name in changed)
-        found = [each for each in found if each[1] not in WORDS.values() or each[0] in changed]
-        if found:
-            reason = ": left as it is, because of a conflict" if self.conflicts else ""
-            say(colour(target + reason, "bold"))
-        for _, word, text in found:
-            say(f"  {'waits' if self.conflicts and word in WORDS.values() else word:<9} {text}")
-        return bool(found), bool(self.conflicts)
+        pair, folder = f"{self.source} {target}", self.scratch / target
+        own = changes(self.root / self.source, self.carried.get(pair, "HEAD"), self.work)
+        if target.startswith(INTERIM):
+            own = [change for change in own if (self.root / target / change.old).is_file()]
+        if not own:
+            self.settle(target)
+            return False, False
+        folder.mkdir(parents=True)
+        places = {"GIT_DIR": self.repository, "GIT_WORK_TREE": str(folder)}
+        copy = Git(folder, **places, GIT_INDEX_FILE=f"{folder}.index")
+        before = f"{self.work}:{self.prefix}{target}"
+        copy.ask("read-tree", "--reset", "-u", before)
+        found = [(change, *self.take(target, change, copy)) for change in own]
+        copy.ask("add", "--update", ".")
+        options = ("--cached", "--raw", "-z", *PATCH)
+        listing, _, patch = copy.ask("diff-index", *options, before).partition("\0\0")
+        changed = listing.split("\0")
+        has_conflict, shown = any(conflicts for *_, conflicts in found), []
+        for change, word, text, conflicts in found:
+            name, is_taken = f"{target}/{change.path}", word in WORDS.values()
+            if is_taken and change.path not in changed:
+                continue
+            if conflicts or (has_conflict and is_taken and name not in self.notes):
+                known = self.notes.get(name, {"known": []})["known"]
+                self.notes[name] = {
+                    "source": f"{self.source}/{change.path}",
+                    "state": state(self.root / name) if conflicts else WAITS,
+                    "known": [change.lines, *conflicts, *known],
+                }
+            both = change.path if change.letter != "R" else f"{change.old} → {change.path}"
+            shown.append(f"  {'waits' if has_conflict and is_taken else word:<9} {both}{text}")
+        if shown:
+            reason = ": left as it is, because of a conflict" if has_conflict else ""
+            say("\n".join([colour(target + reason, "bold"), *shown]))
+        if not has_conflict and not dry_run:
+            if patch:
+                into = f"--directory={self.prefix}{target}"
+                Git(self.root).ask("apply", "--whitespace=nowarn", into, told=patch)
+            self.settle(target)
+            self.carried[pair] = self.work
+        return bool(shown), has_conflict
 
-    def note(self, name: str, own: str, has_news: bool) -> None:
-        """Note whether the file `name` lacks the change of the file `own` now."""
-        note, now = self.notes.get(name, Note(own, WAITS, [])), state(self.root / name)
-        if name in self.conflicts:
-            self.notes[name] = Note(own, now, self.conflicts[name] + note.hunks)
-        elif self.conflicts:
-            if has_news and name not in self.lacking:
-                self.notes[name] = replace(note, lacking=WAITS)
-        elif note.lacking != RIGHT and (note.source == own or self.is_solved(own)):
-            note.lacking = TAKEN
-        elif name in self.lacking and note.lacking != WAITS:
-            note.lacking = now
+    def settle(self, target: str) -> None:
+        """Note that a tree has the changes now; a file that lacks another change lacks it still."""
+        for name in self.lacking:
+            if name.startswith(f"{target}/"):
+                own, note = self.source + name.removeprefix(target), self.notes[name]
+                if note["source"] == own and note["known"]:
+                    del self.notes[name]
+                elif note["state"] != WAITS and not self.is_solution(target, own):
+                    note["state"] = state(self.root / name)
 
 
 def propagate(step: str, part: str | None = None, dry_run: bool = False, root: Path = ROOT) -> int:
@@ -286,15 +276,14 @@ def propagate(step: str, part: str | None = None, dry_run: bool = False, root: P
     if not later:
         raise UserError(f"{source} is the last step: no later step can take its changes.")
     with tempfile.TemporaryDirectory() as scratch:
-        carrier = Carrier(root, source, Path(scratch))
-        if not carrier.changes + carrier.newer:
-            raise UserError(f"{source} has no changes to carry since the last commit.")
+        carrier = Carrier(root, source, Path(scratch).resolve())
         outcomes = [carrier.carry(target, dry_run) for target in later]
-    if not any(has_news for has_news, _ in outcomes):
-        say(f"Each later step has the changes of {source}.")
+        if not any(has_news for has_news, _ in outcomes):
+            if not changes(root / source, "HEAD", carrier.work):
+                raise UserError(f"{source} has no changes to carry since the last commit.")
+            say(f"Each later step has the changes of {source}.")
     if dry_run:
         say("Nothing was written: this was a dry run.")
         return 1 if any(has_conflict for _, has_conflict in outcomes) else 0
-    carrier.memory.carried[source] = carrier.work
-    carrier.memory.keep()
+    keep(carrier.memory, root)
     return remind(root)

@@ -52,11 +52,6 @@ def write(root, file, content):
         (root / file).write_bytes(content.encode())
 
 
-def test_the_steps_differ_only_where_the_manifest_says_so():
-    """The real course has no problem."""
-    assert drift.problems() == []
-
-
 def test_a_truthful_manifest_raises_no_complaint(root):
     """The small course, which the tests below spoil, has no problem."""
     assert drift.problems(root) == []
@@ -121,8 +116,8 @@ SAME = "but course/files.toml says that it is the same as in step01_echo."
         (
             "tests/test_page.py",
             PAGE.replace("    def test_title(self): ...\n", "").replace("_page", "_site"),
-            "test_page is gone from step02_groups/tests/test_page.py: bring the test "
-            "back, or give the reason under retires in course/steps.toml, as "
+            "tests/test_page.py::test_page is gone from step02_groups-part01: bring the test back, "
+            "or give the reason under retires of step02_groups in course/steps.toml, as "
             '"tests/test_page.py::test_page".',
         ),
         (
@@ -154,19 +149,15 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         ),
         (
             '"chat/rooms.py", ',
-            '"chat/rooms.py", "chat/rooms.py", ',
-            "course/steps.toml: step02_groups-part01 names chat/rooms.py more than once.",
-        ),
-        (
-            '"chat/rooms.py", ',
             '"chat/rooms.py", "README.md", ',
             "course/steps.toml: step02_groups-part01 names README.md, which belongs to no part.",
         ),
         (
             '"tests/test_echo.py" =',
             "# ",
-            "step01_echo/tests/test_echo.py is gone from step02_groups-part01: give the "
-            "reason, under retires of step02_groups in course/steps.toml.",
+            "tests/test_echo.py is gone from step02_groups-part01: bring the test back, or give "
+            "the reason under retires of step02_groups in course/steps.toml, as "
+            '"tests/test_echo.py".',
         ),
         ("nothing echoes any more", " ", "retires tests/test_echo.py without a reason."),
         ("::TestPage::test_title", "::test_x", "::TestPage::test_title"),
@@ -188,7 +179,7 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         (
             "[step.retires]",
             '[step.retires]\n"chat/echo.html" = "w"',
-            "retires chat/echo.html, which is no tests/test_*.py.",
+            "retires chat/echo.html, which was never there.",
         ),
         (
             "[step.retires]",
@@ -247,7 +238,8 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
         (
             f"{PLACE}/part01/tests/test_numbers.py",
             "def test_first(): ...\ndef test_lost(): ...\n",
-            "test_lost is gone from step03_crowd/tests/test_numbers.py: bring the test back",
+            "tests/test_numbers.py::test_lost is gone from step03_crowd-part02: bring the test "
+            "back",
         ),
         (
             f"{PLACE}/part01/tests/test_numbers.py",
@@ -279,7 +271,7 @@ def test_a_whole_file_of_tests_may_come_and_go(root):
     declare(root, numbers, f'"tests/test_old.py", {numbers}')
     declare(root, '"tests/test_crowd.py"]', '"tests/test_crowd.py", "tests/test_old.py"]')
     (sentence,) = drift.problems(root)
-    assert sentence.startswith(f"{PLACE}/part01/tests/test_old.py is gone from step03_crowd-part03")
+    assert sentence.startswith("tests/test_old.py is gone from step03_crowd-part03: bring")
     reason = '[step.retires]\n"tests/test_old.py" = "it was for part 1"\n'
     declare(root, 'concept = "a crowd"\n', f'concept = "a crowd"\n{reason}')
     assert drift.problems(root) == []
@@ -395,17 +387,17 @@ def test_each_real_file_has_to_be_in_a_part(real):
 
 
 def test_the_command_says_one_line():
-    """`make drift` runs on the real course."""
+    """`make drift` finds no problem in the real course."""
     shown = run_course("drift")
-    assert shown.returncode == 0
+    assert (shown.returncode, shown.stderr) == (0, "")
     assert len(shown.stdout.splitlines()) == 1
     assert len(shown.stdout) <= 81
 
 
 def test_the_command_fails_with_the_sentences(root, capsys):
-    """The exit code is 1, and the output has the messages and their number."""
+    """The exit code is 1, and the output has the messages."""
     write(root, f"{PLACE}/part02/chat/views.py", None)
     assert drift.drift(root=root) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith(f"{PLACE}/part02/chat/views.py is missing")
-    assert shown.err == "The steps and course/steps.toml disagree in 1 place: see above.\n"
+    assert shown.err == "The steps and course/steps.toml disagree: see above.\n"

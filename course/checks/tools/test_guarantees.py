@@ -189,8 +189,8 @@ def test_a_stale_page_is_told_and_left_alone(
             "step02_groups/tests/test_page.py",
             "test_title",
             "test_header",
-            "test_title is gone from step02_groups/tests/test_page.py: bring the test "
-            "back, or give the reason under retires in course/steps.toml, as "
+            "tests/test_page.py::test_title is gone from step02_groups-part01: bring the test "
+            "back, or give the reason under retires of step02_groups in course/steps.toml, as "
             '"tests/test_page.py::test_title".',
         ),
         (

@@ -56,14 +56,9 @@ def run_linters(root, files):
 
 
 def test_the_course_is_clean():
-    """`make lint` has no complaint; the next test looks at the English."""
+    """`make lint` has no complaint, also not about the English."""
     done = run_course("lint")
-    assert done.stderr in ("", "Found by English: see above.\n"), done.stdout
-
-
-def test_no_sentence_begins_with_a_clause():
-    """No sentence has a clause as its subject: non-native readers would search for the subject."""
-    assert list(lint.clauses()) == []
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 WHO, WHAT = "Who", "What"
@@ -104,10 +99,10 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     }
     for name in ("pyproject.toml", "course/oxlint.json"):
         good[name] = (ROOT / name).read_text("utf-8")
-    assert [code for _, code, _ in run_linters(tmp_path, good)] == [0] * 7
-    found = run_linters(tmp_path, DEFECTS)
+    files = good | DEFECTS
+    found = run_linters(tmp_path, files)
     assert all(code != 0 for _, code, _ in found)
-    named = [[Path(file).name for file in DEFECTS if Path(file).name in said] for *_, said in found]
+    named = [[Path(file).name for file in files if Path(file).name in said] for *_, said in found]
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
         ("ruff", ["unused.py"]),
         ("ruff", ["tight.py"]),

@@ -23,6 +23,7 @@ SETTINGS = """
     whitespace = error
 [core]
     safecrlf = true
+    fsync = none
 [color]
     ui = always
 [diff]
@@ -191,9 +192,12 @@ def test_a_conflict_leaves_its_tree_as_it_was_and_the_others_get_the_change(root
     edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
-    conflict = "conflict  chat/chat.py\n    lines 9-11:\n      -line 9\n      +fixed\n"
-    title = f"{THREE}: left as it is, because of a conflict"
-    assert f"\n{title}\n  {conflict}  waits     chat/same.py\n{FOUR}\n" in shown
+    ours = "line 9:\n      ++<<<<<<< ours\n       +added\n       +added\n       +local\n"
+    change = "      ++||||||| base\n      ++line 9\n      ++=======\n      + fixed\n"
+    assert (
+        f"\n{THREE}: left as it is, because of a conflict\n  conflict  chat/chat.py\n    {ours}"
+        f"{change}      ++>>>>>>> theirs\n  waits     chat/same.py\n{FOUR}\n"
+    ) in shown
     assert not any(name.startswith(THREE) for name in changed(root))
     assert holding(root, "fixed\n") == [TWO, FIRST, SECOND, FOUR]
     assert waiting(root, capsys) == [f"{THREE}/{CHAT}", f"{THREE}/chat/same.py"]
@@ -213,32 +217,40 @@ def test_each_kind_of_conflict_is_one(root, capsys):
     before = state(root)
     assert propagate.propagate("1", root=root) == 1
     shown = capsys.readouterr().out
-    for tree, said in {
-        TWO: f"a.png\n    Cannot merge binary files: {TWO}/a.png (ours vs. theirs)",
-        THREE: "chat/same.py\n    deleted there, and different here",
-        FOUR: "new.py\n    line 1:\n      +one",
-    }.items():
-        assert f"conflict  {said}\n" in shown.split(f"\n{tree}\n")[-1] or shown.startswith(tree)
-    assert "conflict  chat/chat.py → talk.py\n    another talk.py is there\n" in shown
+    for said in [
+        "a.png\n    git apply failed. It said: Cannot merge binary files: a.png (ours vs. theirs)",
+        "chat/chat.py → talk.py\n    another talk.py is there",
+        "chat/same.py\n    deleted there, and different here",
+        "new.py\n    line 1:\n      ++<<<<<<< ours\n       +four",
+    ]:
+        assert f"  conflict  {said}\n" in shown
     later = {path: was for path, was in before.items() if path.is_relative_to(root / TWO)}
     assert later.items() <= state(root).items()
     assert {f"{TWO}/talk.py", f"{THREE}/chat/same.py"} < set(waiting(root, capsys))
 
 
-@pytest.fixture
-def solved(root, capsys):
+@pytest.fixture(scope="session")
+def solved_once(committed, tmp_path_factory):
     """A change that step 2 takes; its conflicts in the other trees are solved."""
+    root = shutil.copytree(committed, tmp_path_factory.mktemp("solved") / "my course")
     edit(root, f"{TWO}/{CHAT}", f"from {TWO}\n", f"from {ONE}\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     assert propagate.propagate("1", root=root) == 1
-    assert waiting(root, capsys) == [f"{tree}/{CHAT}" for tree in (FIRST, SECOND, THREE, FOUR)]
-    edit(root, f"{FIRST}/{CHAT}", f"from {FIRST}\n", "first\n")
-    edit(root, f"{THREE}/{CHAT}", f"from {THREE}\n", "three\n")
-    edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "four\n")
+    conflicts = [f"{tree}/{CHAT}" for tree in (FIRST, SECOND, THREE, FOUR)]
+    assert propagate.lacking(propagate.recall(root), root) == conflicts
+    for tree, line in ((FIRST, "first"), (THREE, "three"), (FOUR, "four")):
+        edit(root, f"{tree}/{CHAT}", f"from {tree}\n", f"{line}\n")
     assert propagate.declare_right(f"{SECOND}/chat\\chat.py", root) == 0
-    assert waiting(root, capsys) == []
+    assert propagate.remind(root) == 0
     return root
+
+
+@pytest.fixture
+def solved(solved_once, root):
+    """A copy of that repository."""
+    shutil.rmtree(root)
+    return shutil.copytree(solved_once, root)
 
 
 @pytest.mark.parametrize("source", [ONE, TWO, FIRST, THREE])
@@ -357,19 +369,31 @@ def test_a_waiting_file_may_take_other_changes_and_waits_on(root, capsys):
     assert f"{FOUR}/chat/same.py" in waiting(root, capsys)
 
 
-def test_a_change_that_was_missed_is_not_forgotten(root, capsys):
-    """A file waits even after a commit or another change."""
+@pytest.mark.parametrize("source", [ONE, TWO])
+def test_a_change_that_was_missed_is_not_forgotten(root, capsys, source):
+    """A file waits even after a commit or another change, from the same step or a later one."""
     edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
     propagate.propagate("1", root=root)
     missed = [f"{tree}/{CHAT}" for tree in LATER]
     assert waiting(root, capsys) == missed
     commit(root)
-    edit(root, f"{TWO}/{CHAT}", "line 4\n", "fixed\n")
-    assert propagate.propagate("2", root=root) == 1
+    edit(root, f"{source}/{CHAT}", "line 4\n", "fixed\n")
+    assert propagate.propagate(source, root=root) == 1
     assert holding(root, "fixed\n") == LATER
-    assert waiting(root, capsys) == missed[1:]
+    missed = [name for name in missed if not name.startswith(source)]
+    assert waiting(root, capsys) == missed
     edit(root, f"{FOUR}/{CHAT}", f"from {FOUR}\n", "one\n")
-    assert waiting(root, capsys) == missed[1:-1]
+    assert waiting(root, capsys) == missed[:-1]
+
+
+def test_an_undone_change_is_missed_by_no_file(root, capsys):
+    """The conflict is gone with the change, so no file waits after the next run."""
+    edit(root, f"{ONE}/{CHAT}", f"from {ONE}\n", "one\n")
+    edit(root, f"{ONE}/chat/same.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("1", root=root) == 1
+    edit(root, f"{ONE}/{CHAT}", "one\n", f"from {ONE}\n")
+    assert propagate.propagate("1", root=root) == 0
+    assert waiting(root, capsys) == []
 
 
 def test_the_same_line_is_changed_again_before_the_commit(root):
@@ -408,7 +432,7 @@ def test_a_dry_run_names_every_conflict_and_writes_nothing(root, capsys):
     assert propagate.propagate("1", dry_run=True, root=root) == 1
     assert state(root) == before
     dry = capsys.readouterr().out
-    assert dry.count(f"    line 20:\n      -from {ONE}\n      +one\n") == len(LATER) - 1
+    assert dry.count(f"++from {ONE}\n      ++=======\n      + one\n") == len(LATER) - 1
     assert propagate.propagate("1", root=root) == 1
     done = capsys.readouterr().out
     assert dry.endswith("Nothing was written: this was a dry run.\n")
@@ -442,14 +466,15 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     shown = run_course("propagate", "1", root=root, GIT_DIR=str(tmp_path / "elsewhere"))
     assert shown.returncode == 1
     assert "make propagate RIGHT='step02_groups/a b.py'" in shown.stdout
-    make = ["make", f"PYTHON={sys.executable}", "propagate"]
-    for options in (["RIGHT=step02_groups/a b.py"], ["FROM=1"]):
-        subprocess.run([*make, *options], cwd=root, env=clean(), check=True)
-    assert (root / "step02_groups" / "manage.py").read_text() == "new\n"
-    refused = subprocess.run(
-        [*make, "FROM=1", "PART=4", "DRY_RUN=1"], cwd=root, capture_output=True
+    make = ["make", "--dry-run", "PYTHON=python3", "propagate"]
+    right = [*make, "RIGHT=step02_groups/a b.py"]
+    subprocess.run(
+        ["make", f"PYTHON={sys.executable}", *right[3:]], cwd=root, env=clean(), check=True
     )
-    assert b"There is no folder course/interim/step01_echo/part04" in refused.stderr
+    assert propagate.remind(root) == 1  # the other file waits
+    said = subprocess.run([*make, "FROM=1", "PART=4", "DRY_RUN=1"], cwd=root, capture_output=True)
+    assert b" propagate 1 --part=4 " in said.stdout
+    assert b" --dry-run" in said.stdout
 
 
 @pytest.mark.parametrize("code", [0, 1])
