@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from course import stack
-from course.bench import driver, scaling
+from course.bench import driver, tables
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
 from course.core.terminal import UserError, colour
@@ -119,7 +119,7 @@ def build_parser() -> Parser:
     made["scaling"].add_argument(
         "--take", action="store_true", help="take the last figures of make bench (make: TAKE=1)"
     )
-    for name in ("guarantees", "scaling"):
+    for name in ("guarantees",):
         made[name].add_argument(
             "--check", action="store_true", help="write nothing; fail if the page is out of date"
         )
@@ -166,7 +166,7 @@ def dispatch(options: argparse.Namespace) -> int:
         case "bench":
             return (driver.bench_parts if options.parts else driver.bench)(options.runs)
         case "scaling":
-            return scaling.scaling(options.take, options.check)
+            return tables.scaling(options.take)
         case "drift":
             return max(drift.drift(options.accept), propagate.remind())
         case "propagate":
