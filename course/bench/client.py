@@ -50,7 +50,7 @@ class Client(asyncio.Protocol):
         self.transport.write(REQUEST.format(host=host, cookie=cookie, **more).encode())
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes, and answer a ping."""
+        """Keep bytes, answer a ping, and note a close."""
         self.data += data
         if not self.joined.done():
             self.welcome()
@@ -59,7 +59,11 @@ class Client(asyncio.Protocol):
         if b"\x89" in data:
             _, _, (length, *payload) = data.partition(b"\x89")
             self.send(Opcode.PONG, bytes(payload[:length]))
-        if self.at_leisure:
+        _, close, frame = data.rpartition(b"\x88")
+        if close and frame[:1] == bytes([len(frame) - 1]):  # a frame that is the last one
+            self.ended = f"closed with {int.from_bytes(frame[1:3], 'big')}"
+            self.transport.close()
+        if self.at_leisure and not self.ended:
             self.transport.pause_reading()
         if self.hear:
             for message in MESSAGE.finditer(self.data, self.heard):
@@ -77,7 +81,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the reason."""
-        self.ended = repr(error) if error else "closed by the server"
+        self.ended = self.ended or (repr(error) if error else "closed by the server")
         if not self.joined.done():
             self.joined.set_exception(ConnectionResetError(self.ended))
 
