@@ -56,9 +56,8 @@ class Client(asyncio.Protocol):
             self.welcome()
         # The JSON is ASCII, so this byte is a ping, or the length of a frame. In the second case
         # the server ignores our answer.
-        if b"\x89" in data:
-            _, _, (length, *payload) = data.partition(b"\x89")
-            self.send(Opcode.PONG, bytes(payload[:length]))
+        if ping := data.partition(b"\x89")[2]:
+            self.send(Opcode.PONG, ping[1 : 1 + ping[0]])
         _, close, frame = data.rpartition(b"\x88")
         if close and frame[:1] == bytes([len(frame) - 1]):  # a frame that is the last one
             self.ended = f"closed with {int.from_bytes(frame[1:3], 'big')}"

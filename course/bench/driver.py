@@ -47,10 +47,8 @@ def allow_files(count: int) -> None:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count:
-        raise UserError(
-            f"The measurements need {count:,} open files, and this machine allows {hard:,}: "
-            f"raise the limit (ulimit -Hn {count})."
-        )
+        reason = f"The measurements need {count} open files, and this machine allows {hard}"
+        raise UserError(f"{reason}: raise the limit (ulimit -Hn {count}).")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
 
 
@@ -136,5 +134,5 @@ def bench_parts(runs_text: str, root: Path = ROOT) -> int:
             folder.mkdir()
             lay_out(find_midpoint(service, str(number), root), folder)
             title = f"part {service.number}.{number} on uvicorn"
-            contenders.append(Contender(title, title, WORKERS["uvicorn"], code=folder))
+            contenders.append(Contender(f"part{number}", title, WORKERS["uvicorn"], code=folder))
         return bench(runs_text, contenders, jobs, {}, root)

@@ -53,11 +53,9 @@ GOALS = (
 )
 # The number of people; the size of a room, and the messages of each person in a minute.
 CASES = (
-    *((30, 30, 6.0), (1_000, 50, 1.0)),
-    *((10_000, 2, 1.0), (10_000, 50, 1.0), (10_000, 500, 0.5)),
-    *((100_000, 2, 0.5), (100_000, 50, 0.5), (100_000, 1_000, 0.1)),
-    *((1_000_000, 2, 0.2), (1_000_000, 50, 0.2), (1_000_000, 1_000, 0.01)),
-    (100_000, 100_000, 0.01),
+    *((30, 30, 6.0), (1_000, 50, 1.0), (10_000, 2, 1.0), (10_000, 50, 1.0), (10_000, 500, 0.5)),
+    *((100_000, 2, 0.5), (100_000, 50, 0.5), (100_000, 1_000, 0.1), (1_000_000, 2, 0.2)),
+    *((1_000_000, 50, 0.2), (1_000_000, 1_000, 0.01), (100_000, 100_000, 0.01)),
 )
 
 
@@ -114,7 +112,7 @@ def compared(runs: list[Run], cell: Cell) -> list[Row]:
 
 def faults(results: dict[str, Any]) -> list[str]:
     """Return all faults, with contender and measure."""
-    crowd = {name: results[name] for name in ("crowd",) if name in results}
+    crowd = {"crowd": results.get("crowd", {"faults": []})}
     return [
         f"{contender}, {measure}: {fault}"
         for run in [*results["runs"], {"uvicorn": crowd}]
