@@ -59,7 +59,7 @@ class Client(asyncio.Protocol):
         if ping := data.partition(b"\x89")[2]:
             self.send(Opcode.PONG, ping[1 : 1 + ping[0]])
         _, close, frame = data.rpartition(b"\x88")
-        if close and frame[:1] == bytes([len(frame) - 1]):  # a frame that is the last one
+        if close and frame and frame[0] == len(frame) - 1:  # a close frame is the last frame
             self.ended = f"closed with {int.from_bytes(frame[1:3], 'big')}"
             self.transport.close()
         if self.at_leisure and not self.ended:
@@ -85,8 +85,9 @@ class Client(asyncio.Protocol):
             self.joined.set_exception(ConnectionResetError(self.ended))
 
     def send(self, opcode: Opcode, payload: bytes) -> None:
-        """Send one frame."""
-        self.transport.write(Frame(opcode, payload).serialize(mask=True))
+        """Send one frame, if the connection still exists."""
+        if not self.ended:
+            self.transport.write(Frame(opcode, payload).serialize(mask=True))
 
 
 @cache  # most clients have received the same bytes

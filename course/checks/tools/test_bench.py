@@ -1,20 +1,47 @@
 """The measurements read frames, count deliveries and report results correctly."""
 
+import asyncio
 import json
 import re
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from course.bench import driver, raw, tables
-from course.bench.client import find_faults
+from course.bench.client import Client, find_faults
 from course.bench.contenders import CONTENDERS, Contender, measure
 from course.checks.tools.conftest import run_course, sentence
 from course.core.ports import answers, free_port
 from course.stack import Part
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements need Linux")
+
+
+@pytest.mark.parametrize(
+    ("data", "answers", "ended"),
+    [
+        (b"\x81\x02{}\x89\x02hi", 1, ""),
+        (b"\x81\x02{}\x88\x02\x0f\xa1", 0, "closed with 4001"),
+        (b"\x81\x7e\x01\x88" + b"{" * 392, 0, ""),
+        (b"\x81\x7e\x01\x89", 0, ""),
+    ],
+    ids=["ping", "close", "length like a close", "length like a ping"],
+)
+def test_pings_are_answered_and_closes_are_noted(data, answers, ended):
+    """The length of a message may have the byte of a ping or of a close."""
+
+    async def receive() -> Client:
+        client = Client({}, 0, "room")
+        client.joined.set_result(None)
+        client.transport = Mock()
+        client.data_received(data)
+        return client
+
+    client = asyncio.run(receive())
+    assert client.transport.write.call_count == answers
+    assert client.ended == ended
 
 
 def said(*messages: tuple[int, int, int] | str) -> bytes:
