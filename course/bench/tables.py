@@ -161,7 +161,8 @@ def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator
         for title, *figure in FIGURES:
             pairs = [(a.name, b.name) for a, b in pairwise(contenders)]
             gains = [middle(ratios(runs, later, before, *figure)) for before, later in pairs]
-            head += [] if title.startswith(" ") else [[f"× {title}", "", *gains]]
+            if set(gains) != {"–"} and not title.startswith(" "):
+                head.append([f"× {title}", "", *gains])
         yield from columns(head)
     for fault in (found := faults(results))[:FAULTS_SHOWN]:
         yield colour(f"\n{fault}", "red")
