@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from course import stack
-from course.bench import driver, scaling
+from course.bench import driver, tables
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
 from course.core.terminal import UserError, colour
@@ -45,7 +45,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
     "guarantees": lambda o: guarantees.guarantees(o.check),
-    "scaling": lambda o: scaling.scaling(o.take, o.check),
+    "scaling": lambda o: tables.scaling(o.take),
     "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
     "propagate": lambda o: (
         propagate.declare_right(o.right)
@@ -130,7 +130,7 @@ def build_parser() -> Parser:
     add("redgreen standalone", "--results", "folder for JUnit files", type=Path)
     add("scaling", "--take", "take the last figures of make bench (TAKE=1)", action="store_true")
     check = "write nothing; fail if the page is out of date"
-    add("guarantees scaling", "--check", check, action="store_true")
+    add("guarantees", "--check", check, action="store_true")
     tested = made["test"].add_mutually_exclusive_group(required=True)
     tested.add_argument("step", nargs="?", help=step)
     tested.add_argument("--only", metavar="KIND", help=f"one kind of tests: {kinds}")

@@ -1,9 +1,9 @@
 """Estimate what a number of people needs: a small model with the figures of `make bench`.
 
-The model counts processor time. docs/scaling.md names everything that the model leaves out: the
-network between machines, disks, and people who do not come evenly.
+The model counts processor time. docs/scaling.md names everything that the model leaves out.
 """
 
+from itertools import count
 from math import ceil
 from statistics import median
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 BUSY = 0.5  # share of a core that may be busy; the rest is for people who all talk at once
 BACK = 60.0  # seconds that everybody may take to come back when all have to reconnect
 SWEEP = 2.0  # seconds between two looks at the counters of a process's rooms: chat/live.py
-POOL = 20  # connections to the database that a process may have: config/settings.py
 FRAME = 300  # bytes of a delivery on the wire: some forty characters, as JSON, with all headers
 # The assumed limits of one database and one network. Bigger ones exist; many operators have these.
 DATABASE_CORES = 16
@@ -19,10 +18,9 @@ NETWORK = 10_000.0  # Mbit/s
 
 
 def read_costs(results: dict[str, Any]) -> dict[str, float]:
-    """Return the costs that `make bench` has measured for step 5 on uvicorn.
+    """Return the costs that `make bench` has measured for step 5 on uvicorn; µs are of a processor.
 
-    The unit is microseconds of processor time, if no comment names another. Raise KeyError or
-    ValueError if something was not measured.
+    Raise KeyError or ValueError if something was not measured.
     """
 
     def middle(measure: str, key: str) -> float:
@@ -32,21 +30,21 @@ def read_costs(results: dict[str, Any]) -> dict[str, float]:
     # In a big room, storing a message costs next to nothing beside its deliveries.
     delivery = middle("deliveries_500", "cpu")
     return {
-        "delivery": delivery,  # handing one message to one socket
+        "delivery, µs of a worker": delivery,
         # Each of the twenty rooms had two people, so each message had two deliveries.
-        "message": max(middle("stored_20", "cpu") - 2 * delivery, 0.0),
-        "heard": max(parts["hear_us"], 0.0),  # taking one message from Redis
+        "message, µs of a worker": middle("stored_20", "cpu") - 2 * delivery,
+        "hearing, µs of a worker": parts["hear_us"],
         # A page that comes back when everybody does: its share of the whole time.
-        "join": results["comeback"]["all"] / crowd["sockets"] * 1e6,
-        "memory": middle("idle", "memory"),  # KiB of an idle connection
-        "base": middle("idle", "base"),  # KiB of a worker before anybody comes
-        "crowd": crowd["alive"],  # idle connections that one worker has held
-        "room": middle("stored_1", "rate"),  # messages a second that one room has stored
-        "database_message": middle("stored_20", "postgres"),
-        "database_join": middle("joins", "postgres"),
-        "database_counter": parts["sweep_us"],  # reading one room's counter
-        "redis_message": parts["publish_us"],
-        "redis_subscriber": parts["subscriber_us"],  # for each process that hears a message
+        "return, µs of a worker": crowd["all"] / crowd["sockets"] * 1e6,
+        "message, µs of PostgreSQL": middle("stored_20", "postgres"),
+        "join, µs of PostgreSQL": middle("joins", "postgres"),
+        "counter, µs of PostgreSQL": parts["sweep_us"],
+        "message, µs of Redis": parts["publish_us"],
+        "hearing, µs of Redis": parts["subscriber_us"],
+        "connection, KiB": middle("idle", "memory"),
+        "empty worker, KiB": middle("idle", "base"),
+        "connections of a worker": crowd["reached"],
+        "messages per second in one room": middle("stored_1", "rate"),
     }
 
 
@@ -55,50 +53,53 @@ def processes_with(room_size: int, workers: int) -> float:
     return workers * (1 - (1 - 1 / workers) ** room_size)
 
 
-class Need:
-    """The needs of people who sit in rooms and talk. Values without a unit are per second."""
+def need(people: int, size: int, rate: float, costs: dict[str, float]) -> dict[str, float | str]:
+    """Return a row of docs/scaling.md, for `people` in rooms of `size` who send `rate` a minute."""
+    messages = people * rate / 60
+    reasons = {
+        "connections": ceil(people / costs["connections of a worker"]),
+        "reconnecting": ceil(people * costs["return, µs of a worker"] / 1e6 / BACK),
+    }
+    fewest = max(reasons.values())
 
-    def __init__(self, people: int, size: int, rate: float, costs: dict[str, float]) -> None:
-        """Calculate for `people` in rooms of `size`, with `rate` messages a minute from each."""
-        self.messages = people * rate / 60
-        self.deliveries = self.messages * size
-        connections = ceil(people / costs["crowd"])  # no worker has more sockets than were measured
-        back = ceil(people * costs["join"] / 1e6 / BACK)
-        talk, wanted = 0, 1
-        # With more workers, more processes hear each room, which costs more workers again. The loop
-        # ends at the latest when each person has a worker of their own.
-        while wanted > talk:
-            talk = wanted
-            others = processes_with(size, max(talk, connections, back)) - 1
-            each = costs["message"] + others * costs["heard"] + size * costs["delivery"]
-            wanted = ceil(self.messages * each / 1e6 / BUSY)
-        # The number of workers that each need alone would require.
-        self.wanted = {"messages": talk, "connections": connections, "reconnecting": back}
-        self.workers = max(self.wanted.values())
-        self.memory = (self.workers * costs["base"] + people * costs["memory"]) / 2**20  # GiB
+    def talking(workers: int) -> int:
+        """Return the workers that all messages need, if each room is spread over `workers`."""
+        hearing = (processes_with(size, workers) - 1) * costs["hearing, µs of a worker"]
+        each = costs["message, µs of a worker"] + size * costs["delivery, µs of a worker"] + hearing
+        return ceil(messages * each / 1e6 / BUSY)
 
-        hearing = processes_with(size, self.workers)
-        self.published = self.messages * hearing  # messages that Redis hands to processes
-        each = costs["redis_message"] + hearing * costs["redis_subscriber"]
-        redis = self.messages * each / 1e6 / BUSY  # cores; one Redis uses one core
-        self.redis_servers = max(1, ceil(redis))
-        self.counters = people / size * hearing / SWEEP  # read by the sweeps
-        used = self.messages * costs["database_message"] + self.counters * costs["database_counter"]
-        self.database_cores = used / 1e6 / BUSY
-        self.database_connections = self.workers * POOL  # at most
-        self.network = self.deliveries * FRAME * 8 / 1e6  # Mbit/s to all people
-        # Seconds until everybody is back, when all workers were restarted at once.
-        slowest = max(costs["join"] / self.workers, costs["database_join"] / DATABASE_CORES)
-        self.back = people * slowest / 1e6
-        # The used share of each part that does not grow with the number of workers.
-        self.shares = {
-            "a room's counter": self.messages / people * size / costs["room"],
-            "Redis": redis,
-            "PostgreSQL": self.database_cores / DATABASE_CORES,
-            "network": self.network / NETWORK,
-        }
-
-
-def largest(shares: dict[str, float] | dict[str, int]) -> str:
-    """Return the name of the largest share: the reason for the workers, or the first full part."""
-    return max(shares, key=lambda name: shares[name])
+    talk = next(n for n in count(1) if talking(max(n, fewest)) <= n)
+    reasons = {"messages": talk} | reasons
+    workers = max(reasons.values())
+    hearing = processes_with(size, workers)
+    redis = messages * (costs["message, µs of Redis"] + hearing * costs["hearing, µs of Redis"])
+    counters = people / size * hearing / SWEEP
+    database = messages * costs["message, µs of PostgreSQL"]
+    database += counters * costs["counter, µs of PostgreSQL"]
+    network = messages * size * FRAME * 8 / 1e6
+    joining = costs["join, µs of PostgreSQL"] / DATABASE_CORES
+    memory = workers * costs["empty worker, KiB"] + people * costs["connection, KiB"]
+    shares = {
+        "a room's counter": messages / people * size / costs["messages per second in one room"],
+        "Redis": redis / 1e6 / BUSY,
+        "PostgreSQL": database / 1e6 / BUSY / DATABASE_CORES,
+        "network": network / NETWORK,
+    }
+    full = max(shares, key=lambda name: shares[name])
+    return {
+        "people": people,
+        "in a room": size,
+        "messages a minute, each": rate,
+        "messages/s": messages,
+        "deliveries/s": messages * size,
+        "workers": workers,
+        "because of": max(reasons, key=lambda name: reasons[name]),
+        "their memory, GiB": memory / 2**20,
+        "messages × processes/s": messages * hearing,
+        "Redis servers": max(1, ceil(redis / 1e6 / BUSY)),
+        "counters/s": counters,
+        "PostgreSQL's cores": database / 1e6 / BUSY,
+        "network, Mbit/s": network,
+        "all back after, s": people * max(costs["return, µs of a worker"] / workers, joining) / 1e6,
+        "full first": f"{full} ({shares[full]:.0%})",
+    }

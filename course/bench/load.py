@@ -1,173 +1,252 @@
-"""Many clients of one server, in a process that costs as little as Python can.
+"""The process of the load: `python -m course.bench.load JOB` does one job for one server.
 
-The load has no event loop: it keeps bytes as they come, and checks them when the clock has stopped.
-It reads a socket that sends at once. It reads a socket that only listens a hundred times a second,
-which leaves the processor to the server.
+The load is a process of its own, so that it takes nothing from the server's interpreter. It keeps
+bytes as they come, and checks them when the clock has stopped. JOB and the printed result are JSON;
+`contenders.measure` has the default values of a job.
 """
 
+import asyncio
 import json
 import os
+import random
 import re
-import select
+import sys
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from course.bench.client import CLOSE, TEXT, Client
+from websockets.frames import Opcode
 
-PAUSE = 0.01  # seconds between two looks at the sockets that only listen
+from course.bench.client import Client, find_faults
+from course.core.processes import descendants
+
+PAUSE = 0.01  # seconds between two looks at the clients that only keep their bytes
 AT_ONCE = 50  # parallel handshakes
+TIME_LIMIT = 10.0  # seconds in which a page of the crowd must catch up: as in conversation.js
 PADDING = "x" * 40
+Result = dict[str, Any]
 
 
 class Load:
-    """Clients of one server.
+    """Clients of one server, and the numbers of the messages that they send."""
 
-    `job` has host, port, cookies (session keys), room (the start of the rooms' names), rooms (how
-    many), history (the messages that a join shows), greets (whether a join ends with the frame
-    `caught_up`), room_order (whether a room's messages come in the order of their numbers), and
-    patience: the seconds of silence after which the load gives up the server.
-    """
-
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: Result) -> None:
         self.job = job
-        self.at_once, self.at_leisure = select.epoll(), select.epoll()
-        self.look_again = 0.0
         self.clients: list[Client] = []
-        self.by_file: dict[int, Client] = {}
-        self.ended = 0
-        self.last_sign = 0.0  # when the server has last done something
+        self.sent: Counter[str] = Counter()  # messages, by room
+        self.reading: asyncio.Task[None] | None = None
 
-    def poll(self, seconds: float = PAUSE) -> None:
-        """Read the bytes that have come; wait for bytes at most `seconds` and at most `PAUSE`."""
-        now = time.monotonic()
-        if now >= self.look_again:
-            self.look_again = now + PAUSE
-            self.read(self.at_leisure.poll(0, 65_536))
-        self.read(self.at_once.poll(min(seconds, PAUSE)))
+    async def connect(self, number: int) -> None:
+        """Add a client in one of the job's rooms; raise OSError if it cannot join."""
+        loop, room = asyncio.get_running_loop(), f"{self.job['room']}-{number % self.job['rooms']}"
+        _, client = await loop.create_connection(
+            lambda: Client(self.job, number, room), self.job["host"], self.job["port"]
+        )
+        try:
+            await client.joined
+        except BaseException:
+            client.transport.abort()
+            raise
+        self.clients.append(client)
 
-    def read(self, events: list[tuple[int, int]]) -> None:
-        """Read once from each socket that has bytes; close the sockets that have ended."""
-        for file, _ in events:
-            client = self.by_file[file]
-            client.read()
-            if client.ended:
-                self.ended += 1
-                del self.by_file[file]
-                client.socket.close()
-        if events:
-            self.last_sign = time.monotonic()
+    async def join(self, sockets: int) -> None:
+        """Connect this many clients, `AT_ONCE` at a time; raise SystemExit if one cannot join."""
+        limit = asyncio.Semaphore(AT_ONCE)
 
-    def until(self, done: Callable[[], bool]) -> None:
-        """Read until `done`, or until the server has been silent for too long."""
-        self.last_sign = time.monotonic()
-        while not done() and time.monotonic() - self.last_sign <= self.job["patience"]:
-            self.poll()
+        async def connect(number: int) -> None:
+            async with limit:
+                await self.connect(number)
 
-    def join(self, sockets: int) -> None:
-        """Connect this many sockets to the job's rooms, `AT_ONCE` at a time; wait for all of them.
+        first = len(self.clients)
+        try:
+            await asyncio.gather(*map(connect, range(first, first + sockets)))
+        except OSError as error:
+            raise SystemExit(f"not joined: {error}") from None
 
-        A socket has joined when it has received the history, and the greeting of a server that
-        greets. Raise SystemExit if a socket cannot join.
-        """
+    async def read_at_leisure(self, clients: list[Client]) -> None:
+        """Read these clients a hundred times a second, which leaves the processor to the server."""
+        for client in clients:
+            client.at_leisure = True
+        while True:
+            await asyncio.sleep(PAUSE)
+            for client in clients:
+                if not client.ended:
+                    client.transport.resume_reading()
 
-        def joined(client: Client) -> bool:
-            greeted = not self.job["greets"] or b"caught_up" in client.data
-            return client.opened and greeted and client.messages >= self.job["history"]
+    def send(self, client: Client) -> None:
+        """Send the next message of the client's room."""
+        text = f"{self.sent[client.room]}.{client.number}.{time.monotonic_ns()}.{PADDING}"
+        self.sent[client.room] += 1
+        frame = {"message": text, "client_id": uuid.uuid4().hex}
+        client.send(Opcode.TEXT, json.dumps(frame).encode())
 
-        joining: list[Client] = []
-        while sockets or joining:
-            while sockets and len(joining) < AT_ONCE:
-                sockets -= 1
-                room = f"{self.job['room']}-{sockets % self.job['rooms']}"
-                client = Client(self.job, len(self.clients), room)
-                self.clients.append(client)
-                joining.append(client)
-                self.by_file[client.socket.fileno()] = client
-                self.at_once.register(client.socket, select.EPOLLIN)
-            self.poll()
-            if self.ended:
-                raise SystemExit(f"not joined: {next(c.ended for c in self.clients if c.ended)}")
-            joining = [client for client in joining if not joined(client)]
+    async def until(self, done: Callable[[Client], bool]) -> None:
+        """Wait until all clients that are still connected are `done`, but not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.job["patience"]):
+                for client in self.clients:
+                    while not (client.ended or done(client)):  # noqa: ASYNC110
+                        await asyncio.sleep(0.001)
 
-    def faults(self, sent: int) -> list[str]:
-        """Return the faults of all sockets, which should have received `sent` messages."""
-        order = self.job["room_order"]
-        return [fault for client in self.clients for fault in client.faults(sent, order)]
+    async def drain(self) -> int:
+        """Wait until every client has every message; return how many have come."""
+        await self.until(lambda client: client.messages >= self.sent[client.room])
+        return sum(client.messages for client in self.clients)
 
-    def close(self) -> None:
+    def faults(self) -> list[str]:
+        """Return the faults of all clients."""
+        found = []
+        order = self.job["kind"] != "tutorial"
+        for each in self.clients:
+            reasons = [f"ended: {each.ended}"] if each.ended else []
+            reasons = reasons or find_faults(bytes(each.data), self.sent[each.room], order)
+            found += [f"socket {each.number} {reason}" for reason in reasons]
+        return found
+
+    async def close(self) -> None:
         """Send a close frame on every socket, and wait until the server has closed all."""
-        for client in self.by_file.values():
-            client.send(CLOSE, b"\x03\xe8")
-        self.until(lambda: not self.by_file)
+        for client in self.clients:
+            client.send(Opcode.CLOSE, b"\x03\xe8")
+        await self.until(lambda client: False)
 
 
-class Talk:
-    """The messages of one measure: how many were sent and are on the way, and how fast they are."""
+def processor_seconds(*pids: int) -> float:
+    """Return the processor time of some processes so far, with that of their ended children."""
+    found = 0.0
+    for pid in pids:
+        with suppress(OSError):  # the process has just ended
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return found
 
-    def __init__(self, load: Load, senders: list[Client], listening: Iterable[Client] = ()) -> None:
-        """Begin: from now on, read only `senders` and `listening` at once."""
-        self.load = load
-        self.senders = senders
-        self.sent = 0
-        self.on_the_way: dict[int, Client] = {}  # the senders, by the numbers of the messages
-        self.run = os.urandom(4).hex()
-        self.latencies: list[float] = []  # milliseconds
-        for client in load.clients:
-            client.forget()
-        for client in {*load.clients}.difference(senders, listening):
-            load.at_once.unregister(client.socket)
-            load.at_leisure.register(client.socket, select.EPOLLIN)
 
-    def send(self, sender: Client) -> None:
-        """Send the next message from one socket."""
-        text = f"{self.sent}.{sender.number}.{time.monotonic_ns()}.{PADDING}"
-        frame = {"message": text, "client_id": f"{self.run}-{self.sent}"}
-        self.on_the_way[self.sent] = sender
-        self.sent += 1
-        sender.send(TEXT, json.dumps(frame).encode())
+def memory(pid: int) -> int:
+    """Return the memory of a process in KiB; memory shared with others counts in part."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
-    def window(self, seconds: float, in_flight: int) -> None:
-        """Keep `in_flight` messages on the way: a sender that gets one back sends the next."""
-        end = time.monotonic() + seconds
 
-        def heard(client: Client, messages: list[re.Match[bytes]]) -> None:
-            for message in messages:
-                number = int(message[1])
-                if self.on_the_way.get(number) is client:
-                    del self.on_the_way[number]
-                    if time.monotonic() < end:
-                        self.send(client)
+class Clock:
+    """The elapsed time, and the processor time of load, server and PostgreSQL, from the start."""
 
-        for sender in self.senders:
-            sender.heard = heard
-        for number in range(in_flight):
-            self.send(self.senders[number % len(self.senders)])
-        while time.monotonic() < end and not self.load.ended:
-            self.load.poll()
+    def __init__(self, job: Result) -> None:
+        self.job = job
+        self.began = self.now()
 
-    def steady(self, seconds: float, rate: float, sampled: list[Client]) -> None:
-        """Send `rate` messages a second, and note how long each takes to reach `sampled`."""
+    def now(self) -> list[float]:
+        """Return the four times, in seconds."""
+        postgres = self.job["postgres"]
+        database = processor_seconds(postgres, *descendants(postgres)) if postgres else 0.0
+        server = processor_seconds(self.job["pid"])
+        return [time.monotonic(), time.process_time(), server, database]
 
-        def heard(client: Client, messages: list[re.Match[bytes]]) -> None:
-            now = time.monotonic_ns()
-            self.latencies += [(now - int(message[3])) / 1e6 for message in messages]
+    def stop(self, count: int, unit: float = 1e6) -> Result:
+        """Return the rate of `count` things a second, and the costs.
 
-        for client in sampled:
-            client.heard = heard
-        began = time.monotonic()
-        for number in range(int(seconds * rate)):
-            while (left := began + number / rate - time.monotonic()) > 0:
-                self.load.poll(left)
-            self.send(self.senders[number % len(self.senders)])
+        `cpu` is the server's cost of each thing in 1/`unit` seconds, `postgres` that of PostgreSQL
+        in microseconds. `client` and `server` are the shares of a core.
+        """
+        now = self.now()
+        took, client, server, database = (b - a for a, b in zip(self.began, now, strict=True))
+        each = {"cpu": server / max(count, 1) * unit, "postgres": database / max(count, 1) * 1e6}
+        return {"rate": count / took, "client": client / took, "server": server / took} | each
 
-    def drain(self) -> None:
-        """Wait until every socket has every message, or until the server falls silent."""
-        waiting = [*self.load.clients]
 
-        def done() -> bool:
-            while waiting and (waiting[-1].ended or waiting[-1].messages >= self.sent):
-                waiting.pop()
-            return not waiting
+async def talk(job: Result, load: Load) -> Result:
+    """Measure how many messages are stored and delivered, and how long they are on the way.
 
-        self.load.until(done)
+    A sender sends the next message when the last one has come back. If the job has a `rate`, the
+    senders take turns at this rate instead.
+    """
+    await load.join(job["sockets"])
+    senders = load.clients[:: job["sockets"] // job["senders"]]
+    rate = job.get("rate")
+    latencies: list[float] = []  # milliseconds
+    clock = Clock(job)
+    end = time.monotonic() + job["seconds"]
+
+    def hear(client: Client, message: re.Match[bytes]) -> None:
+        latencies.append((time.monotonic_ns() - int(message[3])) / 1e6)
+        if not rate and int(message[2]) == client.number and time.monotonic() < end:
+            load.send(client)
+
+    for sender in senders:
+        sender.hear = hear
+    others = [client for client in load.clients if not client.hear]
+    load.reading = asyncio.create_task(load.read_at_leisure(others))
+    for number in range(int(job["seconds"] * rate) if rate else len(senders)):
+        load.send(senders[number % len(senders)])
+        await asyncio.sleep(1 / rate if rate else 0)
+    await asyncio.sleep(end - time.monotonic())
+    received = await load.drain()
+    result = clock.stop(received if job["measure"] == "deliveries" else load.sent.total())
+    latencies.sort()
+    for name, part in ("median", 0.5), ("p99", 0.99):
+        result[name] = latencies[int(len(latencies) * part)] if latencies else None
+    return result
+
+
+async def joins(job: Result, load: Load) -> Result:
+    """Measure how fast everybody can join at once, and what memory they take.
+
+    `warm_up` sockets come before the first look at the memory.
+    """
+    await load.join(job["warm_up"])
+    base = memory(job["pid"])
+    clock = Clock(job)
+    await load.join(job["sockets"])
+    result = clock.stop(job["sockets"], 1e3)
+    return result | {"base": base, "memory": (memory(job["pid"]) - base) / job["sockets"]}
+
+
+async def crowd(job: Result, load: Load) -> Result:
+    """Let thousands of pages come back at once and be silent, then send them one message.
+
+    Each page does what `conversation.js` does: it waits for a random time, longer after each
+    failure, and gives up a socket that has not caught up in time.
+    """
+    began = time.monotonic()
+    back = []  # seconds until each page was back
+
+    async def come_back(number: int) -> None:
+        longest = 0.5  # seconds
+        while True:
+            await asyncio.sleep(random.uniform(0, min(15, longest)))
+            longest *= 2
+            with suppress(OSError):
+                async with asyncio.timeout(TIME_LIMIT):
+                    await load.connect(number)
+                    back.append(time.monotonic() - began)
+                    return
+
+    await asyncio.gather(*map(come_back, range(job["sockets"])))
+    result = {"sockets": job["sockets"], "half": back[len(back) // 2], "all": back[-1]}
+    clock = Clock(job)
+    await asyncio.sleep(job["seconds"])
+    result["server"] = clock.stop(0)["server"]
+    sent = time.monotonic()
+    load.send(load.clients[0])
+    result["reached"] = await load.drain()
+    return result | {"seconds": time.monotonic() - sent}
+
+
+MEASURES = {"idle": joins, "joins": joins, "crowd": crowd}
+
+
+async def main(job: Result) -> Result:
+    """Do one job, and return its result with all faults."""
+    load = Load(job)
+    result = await MEASURES.get(job["measure"], talk)(job, load)
+    result["faults"] = load.faults()
+    await load.close()
+    return result
+
+
+if __name__ == "__main__":
+    import uvloop  # not on Windows; asyncio's own loop would need too much processor time
+
+    print(json.dumps(uvloop.run(main(json.loads(sys.argv[1])))))

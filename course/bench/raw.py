@@ -24,13 +24,9 @@ async def converse(connection: ServerConnection) -> None:
     try:
         async for text in connection:
             counters[path] += 1
-            frame = json.loads(text) | {
-                "id": counters[path],
-                "seq": counters[path],
-                "sent_at": datetime.now(UTC).isoformat(),
-                "username": "bench",
-            }
-            broadcast(rooms[path], json.dumps(frame))
+            number, now = counters[path], datetime.now(UTC).isoformat()
+            more = {"id": number, "seq": number, "sent_at": now, "username": "bench"}
+            broadcast(rooms[path], json.dumps(json.loads(text) | more))
     finally:
         rooms[path].discard(connection)
 

@@ -1,11 +1,9 @@
-"""Make accounts with sessions, and a conversation.
+"""Make accounts and a conversation: `python -m course.bench.inside.accounts`, in step 5's folder.
 
-`python -m course.bench.inside.accounts COUNT`, in a folder that holds step 5, prints the session
-keys as JSON.
+The program prints the keys of the accounts' sessions as JSON.
 """
 
 import json
-import sys
 
 import django
 
@@ -17,23 +15,14 @@ from django.test import Client  # noqa: E402
 from chat.models import Message  # noqa: E402
 
 
-def sign_in(user: User) -> str:
-    """Make a session as a login does, and return its key."""
+def sign_in(number: int) -> str:
+    """Make an account and a session as a login does; return the session's key."""
     client = Client()
-    client.force_login(user)
+    client.force_login(User.objects.create(username=f"bench{number}"))
     return client.session.session_key
 
 
-def main(count: int) -> None:
-    """Make `count` users, and fifty messages in the first room of the measure `joins`."""
-    # With an unusable password nobody can log in; the sessions need no password.
-    users = User.objects.bulk_create(
-        [User(username=f"bench{number}", password="!") for number in range(count)]
-    )
-    for number in range(50):
-        Message(room="history-0", user=users[0], text=f"said before {number}").save()
-    print(json.dumps([sign_in(user) for user in users]))
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    print(json.dumps([sign_in(number) for number in range(500)]))
+    for number in range(50):
+        Message(room="history-0", user=User.objects.first(), text=f"said before {number}").save()

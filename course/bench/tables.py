@@ -1,0 +1,215 @@
+"""The figures of `make bench` in tables: for a terminal, and for `docs/scaling.md`."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from textwrap import wrap
+from typing import Any
+
+from course.bench.capacity import need, read_costs
+from course.bench.contenders import CONTENDERS, Contender, Result
+from course.core.steps import ROOT
+from course.core.terminal import UserError, colour, say
+
+RESULTS = Path(".course") / "bench" / "results.json"
+PAGE = Path("docs") / "scaling.md"
+KEPT = Path("docs") / "bench.json"
+BLOCK = re.compile(r"(<!-- (\w+): made by make scaling -->\n).*?(<!-- end -->)", re.DOTALL)
+FAULTS_SHOWN = 10
+Run = dict[str, dict[str, Result]]  # results by contender and measure
+Row = list[str]
+Cell = Callable[[list[float]], str]
+
+# The lines of the table: title, measure, key of its result. docs/scaling.md explains each line.
+FIGURES = (
+    ("deliveries/s, room of 100", "deliveries_100", "rate"),
+    ("  server CPU µs each", "deliveries_100", "cpu"),
+    ("  load, cores", "deliveries_100", "client"),
+    ("deliveries/s, room of 500", "deliveries_500", "rate"),
+    ("  server CPU µs each", "deliveries_500", "cpu"),
+    ("  load, cores", "deliveries_500", "client"),
+    ("latency ms, median", "latency", "median"),
+    ("latency ms, 99th percentile", "latency", "p99"),
+    ("joins/s, empty room", "idle", "rate"),
+    ("  server CPU ms each", "idle", "cpu"),
+    ("joins/s, 50 messages shown", "joins", "rate"),
+    ("  server CPU ms each", "joins", "cpu"),
+    ("KiB per idle connection", "idle", "memory"),
+    ("stored/s, one room", "stored_1", "rate"),
+    ("stored/s, 20 rooms", "stored_20", "rate"),
+)
+# How step 5 on uvicorn should compare to another contender: title, measure, key, the name of the
+# other, and the bounds of the ratio.
+GOALS = (
+    ("deliveries, room of 100", "deliveries_100", "rate", "tutorial", "at least", 12),
+    ("deliveries, room of 500", "deliveries_500", "rate", "tutorial", "at least", 12),
+    ("deliveries, room of 100", "deliveries_100", "rate", "raw", "at least", 0.55),
+    ("deliveries, room of 500", "deliveries_500", "rate", "raw", "at least", 0.55),
+    ("joins, empty room", "idle", "rate", "tutorial", "at least", 1),
+    ("memory per connection", "idle", "memory", "tutorial", "at most", 1),
+)
+# The number of people; the size of a room, and the messages of each person in a minute.
+CASES = (
+    *((30, 30, 6.0), (1_000, 50, 1.0), (10_000, 2, 1.0), (10_000, 50, 1.0), (10_000, 500, 0.5)),
+    *((100_000, 2, 0.5), (100_000, 50, 0.5), (100_000, 1_000, 0.1), (1_000_000, 2, 0.2)),
+    *((1_000_000, 50, 0.2), (1_000_000, 1_000, 0.01), (100_000, 100_000, 0.01)),
+)
+
+
+def values(runs: list[Run], contender: str, measure: str, key: str) -> list[float]:
+    """Return the figure of each run that has it."""
+    found = (run.get(contender, {}).get(measure, {}).get(key) for run in runs)
+    return [value for value in found if value is not None]
+
+
+def short(value: float | str) -> str:
+    """Write a number with three significant digits: 0.5, 12.3, 1,230, 123,000."""
+    if isinstance(value, str):
+        return value
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def middle(found: list[float]) -> str:
+    """Write the median of some values."""
+    return short(median(found)) if found else "–"
+
+
+def ranged(found: list[float]) -> str:
+    """Write the median of some values, and their range in brackets."""
+    return f"{middle(found)} ({short(min(found))}–{short(max(found))})" if found else "–"
+
+
+def measured(runs: list[Run], contenders: Sequence[Contender], cell: Cell) -> Iterator[Row]:
+    """Yield the lines of the figures that were measured; `cell` writes the values of all runs."""
+    for title, *figure in FIGURES:
+        found = [values(runs, each.name, *figure) for each in contenders]
+        if any(found):
+            yield [title, *map(cell, found)]
+
+
+def ratios(runs: list[Run], ours: str, theirs: str, measure: str, key: str) -> list[float]:
+    """Return the ratios of two contenders, each within one run: a slow run slows both."""
+    pairs = ([values([run], name, measure, key) for name in (ours, theirs)] for run in runs)
+    return [a[0] / b[0] for a, b in pairs if a and b and b[0]]
+
+
+def compared(runs: list[Run], cell: Cell) -> list[Row]:
+    """Return the table of the goals."""
+    rows = [["step 5 on uvicorn", "against", "ratio", "goal", ""]]
+    titles = {each.name: each.title for each in CONTENDERS}
+    for title, measure, key, other, bound, goal in GOALS:
+        found = ratios(runs, "uvicorn", other, measure, key)
+        verdict = "–"
+        if found:
+            met = median(found) >= goal if bound == "at least" else median(found) <= goal
+            verdict = "met" if met else "missed"
+        rows.append([title, titles[other], cell(found), f"{bound} {goal:g}", verdict])
+    return rows
+
+
+def faults(results: dict[str, Any]) -> list[str]:
+    """Return all faults, with contender and measure."""
+    crowd = {"crowd": results.get("crowd", {"faults": []})}
+    return [
+        f"{contender}, {measure}: {fault}"
+        for run in [*results["runs"], {"uvicorn": crowd}]
+        for contender, measures in run.items()
+        for measure, result in measures.items()
+        for fault in result["faults"]
+    ]
+
+
+def columns(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a table for a terminal; all columns but the first are right-aligned."""
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for title, *cells in rows:
+        aligned = (f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"{title:<{first}}" + "".join(aligned)
+
+
+def as_markdown(rows: list[Row]) -> list[str]:
+    """Return the lines of a table in Markdown; all columns but the first are right-aligned."""
+    lines = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def crowd_text(crowd: Result) -> str:
+    """Say how long the return of a crowd takes, and how many people one worker can hold."""
+    return (
+        f"{crowd['sockets']:,} pages lost their worker, and came back to one worker with uvicorn "
+        f"at once: half of them after {crowd['half']:.0f} s, all after {crowd['all']:.0f} s. Then "
+        f"the worker used {crowd['server']:.1%} of a core for silent connections, and one message "
+        f"reached {crowd['reached']:,} in {crowd['seconds']:.2f} s."
+    )
+
+
+def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator[str]:
+    """Yield all lines for a terminal; compare each part with the one before."""
+    runs: list[Run] = results["runs"]
+    names, servers = zip(*(each.title.split(" on ") for each in contenders), strict=True)
+    head = [["", *names], ["", *servers]]
+    yield from columns([*head, *measured(runs, contenders, middle)])
+    yield ""
+    if contenders is CONTENDERS:
+        yield from columns(compared(runs, middle))
+        if "seconds" in results["crowd"]:
+            yield from ["", *wrap(crowd_text(results["crowd"]), 79)]
+    else:
+        for title, *figure in FIGURES:
+            pairs = [(a.name, b.name) for a, b in pairwise(contenders)]
+            gains = [middle(ratios(runs, later, before, *figure)) for before, later in pairs]
+            if set(gains) != {"–"} and not title.startswith(" "):
+                head.append([f"× {title}", "", *gains])
+        yield from columns(head)
+    for fault in (found := faults(results))[:FAULTS_SHOWN]:
+        yield colour(f"\n{fault}", "red")
+    if len(found) > FAULTS_SHOWN:
+        yield f"… and {len(found) - FAULTS_SHOWN} more"
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """Return the page with new tables; raise UserError if a table has no place in the page."""
+    runs, machine, versions = results["runs"], results["machine"], results["versions"]
+    costs = read_costs(results)
+    needs = [need(*case, costs) for case in CASES]
+    head = ["", *(each.title for each in CONTENDERS)]
+    made = {
+        "measured": [
+            f"The median of {len(runs)} runs, and the range in brackets. The load, the databases "
+            f"and the server shared {machine['cpus']} cores ({machine['model']}). Python "
+            f"{versions['python']}, Django {versions['django']}, Channels {versions['channels']}, "
+            f"uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
+            "",
+            *as_markdown([head, *measured(runs, CONTENDERS, ranged)]),
+            "",
+            crowd_text(results["crowd"]),
+        ],
+        "compared": as_markdown(compared(runs, ranged)),
+        "costs": as_markdown([["what", "cost"], *([k, short(v)] for k, v in costs.items())]),
+        "needs": as_markdown([[*needs[0]], *([*map(short, row.values())] for row in needs)]),
+    }
+    if sorted(found[2] for found in BLOCK.finditer(text)) != sorted(made):
+        raise UserError(f"{PAGE.as_posix()} needs one place for each of: {', '.join(made)}.")
+    return BLOCK.sub(lambda found: found[1] + "\n".join(made[found[2]]) + "\n" + found[3], text)
+
+
+def scaling(take: bool = False, root: Path = ROOT) -> int:
+    """Write the tables of the page, with `take` from the latest figures of `make bench`."""
+    if take and not (root / RESULTS).exists():
+        raise UserError("Nothing has been measured yet. Run: make bench")
+    source = root / (RESULTS if take else KEPT)
+    current = (root / PAGE).read_text("utf-8")
+    try:
+        text = page(current, json.loads(source.read_bytes()))
+    except (KeyError, ValueError) as error:
+        sentence = f"{source.name} lacks what the page needs ({error}): run make bench."
+        raise UserError(sentence) from None
+    if take:
+        (root / KEPT).write_bytes(source.read_bytes())
+    if current != text:
+        (root / PAGE).write_text(text, "utf-8", newline="\n")
+    say(f"{PAGE.as_posix()}: {'up to date' if current == text else 'written'}.")
+    return 0
