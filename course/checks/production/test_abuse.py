@@ -7,10 +7,8 @@ the others. The step's own tests of limits check more, without nginx and without
 import asyncio
 import json
 import re
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import cycle, islice
@@ -22,7 +20,10 @@ from websockets.exceptions import ConnectionClosed
 from course.checks.production.crowd import Background
 from course.checks.production.prepared import PUPILS
 from course.checks.production.wire import (
+    BOTH,
     HANDSHAKE,
+    LINUX,
+    ONE,
     PATIENCE,
     TEXT,
     Wire,
@@ -34,12 +35,7 @@ from course.checks.production.wire import (
 from course.core.ports import HOST
 from course.stack import SERVERS
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux has /proc, and more addresses of its own than one"
-)
-
-BOTH = pytest.mark.parametrize("lone", SERVERS, indirect=True)
-ONE = pytest.mark.parametrize("lone", SERVERS[:1], indirect=True)
+pytestmark = LINUX
 
 RATE, BURST = 10, 20  # messages that one person may send, per second and at once
 MAX_SOCKETS = 50  # sockets that one person may have open
@@ -53,13 +49,6 @@ GARBAGE = [
     *(b"garbage", b"", b"null", b"[]", b"1e999", b'{"message": 7}', b'{"message": "\\ud800"}'),
     *(b'{"type": "websocket.disconnect"}', b"[" * 10_000, b"9" * 10_000),
 ]
-
-
-@pytest.fixture(autouse=True)
-def quiet(lone: Wire) -> Iterator[None]:
-    """Check the logs after each test."""
-    with lone.quiet():
-        yield
 
 
 async def stall(lone: Wire, sent: bytes, slowly: bytes = b"") -> float:
@@ -103,11 +92,11 @@ async def stall_all(lone: Wire) -> list[float]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def slow(lone: Wire, background: Background) -> Future[list[float]] | None:
+def slow(lone_stack: Wire, background: Background) -> Future[list[float]] | None:
     """Start slow clients, which stay while other tests run, so no test waits for them alone."""
-    if lone.stack.server != SERVERS[0]:
+    if lone_stack.stack.server != SERVERS[0]:
         return None
-    return asyncio.run_coroutine_threadsafe(stall_all(lone), background.loop)
+    return asyncio.run_coroutine_threadsafe(stall_all(lone_stack), background.loop)
 
 
 @BOTH

@@ -1,7 +1,6 @@
 """Whatever a client sends, it gets an answer, and nobody gets an internal error."""
 
 import json
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +10,11 @@ from websockets.asyncio.client import ClientConnection
 
 from course.checks.production.crowd import Background
 from course.checks.production.prepared import Place
-from course.checks.production.wire import Wire, close_code, frame, hear, say
+from course.checks.production.wire import LINUX, Wire, close_code, frame, hear, say
 from course.stack import SERVERS
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc"),
+    LINUX,
     pytest.mark.parametrize("place", SERVERS, indirect=True),
 ]
 ANY_JSON = st.recursive(

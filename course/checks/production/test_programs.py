@@ -21,7 +21,8 @@ NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
 def test_programs_of_the_machine_come_second(tmp_path, monkeypatch):
     """The environment's programs come first. Without them, those of the machine are used."""
     ours = find_programs(Path(sys.executable))
-    assert all(Path(sys.executable).parent.parent in program.parents for program in ours.values())
+    venv = Path(sys.executable).parent.parent.resolve()
+    assert all(venv in program.parents for program in ours.values())
     names = ("redis-server", "nginx", "postgres")
     for name in names:
         (tmp_path / name).write_text("#!/bin/sh\n")

@@ -1,22 +1,22 @@
 """Frames and requests that break a protocol are refused or closed. The others do not notice."""
 
 import asyncio
-import sys
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import psycopg
-import pytest
 
 from course.checks.production.crowd import Background
 from course.checks.production.daphne import is_limited
 from course.checks.production.prepared import PUPILS
 from course.checks.production.wire import (
     BINARY,
+    BOTH,
     CLOSE,
+    LINUX,
+    ONE,
     PING,
     TEXT,
     Wire,
@@ -24,19 +24,8 @@ from course.checks.production.wire import (
     code,
     frame,
 )
-from course.stack import SERVERS
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
-
-BOTH = pytest.mark.parametrize("lone", SERVERS, indirect=True)
-ONE = pytest.mark.parametrize("lone", SERVERS[:1], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def quiet(lone: Wire) -> Iterator[None]:
-    """Check the logs after each test."""
-    with lone.quiet():
-        yield
+pytestmark = LINUX
 
 
 async def all_of(work: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from course.checks.production.crowd import ONE, Crowd, rooms_with_people
 from course.core.processes import wait_until
@@ -24,15 +25,21 @@ def is_over(worker: Part, service: str) -> bool:
     return text.count(f"{service} does not answer") == text.count(f"{service} answers again")
 
 
+def is_back(worker: Part, size: int) -> bool:
+    """Tell whether a worker has said, after the first `size` characters, that a service is back."""
+    return "answers again" in worker.text[size:]
+
+
 @contextmanager
 def few_lines_in_the_logs(stack: Stack, service: str) -> Iterator[None]:
     """Check that each worker says once that a service is away, and once that it is back."""
     workers = [stack.parts[name] for name in stack.worker_names]
-    assert wait_until(lambda: all(is_over(worker, service) for worker in workers), 30)
+    # A worker says so within two comparisons of its rooms, or never, if the room was left.
+    wait_until(lambda: all(is_over(worker, service) for worker in workers), 5)
     sizes = [len(worker.text) for worker in workers]
     yield
-    assert wait_until(lambda: all(is_over(worker, service) for worker in workers), 30)
     for worker, size in zip(workers, sizes, strict=True):
+        assert wait_until(partial(is_back, worker, size), 30)
         said = worker.text[size:].splitlines()
         away, back = [line for line in said if service in line]
         assert f"{service} does not answer" in away

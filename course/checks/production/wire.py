@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,12 +17,16 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from course.checks.production.prepared import Place
 from course.core.ports import HOST
+from course.stack import SERVERS
 
 SOON = 1.0  # seconds until the others get an answer, as the median
 LATEST = 3.0  # seconds for the slowest answer, on a busy machine
 ENOUGH = 48.0  # MiB by which a worker may grow during an abuse
 PATIENCE = 15.0  # seconds to wait for an answer before a test gives up
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9  # opcodes
+BOTH = pytest.mark.parametrize("lone_stack", SERVERS, indirect=True)
+ONE = pytest.mark.parametrize("lone_stack", SERVERS[:1], indirect=True)
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc and 127.0.0.2")
 HANDSHAKE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
