@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer, and nobody gets an internal error."""
+"""Any frame and any bytes end well: with an answer, and never with an internal error."""
 
 import json
 from collections.abc import Iterator
