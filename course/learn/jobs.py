@@ -18,12 +18,14 @@ PYTEST_JOBS = {
     "course": ["course/checks/tools"],
     "browser": ["course/checks/browser"],
     "stack": [
-        f"course/checks/production/test_{name}.py" for name in ("stack", "command", "deploy")
+        f"course/checks/production/test_{name}.py"
+        for name in ("stack", "contract", "any_bytes", "services")
     ],
-    "abuse": ["course/checks/production/test_abuse.py"],
+    "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "services": [
-        f"course/checks/production/test_{name}.py" for name in ("services", "contract", "daphne")
+        f"course/checks/production/test_{name}.py"
+        for name in ("command", "compose", "deploy", "daphne", "programs")
     ],
 }
 

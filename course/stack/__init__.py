@@ -5,24 +5,12 @@ The tests of faults and the measurements use the same `Stack`. They stop, kill, 
 parts of the stack, and each part keeps its port and its data.
 """
 
-from course.core.ports import HOST
-from course.stack.command import run
-from course.stack.part import Part, is_alive
-from course.stack.programs import find_programs, within_reach
-from course.stack.services import fit_nginx
-from course.stack.stack import STEP, Stack
-from course.stack.workers import SERVERS, WORKERS
-
-__all__ = [
-    "HOST",
-    "SERVERS",
-    "STEP",
-    "WORKERS",
-    "Part",
-    "Stack",
-    "find_programs",
-    "fit_nginx",
-    "is_alive",
-    "run",
-    "within_reach",
-]
+from course.core.ports import HOST as HOST
+from course.stack.command import run as run
+from course.stack.part import Part as Part
+from course.stack.part import is_alive as is_alive
+from course.stack.programs import find_programs as find_programs
+from course.stack.stack import SERVERS as SERVERS
+from course.stack.stack import STEP as STEP
+from course.stack.stack import WORKERS as WORKERS
+from course.stack.stack import Stack as Stack

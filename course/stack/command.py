@@ -9,8 +9,7 @@ from course.core.ports import parse_port, require_free
 from course.core.steps import ROOT, find_step
 from course.core.terminal import LiveLine, UserError, colour, say
 from course.stack.part import Part
-from course.stack.stack import STEP, Stack
-from course.stack.workers import SERVERS
+from course.stack.stack import SERVERS, STEP, Stack
 
 LOOK = 0.2  # seconds between two checks of the parts
 PAUSE = 1.0  # seconds between the end of a part and its next start, as in deploy/chat@.service
@@ -25,8 +24,8 @@ def show(part: Part, more: str = "") -> None:
 class Keeper:
     """Restarts each part that has died, as systemd would, with the same port and data."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    def __init__(self, parts: dict[str, Part]) -> None:
+        self.parts = parts
         self.deaths: dict[str, list[float]] = defaultdict(list)  # times, by the part's name
         self.due: dict[str, float] = {}  # when each dead part starts again
 
@@ -36,22 +35,21 @@ class Keeper:
         Raises UserError, with the end of the part's log, if a part has died too often.
         """
         now = time.monotonic()
-        for part in self.stack.dead():
-            show(part, f"   died: {part.death}")
-            recent = [at for at in self.deaths[part.name] if at > now - WITHIN]
-            self.deaths[part.name] = [*recent, now]
-            if len(recent) + 1 == DEATHS:
-                raise UserError(
-                    f"{part.obituary()}\n{part.name} died {DEATHS} times in a minute, "
-                    "so all the others were stopped too."
-                )
-            part.stop()  # ends the children that the dead process left
-            self.due[part.name] = now + PAUSE
-        for name in [name for name, at in self.due.items() if at <= now]:
-            del self.due[name]
-            part = self.stack.parts[name]
-            part.launch()
-            show(part, "   started again")
+        for name, part in self.parts.items():
+            if part.process is not None and not part.running:
+                show(part, f"   died: {part.death}")
+                self.deaths[name] = [*(at for at in self.deaths[name] if at > now - WITHIN), now]
+                if len(self.deaths[name]) == DEATHS:
+                    often = f"{name} died {DEATHS} times in a minute"
+                    raise UserError(
+                        f"{part.obituary()}\n{often}, so all the others were stopped too."
+                    )
+                part.stop()  # ends the children that the dead process left
+                self.due[name] = now + PAUSE
+            if name in self.due and self.due[name] <= now:
+                del self.due[name]
+                part.launch()
+                show(part, "   started again")
 
 
 def parse_count(name: str, text: str, most: int) -> int:
@@ -111,7 +109,7 @@ def run(
         address = colour(f"{stack.url}/", "bold")
         took = time.monotonic() - began
         say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
-        keeper = Keeper(stack)
+        keeper = Keeper(stack.parts)
         while True:
             keeper.look()
             time.sleep(LOOK)

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from course.core.ports import HOST
 from course.core.processes import clean_environment
-from course.core.terminal import UserError
-from course.stack.part import Part, group_of
-from course.stack.programs import unprivileged_user, within_reach
+from course.stack.part import Part, run_to_end
+from course.stack.programs import unprivileged, within_reach
 
 # The main configuration of nginx includes the file that an operator copies, as in the system's
 # nginx. Every path is in the stack's own folder.
@@ -26,12 +26,9 @@ events {{ worker_connections 4096; }}
 http {{
     types {{
         text/css css;
-        text/html html;
         text/javascript js;
-        text/plain txt;
         image/png png;
         image/svg+xml svg;
-        font/woff2 woff2;
     }}
     default_type application/octet-stream;
     client_body_temp_path "{folder}/body";
@@ -56,24 +53,16 @@ def redis(name: str, program: Path, folder: Path, port: int, password: str) -> P
     return Part(name, [str(program), str(file)], port, folder, folder / f"{name}.log")
 
 
-def postgres(
-    program: Path, folder: Path, port: int, password: str, connections: int, kept: Path | None
-) -> Part:
-    """Return a PostgreSQL with its data in `folder`: a copy of `kept`, else an empty database.
-
-    PostgreSQL refuses to run as root, so root runs PostgreSQL as another user.
-    """
+def postgres(program: Path, folder: Path, port: int, password: str, connections: int) -> Part:
+    """Return a PostgreSQL with its data in `folder`; make an empty database if there is none."""
     home = folder / "postgres"
-    home.mkdir(0o700)
-    user = None
-    if os.getuid() == 0:
-        user = unprivileged_user()
-        shutil.chown(home, user)
-        program = within_reach(program, user, home)
     data = home / "data"
-    if kept:
-        copy_tree(kept, data)
-    else:
+    home.mkdir(0o700, exist_ok=True)
+    user = unprivileged()
+    if user:
+        shutil.chown(home, user["user"])
+        program = within_reach(program, user, home)
+    if not data.exists():
         make_database(program, data, user, password)
     settings = {
         "listen_addresses": HOST,
@@ -107,33 +96,19 @@ def free_memory(folder: Path) -> None:
     """
     file = folder / "postgres" / "data" / "postmaster.pid"
     lines = file.read_text().splitlines() if file.exists() else []
-    for line in lines[6:7]:
-        _, number = line.split()  # key and number
-        subprocess.run(["ipcrm", "-m", number], capture_output=True)
+    for line in lines[6:7]:  # key and number
+        subprocess.run(["ipcrm", "-m", line.split()[1]], capture_output=True)
 
 
-def make_database(program: Path, data: Path, user: str | None, password: str) -> None:
+def make_database(program: Path, data: Path, user: dict[str, Any], password: str) -> None:
     """Make an empty database with a password in the folder `data`, for `user`."""
     secret = data.with_name("password")
     write_private(secret, password)
     if user:
-        shutil.chown(secret, user)
+        shutil.chown(secret, user["user"])
     command = [str(program.with_name("initdb")), "-D", str(data), "-U", "chat", "-E", "UTF8"]
     command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
-    done = subprocess.run(
-        command,
-        cwd=data.parent,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        user=user,
-        group=group_of(user),
-        extra_groups=[] if user else None,
-    )
-    if done.returncode != 0:
-        raise UserError(f"Making a database failed. It said:\n{done.stdout.decode()}")
+    run_to_end(command, data.parent, clean_environment(), "Making a database", **user)
 
 
 def nginx(program: Path, folder: Path, port: int, workers: list[str]) -> Part:
@@ -156,13 +131,10 @@ def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
 
     `workers` are host:port; `folder` gets the access log and has the static files in `site`.
     """
-    server = re.compile(r"^ *server (127\.0\.0\.1:\d+) .*;\n", re.MULTILINE)
-    first = server.search(text)
-    if not first:
-        raise ValueError("deploy/nginx.conf names no worker")
-    of_the_first = [found[0] for found in server.finditer(text) if found[1] == first[1]]
-    lines = "".join(line.replace(first[1], other) for line in of_the_first for other in workers)
-    text = text[: first.start()] + lines + server.sub("", text[first.start() :])
+    for line in re.findall(r"^ *server 127\.0\.0\.1:8001 .*\n", text, re.MULTILINE):
+        lines = [line.replace("127.0.0.1:8001", worker) for worker in workers]
+        text = text.replace(line, "".join(lines))
+    text = re.sub(r" *server 127\.0\.0\.1:8002 .*\n", "", text)
     for old, new in {
         "    listen 80;\n    server_name chat.example;\n": f"    listen {HOST}:{port};\n",
         "/srv/chat/staticfiles/": f'"{folder}/site/staticfiles/"',
@@ -172,11 +144,6 @@ def fit_nginx(text: str, port: int, workers: list[str], folder: Path) -> str:
             raise ValueError(f"deploy/nginx.conf has no line {old.strip()!r}")
         text = text.replace(old, new)
     return text
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder with all its files; keep the owner and time of each file."""
-    subprocess.run(["cp", "-pR", source, target], check=True)
 
 
 def write_private(file: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, Page, expect
 
-from course.checks.production.prepared import prepared
+from course.checks.production.prepared import QuickStack
 from course.stack import Stack
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
@@ -29,7 +29,7 @@ MAKE_SUPERUSER = "UPDATE auth_user SET is_staff = true, is_superuser = true WHER
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """Run a stack with a superuser, Ann, whose password is the stack's."""
-    with Stack(prepared=prepared()) as stack:
+    with QuickStack() as stack:
         with psycopg.connect(stack.database_url) as database:
             database.execute(MAKE_SUPERUSER)
         yield stack
@@ -134,7 +134,7 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
     """
     pem, key = certificate(tmp_path)
     origin = {"DJANGO_CSRF_TRUSTED_ORIGINS": "https://chat.example"}
-    with Stack(workers=1, variables=origin, prepared=prepared()) as stack:
+    with QuickStack(workers=1, variables=origin) as stack:
         worker = requests.get(f"{stack.worker_urls[0]}/chat/", allow_redirects=False, timeout=30)
         assert worker.status_code == 301
         assert worker.headers["Location"].startswith("https://")
@@ -154,7 +154,7 @@ def test_with_https_cookies_never_travel_without_it(browser: Browser, tmp_path: 
         ssl = f" ssl; ssl_certificate {pem}; ssl_certificate_key {key};"
         listen = f"listen {stack.host}"
         site.write_text(site.read_text().replace(f"{listen};", listen + ssl))
-        stack.restart("nginx")
+        stack.parts["nginx"].restart()
         with browser.new_context(
             base_url=f"https://{stack.host}", ignore_https_errors=True
         ) as context:

@@ -25,7 +25,7 @@ def reconnect_wait(tries: int) -> float:
     return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
 
 
-async def connect_narrowly(url: str) -> socket:
+def connect_narrowly(url: str) -> socket:
     """Connect with small buffers on both sides, for a client that does not read.
 
     By default, the system buffers megabytes: a TCP segment within one machine has 64 KiB.
@@ -34,10 +34,9 @@ async def connect_narrowly(url: str) -> socket:
 
     place = urlsplit(url)
     line = socket()
-    line.setblocking(False)
     line.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
     line.setsockopt(IPPROTO_TCP, TCP_MAXSEG, 1400)
-    await asyncio.get_running_loop().sock_connect(line, (place.hostname, place.port))
+    line.connect((place.hostname, place.port))
     return line
 
 
@@ -84,9 +83,8 @@ class Client:
         self.log: list[dict[str, object]] = []
         self.times: list[float] = []
         self.written: dict[str, str] = {}
-        self.said: dict[object, float] = {}  # when each message was written, by client_id
         self.waiting: dict[str, Waiting] = {}
-        self.round_trips: list[tuple[float, float]] = []  # when written, and seconds to the answer
+        self.answers: list[float] = []  # seconds until each written message came back
         self.codes: list[int] = []
         self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
         self.again: Counter[str] = Counter()  # repeated answers that are allowed, by client_id
@@ -106,7 +104,7 @@ class Client:
         """Stay in the room until cancelled: reconnect whenever the socket is lost."""
         while True:
             try:
-                line = None if self.reads_ahead else await connect_narrowly(self.url)
+                line = None if self.reads_ahead else connect_narrowly(self.url)
                 async with connect(
                     f"{self.url}?after={self.last}",
                     additional_headers=self.headers,
@@ -170,7 +168,6 @@ class Client:
             client_id = str(uuid4())
             self.written[client_id] = f"{self.name} {len(self.written)}{self.padding}"
             self.waiting[client_id] = Waiting(self.written[client_id])
-            self.said[client_id] = self.waiting[client_id].said
         for client_id, message in [*self.waiting.items()]:
             now = time.monotonic()
             if message.asked or now < message.due:
@@ -199,7 +196,7 @@ class Client:
                 self.complaints.append(str(frame))
             return
         if message := self.waiting.pop(client_id, None):
-            self.round_trips.append((message.said, time.monotonic() - message.said))
+            self.answers.append(time.monotonic() - message.said)
         seq = frame["seq"]
         assert isinstance(seq, int)
         if seq > self.last:

@@ -9,15 +9,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-import requests
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, Page
 
 from course.checks.browser.conftest import browser as browser
 from course.checks.production.clients import Client
-from course.checks.production.crowd import REPORT, Background, Crowd, rooms_with_people, row
+from course.checks.production.crowd import TALKATIVE, Background, Crowd, rooms_with_people
 from course.checks.production.network import Pipe, Proxy
 from course.checks.production.people import NOTE_CODES, Window
-from course.checks.production.prepared import prepared, sign_in
+from course.checks.production.prepared import Place, QuickStack
+from course.checks.production.wire import Wire
 from course.core.processes import wait_until
 from course.stack import HOST, Stack
 
@@ -31,15 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="the stack needs Linux or macOS"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a table of how long clients felt each fault."""
-    if REPORT:
-        terminalreporter.section("longest silence for clients, longest waits of messages")
-        head = row("", "that stayed", "that came back", "until answered", "until heard", "stored")
-        for line in [head, *REPORT]:
-            terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="session")
 def background() -> Iterator[Background]:
     """Run an event loop for the clients."""
@@ -48,36 +39,47 @@ def background() -> Iterator[Background]:
     background.close()
 
 
-class Site:
-    """A stack with people who have signed in: Ann by a cookie, Ben in a browser."""
-
-    def __init__(self, stack: Stack, context: BrowserContext) -> None:
-        self.stack = stack
-        self.url = stack.url
-        self.cookie = f"sessionid={sign_in(stack, 'ann').cookies['sessionid']}"
-        cookies = sign_in(stack, "ben").cookies
-        context.add_cookies(
-            [{"name": key, "value": value, "url": stack.url} for key, value in cookies.items()]
-        )
-        self.window = context.new_page()
-        self.window.add_init_script(NOTE_CODES)
-
-    def mend(self) -> None:
-        """Start the parts that do not run, and wait until each worker is ready."""
-        for name, part in self.stack.parts.items():
-            if not part.running:
-                self.stack.start(name)
-        ready = lambda: all(  # noqa: E731
-            requests.get(f"{url}/readyz", timeout=30).ok for url in self.stack.worker_urls
-        )
-        assert wait_until(ready, 30)
+@pytest.fixture(scope="session")
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Run a stack with two Redis servers for a talkative crowd, on the parameter's server."""
+    with QuickStack(server=request.param, shards=2, variables=TALKATIVE) as stack:
+        yield Place(stack)
 
 
 @pytest.fixture(scope="session")
-def site(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Site]:
-    """Run a stack with the arguments from the fixture's parameter."""
-    with Stack(**request.param, prepared=prepared()) as stack, browser.new_context() as context:
-        yield Site(stack, context)
+def ben(place: Place, browser: Browser) -> Iterator[Page]:
+    """Open a browser in which Ben has signed in."""
+    with browser.new_context() as context:
+        cookies = place.visitor("ben").cookies
+        context.add_cookies(
+            [
+                {"name": key, "value": value, "url": place.stack.url}
+                for key, value in cookies.items()
+            ]
+        )
+        page = context.new_page()
+        page.add_init_script(NOTE_CODES)
+        yield page
+
+
+@pytest.fixture(scope="session")
+def lone_stack(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """Run a stack with one worker and the usual limits, on the parameter's server."""
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4096:  # for two thousand connections
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    with QuickStack(workers=1, server=request.param) as stack:
+        yield Wire(stack)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def lone(lone_stack: Wire) -> Iterator[Wire]:
+    """Return the stack with one worker, and check the logs after the test."""
+    with lone_stack.quiet():
+        yield lone_stack
 
 
 @dataclass
@@ -90,21 +92,18 @@ class Vanished:
 
 
 @pytest.fixture(scope="session")
-def vanished(site: Site, background: Background) -> Iterator[Vanished]:
+def vanished(place: Place, background: Background) -> Iterator[Vanished]:
     """Let a client's network vanish. Other tests run until the worker notices.
 
     These tests must leave worker2 alone: the client is connected there, past nginx.
     """
-    url = site.stack.redis_urls[0]
-    proxy = Proxy(HOST, site.stack.ports["worker2"])
+    proxy = Proxy(HOST, place.stack.ports["worker2"])
     address = background.run(proxy.start())
-    before = rooms_with_people(url)
-    client = Client(
-        "lonely", f"ws://{address}/ws/chat/lonely/", {"Cookie": site.cookie, "Origin": site.url}
-    )
+    before = rooms_with_people(*place.stack.redis_urls)
+    client = Client("lonely", f"ws://{address}/ws/chat/lonely/", place.headers())
     leave = background.go(client.live())
-    assert wait_until(lambda: bool(rooms_with_people(url) - before), 30)
-    (group,) = rooms_with_people(url) - before
+    assert wait_until(lambda: bool(rooms_with_people(*place.stack.redis_urls) - before), 30)
+    (group,) = rooms_with_people(*place.stack.redis_urls) - before
     background.run(proxy.refuse())  # otherwise the client would reconnect to its room
     (pipe,) = proxy.vanish()
     yield Vanished(pipe, group, time.monotonic())
@@ -112,9 +111,12 @@ def vanished(site: Site, background: Background) -> Iterator[Vanished]:
 
 
 @pytest.fixture
-def place_for_stacks(monkeypatch) -> Iterator[Path]:
-    """Let stacks make their folders inside a temporary folder that no other test uses."""
-    with tempfile.TemporaryDirectory() as folder:
+def place_for_stacks(monkeypatch, tmp_path: Path) -> Iterator[Path]:
+    """Let stacks make their folders inside an empty temporary folder, whose name has a space.
+
+    It is made after `tmp_path`, or pytest would make its own folder there.
+    """
+    with tempfile.TemporaryDirectory(prefix="my コース ") as folder:
         # For root, another user runs PostgreSQL, and must get through, as in the usual folder.
         Path(folder).chmod(0o711)
         monkeypatch.setenv("TMPDIR", folder)
@@ -123,14 +125,14 @@ def place_for_stacks(monkeypatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def stack(site: Site) -> Stack:
+def stack(place: Place) -> Stack:
     """Return the stack, after starting every part that does not run."""
-    site.mend()
-    return site.stack
+    place.mend()
+    return place.stack
 
 
 @pytest.fixture
-def crowd(stack: Stack, site: Site, background: Background) -> Crowd:
+def crowd(stack: Stack, place: Place, ben: Page, background: Background) -> Crowd:
     """Return a crowd for a room where nothing has been said yet."""
-    window = Window("ben", site.window)
-    return Crowd(stack, background, window, site.cookie, f"room {next(rooms)}")
+    window = Window("ben", ben)
+    return Crowd(place, background, window, f"room {next(rooms)}")

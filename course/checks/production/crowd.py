@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -16,21 +15,15 @@ import redis
 
 from course.checks.production.clients import Client
 from course.checks.production.people import Terminal, Window
+from course.checks.production.prepared import Place
 from course.core.processes import wait_until
-from course.stack import SERVERS, Stack
+from course.stack import SERVERS
 
 SETTLE = 60.0  # seconds: a client in trouble waits up to 15 before it connects again
-REPORT: list[str] = []
-
-# The stacks that tests ask for. Most clients are signed in as one person, who sends so much that
-# the usual limits would refuse it.
+# Most clients are signed in as one person, who sends so much that the usual limits would refuse it.
 TALKATIVE = {"CHAT_MESSAGE_RATE": "1000", "CHAT_MESSAGE_BURST": "1000"}
-UVICORN = {"variables": TALKATIVE}
-DAPHNE = {"variables": TALKATIVE, "server": "daphne"}
-TWO_SHARDS = {"variables": TALKATIVE, "shards": 2}
-BOTH = pytest.mark.parametrize("site", [UVICORN, DAPHNE], ids=SERVERS, indirect=True)
-ONE = pytest.mark.parametrize("site", [UVICORN], ids=SERVERS[:1], indirect=True)
-SHARDED = pytest.mark.parametrize("site", [TWO_SHARDS], ids=["two shards"], indirect=True)
+BOTH = pytest.mark.parametrize("place", SERVERS, indirect=True)
+ONE = pytest.mark.parametrize("place", SERVERS[:1], indirect=True)
 
 
 class Background:
@@ -69,10 +62,13 @@ class Background:
         self.loop.close()
 
 
-def rooms_with_people(url: str) -> set[bytes]:
-    """Return the groups of the rooms to which a worker is subscribed at the Redis of this URL."""
-    with redis.Redis.from_url(url) as server:
-        return {channel for channel in server.pubsub_channels() if b"room." in channel}
+def rooms_with_people(*urls: str) -> set[bytes]:
+    """Return the groups of the rooms to which a worker is subscribed at these Redis servers."""
+    found = set[bytes]()
+    for url in urls:
+        with redis.Redis.from_url(url) as server:
+            found |= {channel for channel in server.pubsub_channels() if b"room." in channel}
+    return found
 
 
 class Crowd:
@@ -82,29 +78,26 @@ class Crowd:
     each worker.
     """
 
-    def __init__(
-        self, stack: Stack, background: Background, window: Window, cookie: str, room: str
-    ) -> None:
-        self.stack = stack
+    def __init__(self, site: Place, background: Background, window: Window, room: str) -> None:
+        self.site = site
+        self.stack = stack = site.stack
         self.background = background
         self.window = window
-        self.cookie = cookie
         self.room = room
         self.ends: list[Callable[[], None]] = []
         self.terminal = Terminal(
             "cat", stack.password, stack.site / "client.py", stack.url, self.room
         )
-        self.near = [self.client(f"near{n}", stack.url) for n in range(1, 5)]
+        self.near = [self.client(f"near{n}", stack.url) for n in range(1, 3)]
         self.direct = [
             self.client(f"direct{n}", url) for n, url in enumerate(stack.worker_urls, start=1)
         ]
         self.more: list[Client] = []
 
-    def client(self, name: str, url: str, pace: float = 0.2, cookie: str = "") -> Client:
-        """Make a client for an address, as Ann or with another cookie. Do not let it join yet."""
+    def client(self, name: str, url: str, pace: float = 0.2, who: str = "ann") -> Client:
+        """Make a client of a person for an address. Do not let it join yet."""
         address = f"{url.replace('http', 'ws', 1)}/ws/chat/{quote(self.room)}/"
-        headers = {"Cookie": cookie or self.cookie, "Origin": self.stack.url}
-        return Client(name, address, headers, pace)
+        return Client(name, address, self.site.headers(who), pace)
 
     @property
     def clients(self) -> list[Client]:
@@ -170,26 +163,24 @@ class Crowd:
             each.pace /= 5
 
     @contextmanager
-    def fault(self, what: str) -> Iterator["Crowd"]:
+    def fault(self) -> Iterator[None]:
         """Let everybody talk before, during and after a fault; then compare all logs."""
         self.enter()
         try:
-            self.talk()
-            time.sleep(0.5)
             began = time.monotonic()
-            codes = {client.name: len(client.codes) for client in self.clients}
-            yield self
-            time.sleep(1)
-            # Wait for clients that are still away, so that their silence is measured to its end.
-            back = lambda: all(each.times[-1:] > [began] for each in self.clients)  # noqa: E731
-            wait_until(lambda: all(client.caught_up for client in self.clients) and back(), SETTLE)
-            time.sleep(0.5)
-            stopped = time.monotonic()
+            self.talk()
+            assert wait_until(lambda: self.all_hear(began), SETTLE)
+            yield
+            ended = time.monotonic()
+            wait_until(lambda: self.all_hear(ended), SETTLE)
             self.hush()
             self.settle()
-            self.tell(what, began, stopped, codes)
         finally:
             self.leave()
+
+    def all_hear(self, since: float) -> bool:
+        """Tell whether each client is connected, and has received a message since a time."""
+        return all(each.caught_up and each.times[-1:] > [since] for each in self.clients)
 
     def complete(self) -> bool:
         """Tell whether every message is stored, and everybody has received it."""
@@ -223,42 +214,6 @@ class Crowd:
         for client in self.clients:
             assert all(client_ids[client_id] == 1 for client_id in client.written)
             assert client.last == len(stored)
-
-    def tell(self, what: str, began: float, stopped: float, codes: dict[str, int]) -> None:
-        """Report how long clients that stayed, and clients that reconnected, heard nothing."""
-        stayed, lost = list[float](), list[float]()
-        for client in self.clients:
-            gap = silence(client.times, began, stopped)
-            (lost if client.codes[codes.get(client.name, 0) :] else stayed).append(gap)
-        trips = [
-            seconds
-            for client in self.clients
-            for said, seconds in client.round_trips
-            if began <= said <= stopped
-        ]
-        said = {key: when for client in self.clients for key, when in client.said.items()}
-        delays = [
-            heard - said[key]
-            for client in self.clients
-            for frame, heard in zip(client.log, client.times, strict=True)
-            if (key := frame["client_id"]) in said and began <= said[key] <= stopped
-        ]
-        columns = [
-            f"{max(gaps):5.1f} s for {len(gaps):3}" if gaps else "" for gaps in (stayed, lost)
-        ]
-        columns += [f"{max(these, default=0):.1f} s" for these in (trips, delays)]
-        columns.append(str(len(self.stored())))
-        REPORT.append(row(what, *columns))
-
-
-def row(what: str, *columns: str) -> str:
-    """Return one line of the table."""
-    return f"{what:<34} " + " ".join(f"{text:>14}" for text in columns)
-
-
-def silence(times: list[float], began: float, stopped: float) -> float:
-    """Return the longest time in seconds between two deliveries, from `began` to `stopped`."""
-    return max((b - a for a, b in pairwise(times) if b > began and a < stopped), default=0.0)
 
 
 def difference(found: list[Any], wanted: list[Any]) -> str:

@@ -1,18 +1,22 @@
-"""The site and database that test stacks begin with: a real stack makes both once, to keep."""
+"""Stacks for tests: a real stack makes site and database once, and the others begin with copies."""
 
 import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import requests
+from websockets.sync.client import connect
 
 import course.stack
 from course.core.environment import LOCK
+from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step, step_files
 from course.stack import STEP, Stack
 
@@ -67,10 +71,36 @@ def prepared() -> Path:
                 with (stack.site / "config" / "settings.py").open("a") as settings:
                     settings.write(CHEAP_PASSWORDS)
                 stack.manage("shell", "-v0", "-c", ADD_PEOPLE)
-                stack.keep(made)
+                stack.parts["postgres"].stop()
+                made.mkdir(0o700)
+                (made / "password").write_text(stack.password)
+                copy_tree(stack.site, made / "site")
+                copy_tree(stack.folder / "postgres" / "data", made / "data")
             made.rename(kept)
         os.utime(kept)
     return kept
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with all its files; keep the owner and time of each file."""
+    subprocess.run(["cp", "-pR", source, target], check=True)
+
+
+class QuickStack(Stack):
+    """A stack that begins with copies of the prepared site and database."""
+
+    def __init__(self, port: int | None = None, workers: int = 2, *rest, **options) -> None:
+        password = (prepared() / "password").read_text()
+        super().__init__(port, workers, *rest, **options, password=password)
+
+    def make_site(self) -> None:
+        """Copy the prepared site and the prepared database."""
+        copy_tree(prepared() / "site", self.site)
+        (self.folder / "postgres").mkdir(0o700)
+        copy_tree(prepared() / "data", self.folder / "postgres" / "data")
+
+    def make_tables(self) -> None:
+        """The prepared database has the tables."""
 
 
 def sign_in(stack: Stack, name: str) -> requests.Session:
@@ -82,3 +112,52 @@ def sign_in(stack: Stack, name: str) -> requests.Session:
     form["csrfmiddlewaretoken"] = page.partition('csrfmiddlewaretoken" value="')[2][:64]
     assert session.post(url, data=form, timeout=30).url == f"{stack.url}/chat/"
     return session
+
+
+class Place:
+    """A stack, and people who have signed in."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.visitors = dict[str, requests.Session]()
+
+    def visitor(self, who: str) -> requests.Session:
+        """Return the browser of a person who has signed in."""
+        if who not in self.visitors:
+            self.visitors[who] = sign_in(self.stack, who)
+        return self.visitors[who]
+
+    def headers(self, who: str | None = "ann") -> dict[str, str]:
+        """Return the headers that the browser of a person, or of a stranger, sends."""
+        cookies = {"Cookie": f"sessionid={self.visitor(who).cookies['sessionid']}"} if who else {}
+        return {"Origin": self.stack.url, **cookies}
+
+    def post(self, who: str, path: str) -> requests.Response:
+        """Send a form as a person's page does."""
+        visitor = self.visitor(who)
+        form = {"csrfmiddlewaretoken": visitor.cookies["csrftoken"]}
+        return visitor.post(f"{self.stack.url}{path}", data=form, timeout=30)
+
+    def token(self, who: str = "ann") -> str:
+        """Return a new token for a person."""
+        answer = self.post(who, "/api/token/")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["token"]
+
+    def join(self, room: str, who: str | None = "ann", at: str = "", **query: str) -> connect:
+        """Open a socket as a person's page does, through nginx or at a worker's host."""
+        fields = "&".join(f"{key}={quote(value)}" for key, value in query.items())
+        url = f"ws://{at or self.stack.host}/ws/chat/{quote(room, safe='')}/?{fields}"
+        return connect(url, additional_headers=self.headers(who))
+
+    def is_ready(self) -> bool:
+        """Tell whether each worker is ready."""
+        urls = self.stack.worker_urls
+        return all(requests.get(f"{url}/readyz", timeout=30).ok for url in urls)
+
+    def mend(self) -> None:
+        """Start the parts that do not run, and wait until each worker is ready."""
+        for part in self.stack.parts.values():
+            if not part.running:
+                part.start()
+        assert wait_until(self.is_ready, 30)

@@ -5,37 +5,41 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import requests
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
 
-from course.checks.production.prepared import prepared, sign_in
-from course.checks.tools.conftest import clean, sentence
+from course.checks.production.prepared import Place, prepared
+from course.checks.tools.conftest import run_course, sentence
 from course.checks.tools.conftest import terminal as terminal
 from course.checks.tools.terminals import Terminal
-from course.core.parts import find_midpoint, lay_out
 from course.core.ports import answers, free_port
 from course.core.processes import descendants, wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
-from course.stack import HOST, STEP, Part, Stack, command, is_alive
+from course.stack import HOST, STEP, Part, command, is_alive
 
-STACK_COMMAND = [sys.executable, "-m", "course", "stack"]
-# The same command, but it begins with a prepared site and database.
+# The command, but it begins with a prepared site and database.
 QUICK_COMMAND = """
-import functools, pathlib, sys
+import sys
 from course import cli
+from course.checks.production.prepared import QuickStack
 from course.stack import command
-prepared = pathlib.Path(sys.argv[1])
-command.Stack = functools.partial(command.Stack, prepared=prepared)
+command.Stack = QuickStack
+sys.exit(cli.main(["stack", *sys.argv[1:]]))
+"""
+# The command, but it lays mid-points out in another folder than the learner's.
+PART_COMMAND = """
+import pathlib, sys
+from course import cli
+from course.core import parts
+real = parts.open_midpoint
+parts.open_midpoint = lambda midpoint, root: real(midpoint, pathlib.Path(sys.argv[1]))
 sys.exit(cli.main(["stack", *sys.argv[2:]]))
 """
 
@@ -84,7 +88,7 @@ def start(terminal) -> Iterator:
     started = []
 
     def start(*options: str, command: list[str] | None = None) -> Shown:
-        words = command or [sys.executable, "-c", QUICK_COMMAND, str(prepared())]
+        words = command or [sys.executable, "-c", QUICK_COMMAND]
         port = free_port()
         started.append(terminal([*words, f"--port={port}", *options], ROOT))
         return Shown(started[-1], port)
@@ -97,17 +101,28 @@ def start(terminal) -> Iterator:
             shown.wait()
 
 
-def test_ctrl_c_leaves_nothing(start, place_for_stacks):
-    """The command shows each process and the address; Ctrl-C leaves no process and no file."""
-    shown = start(command=STACK_COMMAND)
+def test_a_mid_point_runs_until_ctrl_c(start, place_for_stacks, tmp_path):
+    """The command shows each process and the address; Ctrl-C leaves no process and no file.
+
+    It runs the first mid-point with nginx, laid out in a learner's folder. Nothing is prepared.
+    """
+    shown = start("--part=3", command=[sys.executable, "-c", PART_COMMAND, str(tmp_path)])
     rows = {name: pid for name, pid, _ in shown.rows}
     assert list(rows) == ["postgres", "redis1", "worker1", "worker2", "nginx"]
     assert set(rows.values()) <= shown.family
     assert f"open {shown.url}/" in shown.seen
-    # These answers need the names of static files, and the tables in the database.
-    assert requests.get(f"{shown.url}/accounts/login/", timeout=30).status_code == 200
+    # These answers need the names of static files, the files, and the tables in the database.
+    page = requests.get(f"{shown.url}/accounts/login/", timeout=30)
+    assert page.status_code == 200
+    (sheet,) = re.findall(r'href="(/static/chat/chat\.[0-9a-f]{12}\.css)"', page.text)
+    assert requests.get(shown.url + sheet, timeout=30).ok
     wrong = {"username": "ben", "password": "wrong"}
     assert requests.post(f"{shown.url}/api/token/", json=wrong, timeout=30).status_code == 401
+    files = "chat/consumers.py"
+    (site,) = place_for_stacks.glob("*/site")
+    (laid_out,) = tmp_path.glob("midpoints/*-part03")
+    code = (site / files).read_bytes()
+    assert code == (laid_out / files).read_bytes() != (find_step(STEP).folder / files).read_bytes()
     shown.terminal.type("\x03")
     assert shown.terminal.wait() == 0
     assert "Stopped." in shown.seen
@@ -116,57 +131,41 @@ def test_ctrl_c_leaves_nothing(start, place_for_stacks):
     assert [*place_for_stacks.iterdir()] == []
 
 
-class Room:
-    """Ann in a room of the stack. Ann connects again when her connection is lost."""
+def say(place: Place, text: str) -> None:
+    """Send a message, again and again, until the server sends it back."""
 
-    def __init__(self, shown: Shown) -> None:
-        password = (prepared() / "password").read_text()
-        session = sign_in(SimpleNamespace(url=shown.url, password=password), "ann")
-        self.headers = {"Cookie": f"sessionid={session.cookies['sessionid']}", "Origin": shown.url}
-        self.url = f"{shown.url.replace('http', 'ws', 1)}/ws/chat/lobby/?after=0"
+    def heard() -> bool:
+        try:
+            with place.join("lobby", after="0") as socket:
+                socket.send(json.dumps({"message": text, "client_id": text}))
+                while json.loads(socket.recv(timeout=30)).get("message") != text:
+                    pass
+        except (OSError, WebSocketException):
+            return False
+        return True
 
-    def say(self, text: str) -> None:
-        """Send a message, again and again, until the server sends it back."""
-        frame = json.dumps({"message": text, "client_id": text})
-
-        def heard() -> bool:
-            try:
-                with connect(self.url, additional_headers=self.headers, open_timeout=30) as socket:
-                    socket.send(frame)
-                    while json.loads(socket.recv(timeout=30)).get("message") != text:
-                        pass
-            except (OSError, WebSocketException):
-                return False
-            return True
-
-        assert wait_until(heard, 20)
-
-    def read(self) -> list[str]:
-        """Return the texts of all messages in the room."""
-        with connect(self.url, additional_headers=self.headers) as socket:
-            frames = iter(lambda: json.loads(socket.recv(timeout=30)), None)
-            texts = []
-            while "message" in (frame := next(frames)):
-                texts.append(frame["message"])
-            return texts
+    assert wait_until(heard, 20)
 
 
 def test_a_part_that_dies_is_started_again(start, place_for_stacks):
     """Each kind of part is killed and started again, and the room loses no message."""
     shown = start()
-    room = Room(shown)
+    password = (prepared() / "password").read_text()
+    host = f"{HOST}:{shown.port}"
+    place = Place(SimpleNamespace(url=shown.url, host=host, password=password))
     names = ["worker1", "redis1", "postgres", "nginx", "worker2"]
     for name in names:
-        room.say(f"before {name}")
+        say(place, f"before {name}")
         killed = shown.pid(name)
         shown.kill(name, until="started again")
         *_, died, again = shown.rows
         assert died == (name, killed, "died: SIGKILL")
         assert again == (name, shown.pid(name), "started again")
         assert shown.pid(name) != killed
-        room.say(f"after {name}")
-    said = [f"{when} {name}" for name in names for when in ("before", "after")]
-    assert room.read() == said
+        say(place, f"after {name}")
+    with place.join("lobby", after="0") as socket:
+        texts = [json.loads(socket.recv(timeout=30)).get("message") for _ in range(11)]
+    assert texts == [f"{when} {name}" for name in names for when in ("before", "after")] + [None]
     # After Ctrl-C in the second in which parts are down, no part starts any more.
     shown.kill("postgres", until="died: SIGKILL")
     shown.kill("nginx", until="died: SIGKILL")
@@ -199,7 +198,7 @@ def deaths(folder: Path, monkeypatch: pytest.MonkeyPatch, within: float) -> tupl
     words = [sys.executable, "-c", "raise SystemExit('no room on the disk')"]
     part = Part("redis1", words, free_port(), folder, folder / "log")
     part.launch()
-    keeper = command.Keeper(SimpleNamespace(dead=lambda: [part], parts={"redis1": part}))
+    keeper = command.Keeper({"redis1": part})
     for count in range(1, 8):
         part.process.wait()
         try:
@@ -219,35 +218,28 @@ def test_deaths_are_counted_for_a_minute(tmp_path, monkeypatch, capsys):
     assert "died: exit code 1" in capsys.readouterr().out
 
 
-def refused(*options: str) -> str:
-    """Return the sentence with which the command refuses these options."""
-    command = [*STACK_COMMAND, *options]
-    return sentence(
-        subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, text=True, timeout=30)
-    )
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"port_text": "http"}, "PORT must be a number"),
+        ({"workers_text": "0"}, "WORKERS must be a number from 1 to 32, not '0'."),
+        ({"shards_text": "x"}, "SHARDS must be a number from 1 to 8, not 'x'."),
+        ({"server": "gunicorn"}, "SERVER must be uvicorn or daphne, not 'gunicorn'."),
+        ({"part": "2"}, "Part 2 has no deploy/ yet. Choose a later part for make stack."),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(options, sentence):
+    """A bad number, an unknown server, or a part too early is refused with one sentence."""
+    usual = {"workers_text": "2", "server": "uvicorn", "shards_text": "1"}
+    with pytest.raises(UserError) as refused:
+        command.run(**{"port_text": str(free_port()), **usual, **options})
+    assert str(refused.value).startswith(sentence)
 
 
-def test_what_cannot_be_is_one_sentence():
-    """A port in use, a bad number or an unknown server is refused with one sentence."""
-    with ExitStack() as sockets:
-        taken = sockets.enter_context(socket.create_server((HOST, 0))).getsockname()[1]
-        assert re.fullmatch(
-            rf"Port {taken} is already in use: choose another, for example: make stack PORT=\d+",
-            refused(f"--port={taken}"),
-        )
-    assert refused("--port=http").startswith("PORT must be a number")
-    assert refused("--workers=0") == "WORKERS must be a number from 1 to 32, not '0'."
-    assert refused("--shards=x") == "SHARDS must be a number from 1 to 8, not 'x'."
-    assert refused("--server=gunicorn") == "SERVER must be uvicorn or daphne, not 'gunicorn'."
-    assert refused("--part=2") == ("Part 2 has no deploy/ yet. Choose a later part for make stack.")
-
-
-def test_a_mid_point_runs(tmp_path):
-    """The stack runs the first mid-point with nginx, laid out in a learner's folder."""
-    step = find_step(STEP)
-    lay_out(find_midpoint(step, "3"), tmp_path)
-    code, final = (folder / "chat" / "consumers.py" for folder in (tmp_path, step.folder))
-    assert code.read_bytes() != final.read_bytes()
-    with Stack(workers=1, code=tmp_path) as stack:
-        assert requests.get(f"{stack.url}/healthz", timeout=30).ok
-        assert (stack.site / "chat" / "consumers.py").read_bytes() == code.read_bytes()
+def test_a_port_in_use_is_refused():
+    """The command ends with one sentence, which names a free port."""
+    with socket.create_server((HOST, 0)) as server:
+        taken = server.getsockname()[1]
+        line = sentence(run_course("stack", f"--port={taken}"))
+    other = rf"Port {taken} is already in use: choose another, for example: make stack PORT=\d+"
+    assert re.fullmatch(other, line)

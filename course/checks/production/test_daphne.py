@@ -2,28 +2,34 @@
 
 import os
 import re
-import subprocess
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from course.checks.production.clients import connect_narrowly
 from course.checks.production.daphne import LIMITS, is_limited
-from course.core.ports import answers, free_port
+from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT
-from course.stack import SERVERS
+from course.stack import SERVERS, Part
 
 README = (ROOT / "step05_deploy" / "README.md").read_text("utf-8")
-# An application that closes each socket with the code in its path.
-CLOSE = """
+# An application that closes each socket with the code in its path; after 0, it first sends 64 MiB.
+APPLICATION = """
 async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.close", "code": int(scope["path"][1:])})
+        code = int(scope["path"][1:])
+        for _ in range(0 if code else 64):
+            await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+        print("sent", code, flush=True)
+        await send({"type": "websocket.close", "code": code})
 """
 
 
@@ -44,27 +50,37 @@ def test_each_limit_is_found_by_a_test():
         assert re.search(rf'is_limited\([\w.]+, "{name}"\)', text), name
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals to processes are those of Linux and macOS")
-@pytest.mark.parametrize("server", SERVERS)
-def test_close_codes_of_an_application(tmp_path, server):
-    """Both servers send our codes; Daphne refuses to send 1012, a code for servers."""
-    (tmp_path / "asgi.py").write_text(CLOSE)
+@pytest.fixture
+def site(tmp_path: Path, server: str) -> Iterator[tuple[str, Path]]:
+    """Run the application on a kind of server; yield address and log."""
+    (tmp_path / "asgi.py").write_text(APPLICATION)
     port = free_port()
     option = "-p" if server == "daphne" else "--port"
     command = [sys.executable, "-m", server, option, str(port), "asgi:application"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
-    try:
-        assert wait_until(lambda: answers(port), 20), (tmp_path / "log").read_text()
-        codes = {}
-        for code in (1000, 4001, 4008, 4013, 1012):
-            with connect(f"ws://127.0.0.1:{port}/{code}") as socket:
-                with pytest.raises(ConnectionClosed):
-                    socket.recv(timeout=30)
-                codes[code] = socket.close_code
-    finally:
-        process.kill()
-        process.wait()
+    part = Part(server, command, port, tmp_path, tmp_path / "log")
+    part.start()
+    yield f"ws://{part.address}", part.log
+    part.stop(signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to processes are those of Linux and macOS")
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_a_server_makes_of_an_application(site: tuple[str, Path], server: str) -> None:
+    """Both servers send our codes; Daphne refuses to send 1012, a code for servers.
+
+    uvicorn lets an application wait for a client that does not read. Daphne takes everything.
+    """
+    url, log = site
+    codes = {}
+    for code in (1000, 4001, 4008, 4013, 1012):
+        with connect(f"{url}/{code}") as socket:
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=30)
+            codes[code] = socket.close_code
     refused = is_limited(server, "Close codes other than 1000 and 3000 to 4999 are refused")
     assert codes.pop(1012) == (1011 if refused else 1012)
     assert [*codes] == [*codes.values()]
+    kept = is_limited(server, "No back-pressure for a client that does not read")
+    narrow = {"sock": connect_narrowly(url), "compression": None}
+    with connect(f"{url}/0", **narrow, max_queue=1, close_timeout=0):
+        assert wait_until(lambda: "sent 0\n" in log.read_text(), 3) == kept

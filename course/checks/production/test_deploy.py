@@ -7,18 +7,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
-import requests
 import yaml
 
-from course.checks.production.prepared import prepared
 from course.core.environment import venv_program
 from course.core.ports import free_port
 from course.core.steps import ROOT
-from course.stack import HOST, WORKERS, Stack, find_programs
+from course.stack import HOST, WORKERS, find_programs
 
 STEP = ROOT / "step05_deploy"
 DEPLOY = STEP / "deploy"
@@ -117,16 +114,6 @@ def test_nginx_accepts_the_file_of_the_image(tmp_path):
     assert check_nginx(nginx, unprivileged(made, tmp_path), tmp_path) == ""
 
 
-def test_the_stack_runs_in_a_folder_with_a_space(monkeypatch):
-    """Redis and nginx accept all their paths in a temporary folder with a space."""
-    with tempfile.TemporaryDirectory(prefix="my コース ") as folder:
-        Path(folder).chmod(0o711)  # PostgreSQL may run there as another user
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        with Stack(workers=1, prepared=prepared()) as stack:
-            assert requests.get(f"{stack.url}/readyz", timeout=30).ok
-            assert requests.get(f"{stack.url}/static/chat/chat.js", timeout=30).ok
-
-
 def test_each_proxied_place_overwrites_what_a_client_says_of_itself():
     """Headers are set once, for all locations: a location with its own headers loses the others."""
     server = NGINX[NGINX.index("server {\n") :]
@@ -200,43 +187,6 @@ def test_the_image_has_what_runs_and_not_what_tests(tmp_path):
                 imported.add(node.module.split(".")[0])
     imported -= {*sys.stdlib_module_names, "chat", "config", "asgiref"}
     assert {known.get(name, name) for name in imported} <= names
-
-
-def test_parts_wait_for_parts_that_have_what_is_waited_for():
-    """A part that must be healthy has a health check; a part that must complete ends.
-
-    All volumes are declared, and only nginx publishes a port.
-    """
-    services = COMPOSE["services"]
-    for name, service in services.items():
-        for other, how in service.get("depends_on", {}).items():
-            assert other in services, name
-            healthy = "healthcheck" in services[other] or "build" in services[other]
-            if how["condition"] == "service_healthy":
-                assert healthy
-                assert not services[other].get("healthcheck", {}).get("disable")
-            else:
-                assert how["condition"] == "service_completed_successfully"
-                assert services[other]["restart"].startswith("on-failure")
-        for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in COMPOSE["volumes"]
-        assert service["restart"]
-    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
-    assert [
-        name for name, service in services.items() if "migrate" in service.get("command", [])
-    ] == ["migrate"]
-
-
-def test_addresses_in_the_compose_file_name_its_services():
-    """Each address has the name of its service, and PostgreSQL's user, database and password."""
-    postgres = COMPOSE["services"]["postgres"]["environment"]
-    password = postgres["POSTGRES_PASSWORD"]
-    for worker in ("worker1", "worker2", "migrate"):
-        environment = COMPOSE["services"][worker]["environment"]
-        user, database = postgres["POSTGRES_USER"], postgres["POSTGRES_DB"]
-        expected = f"postgres://{user}:{password}@postgres:5432/{database}"
-        assert environment["DATABASE_URL"] == expected
-        assert environment["REDIS_URL"] == "redis://redis:6379"
 
 
 def test_every_variable_is_in_the_example_and_nothing_else_is():

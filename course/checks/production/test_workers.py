@@ -1,21 +1,23 @@
 """Workers that die, restart or freeze while people talk: nothing is lost, nothing comes twice."""
 
+import os
 import signal
 import time
 
 import psycopg
 from websockets.sync.client import connect
 
-from course.checks.production.clients import GAVE_UP
-from course.checks.production.conftest import Site, Vanished
+from course.checks.production.clients import GAVE_UP, connect_narrowly
+from course.checks.production.conftest import Vanished
 from course.checks.production.crowd import BOTH, ONE, Crowd, rooms_with_people
 from course.checks.production.daphne import is_limited
+from course.checks.production.prepared import Place
 from course.core.processes import wait_until
 from course.stack import Stack
 
 LONG_HISTORY = """
 INSERT INTO chat_message (room, seq, text, sent_at)
-SELECT 'long', seq, repeat('x', 1000), now() FROM generate_series(1, 20000) AS seq
+SELECT 'long', seq, repeat('x', 1000), now() FROM generate_series(1, 5000) AS seq
 """
 FORGOTTEN = 45.0  # seconds: the worker pings every twenty, and waits twenty for the answer
 
@@ -23,9 +25,8 @@ FORGOTTEN = 45.0  # seconds: the worker pings every twenty, and waits twenty for
 @BOTH
 def test_a_worker_is_killed(stack: Stack, crowd: Crowd) -> None:
     """Its clients go to the other worker, and the other worker's clients notice nothing."""
-    with crowd.fault(f"kill -9 of a worker, {stack.server}"):
-        stack.stop("worker1", signal.SIGKILL)
-        stack.start("worker1")
+    with crowd.fault():
+        stack.parts["worker1"].restart(signal.SIGKILL)
     assert 1006 in crowd.direct[0].codes
     assert crowd.direct[1].codes == []
 
@@ -33,8 +34,8 @@ def test_a_worker_is_killed(stack: Stack, crowd: Crowd) -> None:
 @ONE
 def test_nginx_reloads(stack: Stack, crowd: Crowd) -> None:
     """Nobody loses a connection."""
-    with crowd.fault("reload of nginx"):
-        stack.signal("nginx", signal.SIGHUP)
+    with crowd.fault():
+        os.kill(stack.parts["nginx"].pid, signal.SIGHUP)
         time.sleep(1)
     assert [code for client in crowd.clients for code in client.codes] == []
     assert crowd.window.codes == []
@@ -44,13 +45,13 @@ def test_nginx_reloads(stack: Stack, crowd: Crowd) -> None:
 def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
     """Clients of a frozen worker notice, and reconnect when that worker is killed, or before."""
     near, (victim, other) = crowd.near, crowd.direct
-    with crowd.fault("a worker is frozen for 12 s"):
+    with crowd.fault():
         victim.url = near[0].url  # from now on, this client connects through nginx
-        stack.signal("worker1", signal.SIGSTOP)
+        os.kill(stack.parts["worker1"].pid, signal.SIGSTOP)
         with crowd.calm(victim):
             time.sleep(12)
         assert victim.codes == [GAVE_UP]
-        stack.restart("worker1", signal.SIGKILL)
+        stack.parts["worker1"].restart(signal.SIGKILL)
     assert other.codes == []
     assert all(set(client.codes) <= {GAVE_UP} for client in near)
 
@@ -58,34 +59,33 @@ def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
 @ONE
 def test_a_worker_stops_though_the_database_waits(stack: Stack, crowd: Crowd) -> None:
     """A lock in the database delays the stop for some seconds, and no message is lost."""
-    with psycopg.connect(stack.database_url) as database, crowd.fault("a lock on all rooms"):
+    with psycopg.connect(stack.database_url) as database, crowd.fault():
         database.execute("LOCK TABLE chat_room IN EXCLUSIVE MODE")
         time.sleep(0.5)
         began = time.monotonic()
-        stack.stop("worker1")
+        stack.parts["worker1"].stop()
         seconds = time.monotonic() - began
         database.rollback()
-        stack.start("worker1")
+        stack.parts["worker1"].start()
     assert seconds < 10
 
 
 @ONE
-def test_a_worker_stops_though_a_client_does_not_read(stack: Stack, site: Site) -> None:
-    """The worker stops, though 20 MB of history wait for the client before its close frame."""
+def test_a_worker_stops_though_a_client_does_not_read(stack: Stack, place: Place) -> None:
+    """The worker stops, though 5 MB of history wait for the client before its close frame."""
     with psycopg.connect(stack.database_url) as database:
         database.execute(LONG_HISTORY)
-        database.execute("INSERT INTO chat_room VALUES ('long', 20000)")
+        database.execute("INSERT INTO chat_room VALUES ('long', 5000)")
     url = f"{stack.worker_urls[0].replace('http', 'ws', 1)}/ws/chat/long/?after=0"
-    headers = {"Cookie": site.cookie, "Origin": stack.url}
+    line = connect_narrowly(url)
     # With max_queue=1 a client stops reading while one message waits for recv().
-    with connect(url, additional_headers=headers, max_queue=1, close_timeout=0):
+    with connect(url, sock=line, additional_headers=place.headers(), max_queue=1, close_timeout=0):
         time.sleep(2)
         worker = stack.parts["worker1"]
         began = time.monotonic()
-        worker.signal(signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGTERM)
         assert wait_until(lambda: not worker.running, 10)
         assert time.monotonic() - began > 7
-    stack.restart("worker1")
 
 
 @ONE
@@ -94,19 +94,19 @@ def test_a_client_that_vanished_is_forgotten(stack: Stack, vanished: Vanished) -
     left = vanished.since + FORGOTTEN - time.monotonic()
     assert wait_until(lambda: "server" in vanished.pipe.ended, left)
     assert vanished.pipe.ended["server"] - vanished.since > 15
-    assert wait_until(lambda: vanished.group not in rooms_with_people(stack.redis_urls[0]), 3)
+    assert wait_until(lambda: vanished.group not in rooms_with_people(*stack.redis_urls), 3)
 
 
 @BOTH
 def test_workers_restart_one_after_the_other(stack: Stack, crowd: Crowd) -> None:
     """Each client gets close code 1012, also through nginx, and each worker ends in time."""
     seconds = []
-    with crowd.fault(f"restart of all workers, {stack.server}"):
+    with crowd.fault():
         for name in stack.worker_names:
             began = time.monotonic()
-            stack.stop(name)
+            stack.parts[name].stop()
             seconds.append(time.monotonic() - began)
-            stack.start(name)
+            stack.parts[name].start()
         crowd.window.look()
         codes = [code for client in crowd.clients for code in client.codes] + crowd.window.codes
     assert set(codes) == {1006 if is_limited(stack.server, "No close frame at a stop") else 1012}

@@ -1,8 +1,6 @@
 """Step 5 works on a real PostgreSQL; the steps' own tests use SQLite."""
 
 import json
-import os
-import random
 import shutil
 import subprocess
 import sys
@@ -17,9 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 import requests
-from psycopg.conninfo import conninfo_to_dict
 from websockets.sync.client import ClientConnection, connect
 
+from course.checks.tools.machines import AS_ROOT, Machine
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, wait_until
 from course.core.steps import ROOT
@@ -105,24 +103,6 @@ def hear(socket: ClientConnection, seconds: float = 5.0) -> dict[str, Any]:
     """Return the next frame."""
     frame: dict[str, Any] = json.loads(socket.recv(timeout=seconds))
     return frame
-
-
-def test_a_conversation_is_kept_in_postgresql(database_url: str, tmp_path: Path) -> None:
-    """Messages, names and times survive PostgreSQL unchanged, and come back in order."""
-    texts = ["日本語 🎉", "x" * 1000, "'; DROP TABLE chat_message; --"]
-    with running(database_url, tmp_path) as site:
-        headers = sign_up(site)
-        with join(site, headers) as socket:
-            assert hear(socket) == {"caught_up": 0}
-            for text in texts:
-                say(socket, text)
-            live = [hear(socket) for _ in texts]
-        with join(site, headers) as socket:
-            history = [hear(socket) for _ in texts]
-            assert hear(socket) == {"caught_up": 3}
-    assert [frame["message"] for frame in live] == texts
-    assert [frame["seq"] for frame in live] == [1, 2, 3]
-    assert history == live
 
 
 INSERT = """
@@ -238,80 +218,6 @@ def test_a_frozen_worker_does_not_hold_up_its_rooms(database_url: str) -> None:
     assert stored == [[1, "from another"]]
     assert 1 < waited < 8
     assert "idle-in-transaction timeout" in error
-
-
-# A server in a network namespace passes all data on to PostgreSQL's Unix socket. The server ends
-# when its standard input ends.
-FORWARD = """
-import asyncio, os, sys
-
-async def copy(reader, writer):
-    while data := await reader.read(65536):
-        writer.write(data)
-    writer.close()
-
-async def carry(reader, writer):
-    far_reader, far_writer = await asyncio.open_unix_connection(sys.argv[1])
-    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
-
-async def main():
-    server = await asyncio.start_server(carry, "0.0.0.0", 5432)
-    print(os.getpid(), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    os._exit(0)
-
-asyncio.run(main())
-"""
-AS_ROOT = [] if os.name == "nt" or os.getuid() == 0 else ["sudo", "-n"]
-
-
-def as_root(*command: str) -> None:
-    """Run a command that only root may run."""
-    done = subprocess.run([*AS_ROOT, *command], capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-
-
-class Machine:
-    """A machine with PostgreSQL: a network namespace with a cable to this machine.
-
-    A proxy cannot play the machine: the system answers keepalive probes even for a silent proxy.
-    """
-
-    def __init__(self, database_url: str) -> None:
-        found = conninfo_to_dict(database_url)
-        self.unix_socket = f"{found['host']}/.s.PGSQL.{found.get('port', 5432)}"
-        self.cable = f"chat{os.getpid()}"
-        net = 4 * random.randrange(64)
-        self.here, self.there = (f"203.0.113.{net + number}" for number in (1, 2))
-        self.url = f"postgres://{found['user']}@{self.there}/{found['dbname']}"
-
-    def start(self) -> None:
-        """Start the machine, which knows no earlier connection."""
-        command = [*AS_ROOT, "unshare", "--net", sys.executable, "-c", FORWARD, self.unix_socket]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.pid = self.process.stdout.readline().strip()
-        peer = ("peer", "name", "eth0", "netns", self.pid)
-        as_root("ip", "link", "add", self.cable, "type", "veth", *peer)
-        as_root("ip", "address", "add", f"{self.here}/30", "dev", self.cable)
-        as_root("ip", "link", "set", self.cable, "up")
-        self.inside("ip", "address", "add", f"{self.there}/30", "dev", "eth0")
-        self.inside("ip", "link", "set", "eth0", "up")
-
-    def inside(self, *command: str) -> None:
-        """Run a command on the machine."""
-        as_root("nsenter", f"--net=/proc/{self.pid}/ns/net", *command)
-
-    def unplug(self) -> None:
-        """Cut the network without a message to either side."""
-        self.inside("ip", "link", "set", "eth0", "down")
-
-    def end(self) -> None:
-        """End the machine, and delete its cable."""
-        as_root("ip", "link", "delete", self.cable)
-        self.process.stdin.close()
-        self.process.wait(10)
 
 
 @pytest.fixture
