@@ -128,24 +128,14 @@ def room(room_names: Iterator[str]) -> str:
 def watch(context: BrowserContext, complaints: list[str]) -> None:
     """Note each complaint of the browser about these windows."""
 
+    # The console also tells of each answer that is an error, and of each request that failed.
     def note_message(message):
         # The browser warns if a test takes the focus before the page's autofocus does.
         if message.type in ("error", "warning") and "Autofocus" not in message.text:
-            complaints.append(message.text)
+            complaints.append(f"{message.text} {message.location['url']}")
 
     context.on("console", note_message)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
-
-    def note_failure(asked):
-        # When a test leaves a page, the browser aborts the page's pending requests.
-        if asked.failure != "net::ERR_ABORTED":
-            complaints.append(f"{asked.url} {asked.failure}")
-
-    context.on("requestfailed", note_failure)
-    context.on(
-        "response",
-        lambda answer: answer.status >= 400 and complaints.append(f"{answer.status} {answer.url}"),
-    )
 
     def dismiss(dialog):
         complaints.append(f"dialog: {dialog.message}")
@@ -175,7 +165,6 @@ def clean(context: BrowserContext) -> None:
     page, *others = context.pages or [context.new_page()]
     for other in others:
         other.close()
-    page.unroute_all()
     was_dark, asks = page.evaluate(FORGET)
     if asks:
         page.close()

@@ -4,13 +4,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from course.checks.browser.pages import (
-    comes_to_show,
+    HAS_VALUE,
+    IS_FOCUSED,
+    LINES,
     expect_count,
     expect_lines,
-    lines,
     log_of,
-    message_input,
     say,
+    wait_for,
 )
 from course.checks.browser.sites import Site, steps
 
@@ -30,8 +31,6 @@ LISTEN = """
 }
 """
 FOCUS = "() => document.querySelector('#chat-message-input').focus()"
-HAS_VALUE = "value => document.querySelector('#chat-message-input').value === value"
-IS_FOCUSED = "id => document.activeElement.id === id"
 FOCUSED = """
 () => {
     const element = document.activeElement;
@@ -106,8 +105,7 @@ def test_a_composition_is_not_sent(join):
         "compositionend",
         "keyup 13 false",
     ]
-    if not comes_to_show(page, HAS_VALUE, "日本語"):
-        expect(message_input(page)).to_have_value("日本語")
+    wait_for(page, HAS_VALUE, "日本語")
     page.keyboard.press("End")
     page.keyboard.type("です")
     page.keyboard.press("Enter")
@@ -125,17 +123,16 @@ def test_a_key_handler_would_send_it(handler: str, join):
         " document.querySelector('#chat-message-submit'))",
         handler,
     )
-    message_input(page).focus()
+    page.evaluate(FOCUS)
     compose(page, "にほんご", "日本語")
-    expect(lines(page)).to_have_count(1)
+    expect_count(page, LINES, 1)
 
 
 @steps()
 def test_the_keyboard_is_enough(site: Site, join):
     """The input has the focus at once; Tab visits all controls in order, with a visible focus."""
     page = join()
-    if not comes_to_show(page, IS_FOCUSED, "chat-message-input"):
-        expect(message_input(page)).to_be_focused()
+    wait_for(page, IS_FOCUSED, "chat-message-input")
     page.keyboard.type("no mouse")
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
