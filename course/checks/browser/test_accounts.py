@@ -1,4 +1,4 @@
-"""Signing up, in and out through the pages, and names on messages."""
+"""Signing up, in and out through the pages."""
 
 import re
 
@@ -8,7 +8,6 @@ from course.checks.browser.pages import (
     expect_closed,
     expect_lines,
     expect_open,
-    lines,
     page_path,
     say,
     sign_in,
@@ -64,15 +63,3 @@ def test_a_wrong_password_is_told_so(site: Site, new_window):
     expect(page.locator(".errorlist")).to_contain_text("correct username and password")
     sign_in(page, "ann")
     expect(page.get_by_label("Room name")).to_be_focused()
-
-
-@steps(first=4)
-def test_messages_have_names(join):
-    """Each message shows its sender's name, to the sender and to everybody else."""
-    ann, ben = join("ann"), join("ben")
-    say(ann, "hello")
-    expect_lines(ben, "ann hello")
-    say(ben, "hi")
-    for page in (ann, ben):
-        expect_lines(page, "ann hello", "ben hi")
-        expect(lines(page).locator("b")).to_have_text(["ann", "ben"])

@@ -14,6 +14,7 @@ from course.checks.browser.pages import (
     expect_lines,
     expect_reconnecting,
     expect_unsent,
+    log_of,
     say,
     wait_for,
     write,
@@ -79,6 +80,12 @@ TOO_WIDE = """
     return box.left < 0 || box.right > innerWidth + 0.5;
 }).map(element => element.outerHTML.slice(0, 80))
 """
+# The inputs without a label, for a person who hears the page.
+UNNAMED = """
+() => [...document.querySelectorAll("input:not([type=hidden])")].filter(input => !(
+    input.labels.length && [...input.labels].every(label => label.textContent.trim())
+)).map(input => input.outerHTML)
+"""
 LAST_LINE_IS_SEEN = """
 () => {
     const log = document.querySelector("#chat-log");
@@ -128,11 +135,15 @@ def look(site: Site) -> Callable[[Page, str], None]:
     """Return a function that looks at a page: light, dark, and on a phone.
 
     Nothing may be too wide, and all text, links, buttons, states and errors must have a contrast of
-    4.5. If `COURSE_PICTURES` names a folder, pictures go there.
+    4.5. A screen reader learns the page's title and language, and what each input is for. If
+    `COURSE_PICTURES` names a folder, pictures go there.
     """
     folder = os.environ.get("COURSE_PICTURES")
 
     def look(page: Page, what: str) -> None:
+        assert page.evaluate(UNNAMED) == []
+        assert page.title() not in ("", " · Django Channels")
+        assert page.evaluate("document.documentElement.lang") == "en"
         for form, (scheme, size) in FORMS.items():
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(size)
@@ -179,6 +190,15 @@ def test_all_pages_are_readable(site: Site, join, look, complaints: list[str]):
         wait_for(page, "() => document.querySelector('.errorlist')")
         look(page, name)
     complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
+
+
+@steps()
+def test_a_screen_reader_is_told_what_things_are(join):
+    """The log has role `log` and a label, and a new status is announced."""
+    page = join()
+    expect(log_of(page)).to_have_attribute("aria-label", "Messages")
+    expect(page.get_by_role("status")).to_have_text("Connected")
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
 
 
 @sites(DAPHNE)

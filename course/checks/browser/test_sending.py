@@ -13,11 +13,10 @@ from course.checks.browser.pages import (
     expect_open,
     expect_reconnecting,
     expect_unsent,
-    hurry,
     message_input,
     say,
 )
-from course.checks.browser.sites import DAPHNE, PART_6, UVICORN, Site, sites
+from course.checks.browser.sites import DAPHNE, UVICORN, Site, sites
 from course.checks.browser.wires import Network
 
 Join = Callable[..., Page]
@@ -32,33 +31,6 @@ messages => {
     }
 }
 """
-
-
-@sites(PART_6, DAPHNE)
-@pytest.mark.usefixtures("lost_connections")
-def test_what_is_typed_without_a_server_is_said_once(site: Site, join: Join):
-    """The messages wait in the page. When the server is back, they go in the order of writing."""
-    ann, ben = join("ann"), join("ben")
-    say(ann, "before")
-    for page in (ann, ben):
-        expect_lines(page, "before")
-        hurry(page)
-    site.kill()
-    try:
-        for page in (ann, ben):
-            expect_reconnecting(page)
-        say(ann, "typed while")
-        say(ann, "it was down")
-        expect_lines(ann, "before")
-        expect_unsent(ann, "typed while", "it was down")
-    finally:
-        site.start()
-    for page in (ann, ben):
-        expect_lines(page, "before", "typed while", "it was down")
-        expect_unsent(page)
-    say(ben, "after")
-    for page in (ann, ben):
-        expect_lines(page, "before", "typed while", "it was down", "after")
 
 
 @sites(DAPHNE)
