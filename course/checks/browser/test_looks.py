@@ -162,10 +162,16 @@ def look(site: Site) -> Callable[[Page, str], None]:
 
 
 @steps()
-def test_all_pages_are_readable(site: Site, join, look, complaints: list[str]):
-    """Look at all that a person can come to see, from a short conversation to wrong forms."""
+def test_all_pages_can_be_read(site: Site, join, look, complaints: list[str]):
+    """Look at all that a person can come to see, from a short conversation to wrong forms.
+
+    A screen reader is told of new messages, and of a new state of the connection.
+    """
     room = "book club"
     page = join("ann", room=room)
+    expect(log_of(page)).to_have_attribute("aria-label", "Messages")
+    expect(page.get_by_role("status")).to_have_text("Connected")
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
     pages = {"ann": page, "ben": join("ben", room=room) if site.has_rooms else page}
     conversation = CONVERSATION if site.has_rooms else ALONE
     for number, (who, message) in enumerate(conversation, 1):
@@ -190,15 +196,6 @@ def test_all_pages_are_readable(site: Site, join, look, complaints: list[str]):
         wait_for(page, "() => document.querySelector('.errorlist')")
         look(page, name)
     complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
-
-
-@steps()
-def test_a_screen_reader_is_told_what_things_are(join):
-    """The log has role `log` and a label, and a new status is announced."""
-    page = join()
-    expect(log_of(page)).to_have_attribute("aria-label", "Messages")
-    expect(page.get_by_role("status")).to_have_text("Connected")
-    expect(page.get_by_role("heading", level=1)).to_have_count(1)
 
 
 @sites(DAPHNE)
