@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from playwright.sync_api import Page, expect
 
 from course.checks.browser.pages import (
+    IS_FOCUSED,
     expect_lines,
     expect_open,
     expect_texts,
@@ -86,6 +87,7 @@ def test_a_link_leads_to_other_rooms(site: Site, join, complaints: list[str]):
     page.get_by_role("link", name="Other rooms").click()
     expect(page).to_have_url(f"{site.url}/chat/")
     expect(page.get_by_role("alert")).to_have_count(0)
+    wait_for(page, IS_FOCUSED, "room-name-input")
     # Later steps have the same rule, and their own tests for every name.
     for name in BAD_NAMES if site.step.number == 2 else ["a/b"]:
         ask_for(page, name, with_enter)
