@@ -50,22 +50,16 @@ def foreign_port() -> Iterator[int]:
 
 
 @steps(first=4)
-def test_a_stranger_is_told_4001(site: Site, room: str, new_window: Callable[..., Page]):
-    """Without a session the socket is closed with a code that a page can act on."""
-    page = new_window()
-    page.goto(f"{site.url}/accounts/login/")
-    assert try_socket(page, socket_url(site, room)) == SIGNED_OUT
-
-
-@steps(first=4)
 def test_a_token_opens_one_socket(site: Site, room: str, new_window: Callable[..., Page]):
-    """A token opens one socket for its user, without a session; a bad token gets 4001.
+    """A token opens one socket for its user, without a session.
 
-    The cookie is never a fallback for a bad token: Ann's own browser gets the same code.
+    With neither of the two, and with a bad token, the browser gets the close code 4001. The cookie
+    is never a fallback for a bad token: Ann's own browser gets the same code.
     """
     ann, stranger = new_window("ann"), new_window()
     ann.goto(f"{site.url}/chat/")
     stranger.goto(f"{site.url}/accounts/login/")
+    assert try_socket(stranger, socket_url(site, room)) == SIGNED_OUT
     token, fresh = ask_for_token(ann), ask_for_token(ann)
     assert try_socket(stranger, socket_url(site, room, token))["username"] == "ann"
     # The steps have their own tests for every kind of bad token.
