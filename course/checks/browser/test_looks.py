@@ -141,14 +141,15 @@ def look(site: Site) -> Callable[[Page, str], None]:
     folder = os.environ.get("COURSE_PICTURES")
 
     def look(page: Page, what: str) -> None:
+        expect_count(page, "main:not([role])", 1)
         assert page.evaluate(UNNAMED) == []
         assert page.title() not in ("", " · Django Channels")
         assert page.evaluate("document.documentElement.lang") == "en"
         for form, (scheme, size) in FORMS.items():
             page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size(size)
+            if page.viewport_size != size:
+                page.set_viewport_size(size)
             assert page.evaluate(TOO_WIDE) == [], f"{what}, {form}"
-            expect_count(page, "main:not([role])", 1)
             found = page.evaluate(CONTRASTS)
             assert len(found) >= 3
             low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
