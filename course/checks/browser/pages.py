@@ -176,6 +176,12 @@ def expect_reconnecting(page: Page, reason: str = "") -> None:
     expect_texts(page, "#connection-status[data-state=connecting]", f"{reason}Reconnecting…")
 
 
+def expect_reconnecting_by_our_clock(page: Page) -> None:
+    """Wait as `expect_reconnecting` does, but by our own clock: the page's clock may be stopped."""
+    expect(status(page)).to_have_text("Reconnecting…")
+    expect(status(page)).to_have_attribute("data-state", "connecting")
+
+
 def expect_closed(page: Page, reason: str = "Closed") -> None:
     """Wait until the page says that its connection is closed, and why."""
     wait_for(page, SHOWS_STATE, "closed", reason)

@@ -12,6 +12,7 @@ from course.checks.browser.pages import (
     expect_count,
     expect_lines,
     expect_lines_by_our_clock,
+    expect_reconnecting_by_our_clock,
     say,
     status,
 )
@@ -69,7 +70,7 @@ def test_waits_are_short_again_after_a_good_connection(wire: Callable, stop_cloc
 
     def expect_wait(seconds: float) -> None:
         """Check that the page connects again after exactly this time."""
-        expect(status(page)).to_have_text("Reconnecting…")
+        expect_reconnecting_by_our_clock(page)
         opened = page.evaluate(OPENED)
         page.clock.run_for(round(1_000 * seconds) - 50)
         assert page.evaluate(OPENED) == opened
@@ -97,7 +98,7 @@ def test_a_connection_that_brings_nothing_is_left(wire: Callable, stop_clock: Ca
     page.clock.run_for(60_000)
     assert page.evaluate(OPENED) == 0
     script.close()
-    expect(status(page)).to_have_text("Reconnecting…")
+    expect_reconnecting_by_our_clock(page)
     page.clock.run_for(500)
     script.accept(2, caught_up=None)
     say(page, "anybody there?")
