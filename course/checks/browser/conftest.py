@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
 
 import pytest
 from playwright.sync_api import (
@@ -24,8 +23,6 @@ from course.checks.browser.pages import expect_open, page_path
 from course.checks.browser.sites import PASSWORD, Site
 from course.checks.browser.wires import Wire
 from course.core.processes import interrupt_on_signals
-
-AnyWire = TypeVar("AnyWire", bound=Wire)
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = [
@@ -48,6 +45,7 @@ FLAGS = [
 INSTALL = ".venv/bin/python -m playwright install chromium"
 MILLISECONDS = 10_000  # longer than any page takes
 AN_HOUR = 3_600_000  # milliseconds
+NUMBERS = itertools.count(1)  # for the names of rooms
 VIEWPORT = {"width": 800, "height": 600}  # a larger page takes longer to draw
 # Forget what pages stored. Tell whether the browser still prefers dark colours, and whether the
 # page would ask before a person leaves it.
@@ -113,39 +111,23 @@ def site(request: pytest.FixtureRequest, sites: dict[str, Future[Site]]) -> Site
     return sites[request.param.label].result()
 
 
-@pytest.fixture(scope="session")
-def room_names() -> Iterator[str]:
-    """Return names that no other test uses."""
-    return (f"room-{number}" for number in itertools.count(1))
-
-
 @pytest.fixture
-def room(room_names: Iterator[str]) -> str:
+def room() -> str:
     """Return the name of a room where nothing has been said yet."""
-    return next(room_names)
+    return f"room-{next(NUMBERS)}"
 
 
 def watch(context: BrowserContext, complaints: list[str]) -> None:
     """Note each complaint of the browser about these windows."""
 
+    # The console also tells of each answer that is an error, and of each request that failed.
     def note_message(message):
         # The browser warns if a test takes the focus before the page's autofocus does.
         if message.type in ("error", "warning") and "Autofocus" not in message.text:
-            complaints.append(message.text)
+            complaints.append(f"{message.text} {message.location['url']}")
 
     context.on("console", note_message)
     context.on("weberror", lambda error: complaints.append(str(error.error)))
-
-    def note_failure(asked):
-        # When a test leaves a page, the browser aborts the page's pending requests.
-        if asked.failure != "net::ERR_ABORTED":
-            complaints.append(f"{asked.url} {asked.failure}")
-
-    context.on("requestfailed", note_failure)
-    context.on(
-        "response",
-        lambda answer: answer.status >= 400 and complaints.append(f"{answer.status} {answer.url}"),
-    )
 
     def dismiss(dialog):
         complaints.append(f"dialog: {dialog.message}")
@@ -175,7 +157,6 @@ def clean(context: BrowserContext) -> None:
     page, *others = context.pages or [context.new_page()]
     for other in others:
         other.close()
-    page.unroute_all()
     was_dark, asks = page.evaluate(FORGET)
     if asks:
         page.close()
@@ -274,10 +255,10 @@ def join(site: Site, room: str, new_window: Callable) -> Callable[..., Page]:
 @pytest.fixture
 def wire(
     site: Site, room: str, new_window: Callable, lost_connections: None
-) -> Callable[[type[AnyWire]], AnyWire]:
+) -> Callable[[type[Wire]], Wire]:
     """Return a function that opens a window of Ann in a room, and controls its sockets."""
 
-    def wire(kind: type[AnyWire]) -> AnyWire:
+    def wire(kind: type[Wire]) -> Wire:
         made = kind(new_window("ann").context.new_page())  # `clean` closes this page
         made.page.goto(site.url + page_path(site, room))
         assert made.accept(1) == "as=ann"

@@ -1,6 +1,5 @@
 """Actions of people on the pages, and the elements where people look."""
 
-from contextlib import suppress
 from time import monotonic
 from urllib.parse import quote
 
@@ -28,36 +27,38 @@ async () => {
 }
 """
 SHOWS_LINES = """
-messages => {
+(...messages) => {
     const lines = [...document.querySelectorAll("[role=log] p")];
     return lines.length === messages.length
         && lines.every((line, number) => line.textContent.includes(messages[number]));
 }
 """
 SHOWS_STATE = """
-([state, text]) => {
+(state, text) => {
     const status = document.querySelector("#connection-status");
     return status?.dataset.state === state && status.textContent.includes(text);
 }
 """
-SHOWS_COUNT = "([selector, count]) => document.querySelectorAll(selector).length === count"
+SHOWS_COUNT = "(selector, count) => document.querySelectorAll(selector).length === count"
 SHOWS_TEXTS = """
-([selector, texts]) => {
+(selector, ...texts) => {
     const shown = [...document.querySelectorAll(selector)].map(element => element.textContent);
     return shown.length === texts.length
         && shown.every((text, number) => text.trim() === texts[number].trim());
 }
 """
+HAS_VALUE = "value => document.querySelector('#chat-message-input').value === value"
+IS_FOCUSED = "id => document.activeElement.id === id"
 TEXTS = "selector => [...document.querySelectorAll(selector)].map(element => element.textContent)"
 # Check the condition again and again, until it holds or the time is up.
-COMES_TO_SHOW = """
-([condition, argument, milliseconds]) => new Promise((resolve, reject) => {
-    const shown = eval(condition);
+COMES_TRUE = """
+([condition, given, milliseconds]) => new Promise((resolve, reject) => {
+    const holds = eval(condition);
     const end = performance.now() + milliseconds;
     function look() {
         try {
-            const found = shown(argument);
-            if (found || performance.now() > end) resolve(found);
+            if (holds(...given)) resolve("");
+            else if (performance.now() > end) resolve(document.documentElement.outerHTML);
             else setTimeout(look, 10);
         } catch (error) {
             reject(error);
@@ -69,22 +70,27 @@ COMES_TO_SHOW = """
 SELECT = "selector => document.querySelector(selector).select()"
 LINES = "[role=log] p"
 UNSENT = "#unsent-log p"
-SOON = 5_000  # milliseconds, after which `expect` takes over
+SECONDS = 15  # longer than any page takes
 
 
-def comes_to_show(page: Page, condition: str, argument: object) -> bool:
-    """Tell whether a condition becomes true on the page in time.
+def wait_for(page: Page, condition: str, *given: object) -> None:
+    """Wait until a JavaScript condition on the page holds; raise AssertionError with the page.
 
-    `expect` explains a failure better, but puts 300 KB of JavaScript into each page, which costs as
-    much as the page itself. Every call that begins with a locator does the same. So use `expect`
-    only after this function has returned False.
+    `expect` does the same, but puts 300 KB of JavaScript into each page, which costs as much as the
+    page itself. Every call that begins with a locator does so too.
     """
-    end = monotonic() + SOON / 1000
-    while not page.is_closed() and (rest := end - monotonic()) > 0:
-        # Playwright raises Error if the window has meanwhile gone to another page.
-        with suppress(Error):
-            return page.evaluate(COMES_TO_SHOW, [condition, argument, 1000 * rest])
-    return False
+    end = monotonic() + SECONDS
+    shown = "nothing: it went from page to page"
+    while (rest := end - monotonic()) > 0:
+        try:
+            shown = page.evaluate(COMES_TRUE, [condition, given, 1000 * rest])
+        except Error as error:
+            # The window has meanwhile gone to another page, which may show it.
+            if "Execution context was destroyed" not in error.message:
+                raise
+        if not shown:
+            return
+    raise AssertionError(f"not so: {condition} of {given}; the page shows {shown}")
 
 
 def page_path(site: Site, room: str) -> str:
@@ -136,20 +142,17 @@ def texts(page: Page, selector: str = LINES) -> list[str]:
 
 def expect_count(page: Page, selector: str, count: int) -> None:
     """Wait until the page has this many of these elements."""
-    if not comes_to_show(page, SHOWS_COUNT, [selector, count]):
-        expect(page.locator(selector)).to_have_count(count)
+    wait_for(page, SHOWS_COUNT, selector, count)
 
 
 def expect_texts(page: Page, selector: str, *texts: str) -> None:
     """Wait until the page has these elements with these texts, and no others."""
-    if not comes_to_show(page, SHOWS_TEXTS, [selector, list(texts)]):
-        expect(page.locator(selector)).to_have_text(list(texts))
+    wait_for(page, SHOWS_TEXTS, selector, *texts)
 
 
 def expect_lines(page: Page, *messages: str) -> None:
     """Wait until the log shows these messages, and nothing else, in this order."""
-    if not comes_to_show(page, SHOWS_LINES, list(messages)):
-        expect_lines_by_our_clock(page, *messages)
+    wait_for(page, SHOWS_LINES, *messages)
 
 
 def expect_lines_by_our_clock(page: Page, *messages: str) -> None:
@@ -163,32 +166,30 @@ def expect_unsent(page: Page, *messages: str) -> None:
     expect_texts(page, UNSENT, *(f"{message} sending…" for message in messages))
 
 
-def expect_state(page: Page, state: str, text: str) -> None:
-    """Wait until the page says that its connection is in this state, in these words."""
-    if not comes_to_show(page, SHOWS_STATE, [state, text]):
-        expect(status(page)).to_contain_text(text)
-        expect(status(page)).to_have_attribute("data-state", state)
-
-
 def expect_open(page: Page) -> None:
     """Wait until the page says that it is connected."""
-    expect_state(page, "open", "Connected")
+    wait_for(page, SHOWS_STATE, "open", "Connected")
 
 
 def expect_reconnecting(page: Page, reason: str = "") -> None:
     """Wait until the page says that it tries to connect again, and why it cannot."""
-    expect(status(page)).to_have_text(f"{reason}Reconnecting…")
+    expect_texts(page, "#connection-status[data-state=connecting]", f"{reason}Reconnecting…")
+
+
+def expect_reconnecting_by_our_clock(page: Page) -> None:
+    """Wait as `expect_reconnecting` does, but by our own clock: the page's clock may be stopped."""
+    expect(status(page)).to_have_text("Reconnecting…")
     expect(status(page)).to_have_attribute("data-state", "connecting")
+
+
+def expect_closed(page: Page, reason: str = "Closed") -> None:
+    """Wait until the page says that its connection is closed, and why."""
+    wait_for(page, SHOWS_STATE, "closed", reason)
 
 
 def hurry(page: Page) -> None:
     """Make the page's random waits before a new connection as short as possible."""
     page.evaluate("Math.random = () => 0.02")
-
-
-def expect_closed(page: Page, reason: str = "Closed") -> None:
-    """Wait until the page says that its connection is closed, and why."""
-    expect_state(page, "closed", reason)
 
 
 def sign_up(page: Page, name: str) -> None:

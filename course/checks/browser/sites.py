@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,15 @@ django.setup()
 call_command("migrate", verbosity=0)
 del sys.argv[0]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+TAKE_NUMBERS = """
+INSERT INTO chat_room (name, seq) VALUES (?, ?)
+ON CONFLICT (name) DO UPDATE SET seq = seq + excluded.seq
+"""
+LAST_NUMBER = "SELECT seq FROM chat_room WHERE name = ?"
+ADD_MESSAGE = """
+INSERT INTO chat_message (room, seq, user_id, text, sent_at)
+VALUES (?, ?, (SELECT id FROM auth_user WHERE username = ?), ?, datetime())
 """
 
 
@@ -118,15 +127,6 @@ class Site:
         self.start("-c", FIRST_START)
         return self
 
-    def manage(self, *arguments: str) -> str:
-        """Run one of the step's management commands; return its output."""
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def answers(self) -> bool:
         """Tell whether something listens on the site's port."""
         try:
@@ -164,11 +164,13 @@ class Site:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def says(self, line: str, times: int = 1) -> bool:
-        """Wait for the server to log `line` at least this many times; tell whether it does."""
-        return wait_until(
-            lambda: self.log.read_text().splitlines().count(line) >= times, 5, pause=0.02
-        )
+    def has_logged(self, end: str, times: int) -> bool:
+        """Wait for lines of the log that end with `end`; tell whether this many come."""
+        return wait_until(lambda: self.logged(end) >= times, 5, pause=0.02)
+
+    def logged(self, end: str) -> int:
+        """Return how many lines that end with `end` the server has logged since its start."""
+        return self.log.read_text().count(f"{end}\n")
 
     @property
     def database(self) -> Path:
@@ -177,9 +179,19 @@ class Site:
 
     def deactivate(self, username: str) -> None:
         """Deactivate a user in the database only: the running server gets no event."""
-        with sqlite3.connect(self.database) as database:
+        with closing(sqlite3.connect(self.database)) as database, database:
             database.execute("UPDATE auth_user SET is_active = 0 WHERE username = ?", [username])
-        database.close()
+
+    def say_numbers(self, room: str, username: str, count: int) -> list[str]:
+        """Store the messages "number 1" to `count`, as another server would, and return them."""
+        numbers = [f"number {number}" for number in range(1, count + 1)]
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.execute(TAKE_NUMBERS, [room, count])
+            (last,) = database.execute(LAST_NUMBER, [room]).fetchone()
+            first = last - count + 1
+            said = [(room, seq, username, text) for seq, text in enumerate(numbers, first)]
+            database.executemany(ADD_MESSAGE, said)
+        return numbers
 
     @property
     def has_rooms(self) -> bool:
@@ -197,10 +209,11 @@ class Site:
         return self.step.number >= 4
 
 
-# The last step, whose page connects again by itself, and the parts that add the reconnection.
+# The last step, whose page connects again by itself, and the part that adds the reconnection. The
+# page of the next part is the last step's page.
 LAST = all_steps()[-1]
 DAPHNE, UVICORN = Edition(LAST), Edition(LAST, server="uvicorn")
-PART_5, PART_6 = Edition(LAST, part=5), Edition(LAST, part=6)
+PART_5 = Edition(LAST, part=5)
 
 
 def sites(*editions: Edition) -> pytest.MarkDecorator:

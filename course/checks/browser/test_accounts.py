@@ -1,4 +1,4 @@
-"""Signing up, in and out through the pages, and names on messages."""
+"""Signing up, in and out through the pages."""
 
 import re
 
@@ -8,7 +8,6 @@ from course.checks.browser.pages import (
     expect_closed,
     expect_lines,
     expect_open,
-    lines,
     page_path,
     say,
     sign_in,
@@ -33,10 +32,15 @@ def test_a_stranger_signs_up_on_the_way_to_a_room(site: Site, room: str, new_win
 
 @steps(first=4)
 def test_signing_out_closes_all_windows_of_the_user(site: Site, room: str, new_window, join):
-    """All pages of the user close at once, on every device, and say so; nobody else notices."""
+    """All pages of the user close at once, on every device, and say so; nobody else notices.
+
+    After a wrong password, the page says what is wrong, and asks again.
+    """
     phone, ben = join("ann"), join("ben")
     page = new_window()
     page.goto(site.url + page_path(site, room))
+    sign_in(page, "ann", "wrong")
+    expect(page.locator(".errorlist")).to_contain_text("correct username and password")
     sign_in(page, "ann")
     expect_open(page)
     tab = page.context.new_page()
@@ -52,27 +56,3 @@ def test_signing_out_closes_all_windows_of_the_user(site: Site, room: str, new_w
     expect_lines(ben, "still here")
     tab.reload()
     expect(tab).to_have_title(re.compile("Sign in"))
-
-
-@steps(first=4)
-def test_a_wrong_password_is_told_so(site: Site, new_window):
-    """The page says what is wrong, and asks again; the right password leads in."""
-    new_window("ann")
-    page = new_window()
-    page.goto(f"{site.url}/")
-    sign_in(page, "ann", "wrong")
-    expect(page.locator(".errorlist")).to_contain_text("correct username and password")
-    sign_in(page, "ann")
-    expect(page.get_by_label("Room name")).to_be_focused()
-
-
-@steps(first=4)
-def test_messages_have_names(join):
-    """Each message shows its sender's name, to the sender and to everybody else."""
-    ann, ben = join("ann"), join("ben")
-    say(ann, "hello")
-    expect_lines(ben, "ann hello")
-    say(ben, "hi")
-    for page in (ann, ben):
-        expect_lines(page, "ann hello", "ben hi")
-        expect(lines(page).locator("b")).to_have_text(["ann", "ben"])

@@ -1,7 +1,7 @@
-"""The look of the pages: readable in light and dark, nothing hidden or too wide; and pictures."""
+"""The look of the pages: readable in light and dark, and nothing is hidden or too wide."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,19 +10,17 @@ from playwright.sync_api import Page, expect
 from course.checks.browser.pages import (
     LINES,
     UNSENT,
-    comes_to_show,
     expect_count,
     expect_lines,
-    expect_open,
     expect_reconnecting,
     expect_unsent,
-    page_path,
+    log_of,
     say,
+    wait_for,
     write,
 )
 from course.checks.browser.sites import DAPHNE, Site, sites, steps
 from course.checks.browser.wires import Network
-from course.core.steps import ROOT
 
 ENOUGH = 4.5  # contrast of text: WCAG 2, success criterion 1.4.3
 CONVERSATION = [
@@ -82,6 +80,12 @@ TOO_WIDE = """
     return box.left < 0 || box.right > innerWidth + 0.5;
 }).map(element => element.outerHTML.slice(0, 80))
 """
+# The inputs without a label, for a person who hears the page.
+UNNAMED = """
+() => [...document.querySelectorAll("input:not([type=hidden])")].filter(input => !(
+    input.labels.length && [...input.labels].every(label => label.textContent.trim())
+)).map(input => input.outerHTML)
+"""
 LAST_LINE_IS_SEEN = """
 () => {
     const log = document.querySelector("#chat-log");
@@ -115,52 +119,91 @@ PLACES = """
 SET_TIMES = """
 () => document.querySelectorAll("time").forEach((time, n) => { time.textContent = `09:4${n}`; })
 """
+SET_STATE = "state => { document.querySelector('#connection-status').dataset.state = state; }"
+# Fill in the page's form with letters that cannot be right, and send it.
+SEND_WRONG = """
+() => {
+    const form = document.querySelector("form.page");
+    for (const input of form.querySelectorAll("input:not([type=hidden])")) input.value = "a";
+    form.requestSubmit();
+}
+"""
 
 
 @pytest.fixture
-def take(site: Site) -> Callable[[Page, str], None]:
-    """Return a function that takes pictures of a page: light, dark, and on a phone.
+def look(site: Site) -> Callable[[Page, str], None]:
+    """Return a function that looks at a page: light, dark, and on a phone.
 
-    They go to `.course/screenshots`, and to the folder named by `COURSE_PICTURES`.
+    Nothing may be too wide, and all text, links, buttons, states and errors must have a contrast of
+    4.5. A screen reader learns the page's title and language, and what each input is for. If
+    `COURSE_PICTURES` names a folder, pictures go there.
     """
-    folders = [ROOT / ".course" / "screenshots"]
-    folders += [Path(name) for name in [os.environ.get("COURSE_PICTURES")] if name]
+    folder = os.environ.get("COURSE_PICTURES")
 
-    def take(page: Page, what: str) -> None:
+    def look(page: Page, what: str) -> None:
+        expect_count(page, "main:not([role])", 1)
+        assert page.evaluate(UNNAMED) == []
+        assert page.title() not in ("", " · Django Channels")
+        assert page.evaluate("document.documentElement.lang") == "en"
         for form, (scheme, size) in FORMS.items():
             page.emulate_media(color_scheme=scheme)
-            page.set_viewport_size(size)
-            assert page.evaluate(TOO_WIDE) == [], form
-            expect_count(page, "main:not([role])", 1)
-            picture = page.screenshot(animations="disabled", caret="hide")
-            for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / f"{site.step.label}-{what}-{form}.png").write_bytes(picture)
+            if page.viewport_size != size:
+                page.set_viewport_size(size)
+            assert page.evaluate(TOO_WIDE) == [], f"{what}, {form}"
+            found = page.evaluate(CONTRASTS)
+            assert len(found) >= 3
+            low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
+            assert low == {}, f"{what}, {form}"
+            if folder:
+                page.evaluate(SET_TIMES)
+                picture = Path(folder) / f"{site.step.label}-{what}-{form}.png"
+                page.screenshot(path=picture, animations="disabled", caret="hide")
 
-    return take
+    return look
 
 
 @steps()
-def test_a_conversation(site: Site, join, take):
-    """Take the pictures of the page where people write: a short conversation between two."""
+def test_all_pages_can_be_read(site: Site, join, look, complaints: list[str]):
+    """Look at all that a person can come to see, from a short conversation to wrong forms.
+
+    A screen reader is told of new messages, and of a new state of the connection.
+    """
     room = "book club"
-    pages = {"ann": join("ann", room=room)}
-    if site.has_rooms:
-        pages["ben"] = join("ben", room=room)
+    page = join("ann", room=room)
+    expect(log_of(page)).to_have_attribute("aria-label", "Messages")
+    expect(page.get_by_role("status")).to_have_text("Connected")
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    pages = {"ann": page, "ben": join("ben", room=room) if site.has_rooms else page}
     conversation = CONVERSATION if site.has_rooms else ALONE
     for number, (who, message) in enumerate(conversation, 1):
         say(pages[who], message)
-        expect_count(pages["ann"], LINES, number)
-    expect_lines(pages["ann"], *[message for _, message in conversation])
-    pages["ann"].evaluate(SET_TIMES)
-    take(pages["ann"], "conversation")
+        expect_count(page, LINES, number)
+    said = [message for _, message in conversation]
+    expect_lines(page, *said)
+    look(page, "conversation")
+    say(page, "   ")
+    expect_lines(page, *said, "empty")
+    write(page, "being written")
+    look(page, "error")
+    for state in ("connecting", "closed"):
+        page.evaluate(SET_STATE, state)
+        look(page, state)
+    if site.has_rooms:
+        page.goto(f"{site.url}/chat/?room=a/b")
+        look(page, "rooms")
+    for name in ["signup", "login"] * site.knows_people:
+        page.goto(f"{site.url}/accounts/{name}/")
+        page.evaluate(SEND_WRONG)
+        wait_for(page, "() => document.querySelector('.errorlist')")
+        look(page, name)
+    complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
 
 
 @sites(DAPHNE)
-def test_messages_on_their_way(wire: Callable, take):
-    """Take the pictures of a page without a network: two messages wait, and one was refused.
+def test_messages_on_their_way(wire: Callable, look):
+    """Look at a page without a network: two messages wait, and one was refused.
 
-    All text stands out, and a message from right to left keeps its own order.
+    A message from right to left keeps its own order.
     """
     page = wire(Network).page
     write(page, "Good morning!")
@@ -176,11 +219,7 @@ def test_messages_on_their_way(wire: Callable, take):
         say(page, "100 שלום!")
         expect(page.get_by_text("100 שלום! sending…")).to_be_visible()
         assert page.evaluate(PLACES, [UNSENT, "1ש!"]) == ["!", "ש", "1", "sending…"]
-        page.evaluate(SET_TIMES)
-        take(page, "trouble")
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            assert min(page.evaluate(CONTRASTS).values()) >= ENOUGH
+        look(page, "trouble")
         for _ in range(5):
             say(page, "w" * 300)
         expect_fits_small_screen(page)
@@ -188,66 +227,6 @@ def test_messages_on_their_way(wire: Callable, take):
         page.context.set_offline(False)
     expect_unsent(page)
     expect_count(page, "#chat-log p.message", 8)
-
-
-@steps(first=2)
-def test_the_page_that_asks_for_a_room(site: Site, new_window, take):
-    """Take the pictures of the page where a room is chosen."""
-    page = new_window("ann")
-    page.goto(f"{site.url}/chat/")
-    take(page, "rooms")
-
-
-@steps(first=4)
-def test_the_pages_that_ask_who_it_is(site: Site, new_window, take):
-    """Take the pictures of the pages where people sign up and sign in."""
-    page = new_window()
-    page.goto(f"{site.url}/accounts/signup/")
-    take(page, "signup")
-    page.goto(f"{site.url}/accounts/login/")
-    take(page, "login")
-
-
-def shown_pages(site: Site, room: str, page: Page) -> Iterator[str]:
-    """Lead a window through all that a person can come to see; yield the name of each state."""
-    page.goto(site.url + page_path(site, room))
-    expect_open(page)
-    say(page, "a message")
-    say(page, "   ")
-    expect_lines(page, "a message", "empty")
-    write(page, "being written")
-    yield "open"
-    for state in ("connecting", "closed"):
-        page.evaluate(
-            "state => { document.querySelector('#connection-status').dataset.state = state; }",
-            state,
-        )
-        yield state
-    if site.has_rooms:
-        page.goto(f"{site.url}/chat/?room=a/b")
-        yield "a bad room name"
-    if site.knows_people:
-        for path in ("/accounts/signup/", "/accounts/login/"):
-            page.goto(site.url + path)
-            for field in page.locator("form.page input:not([type=hidden])").all():
-                field.fill("a")
-            page.locator("form.page button").click()
-            expect(page.locator(".errorlist").first).to_be_visible()
-            yield path
-
-
-@steps()
-def test_text_stands_out(site: Site, room: str, new_window, complaints: list[str]):
-    """All text, links, buttons, states and errors have a contrast of 4.5 in light and in dark."""
-    page = new_window("ann")
-    for what in shown_pages(site, room, page):
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found = page.evaluate(CONTRASTS)
-            assert len(found) >= 3
-            low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
-            assert low == {}, f"{what}, {scheme}"
-    complaints[:] = [complaint for complaint in complaints if "404" not in complaint]
 
 
 def expect_fits_small_screen(page: Page) -> None:
@@ -270,19 +249,7 @@ def test_nothing_sticks_out_on_a_phone(site: Site, join):
     expect_fits_small_screen(page)
     say(page, "   ")
     expect_lines(page, "w" * 300, "empty")
-    assert comes_to_show(page, LAST_LINE_IS_SEEN, None)
-
-
-@steps()
-def test_a_click_leaves_the_input_to_write_on(join):
-    """After a click on the button, the next message needs no click into the input."""
-    page = join()
-    write(page, "one")
-    page.locator("#chat-message-submit").click()
-    expect_lines(page, "one")
-    page.keyboard.type("two")
-    page.keyboard.press("Enter")
-    expect_lines(page, "one", "two")
+    wait_for(page, LAST_LINE_IS_SEEN)
 
 
 @steps()

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 from course.checks.browser.pages import (
+    HAS_VALUE,
     expect_count,
     expect_lines,
     expect_open,
     expect_reconnecting,
     expect_unsent,
-    hurry,
-    message_input,
     say,
+    wait_for,
 )
-from course.checks.browser.sites import DAPHNE, PART_6, UVICORN, Site, sites
+from course.checks.browser.sites import DAPHNE, UVICORN, Site, sites
 from course.checks.browser.wires import Network
 
 Join = Callable[..., Page]
@@ -32,33 +32,6 @@ messages => {
     }
 }
 """
-
-
-@sites(PART_6, DAPHNE)
-@pytest.mark.usefixtures("lost_connections")
-def test_what_is_typed_without_a_server_is_said_once(site: Site, join: Join):
-    """The messages wait in the page. When the server is back, they go in the order of writing."""
-    ann, ben = join("ann"), join("ben")
-    say(ann, "before")
-    for page in (ann, ben):
-        expect_lines(page, "before")
-        hurry(page)
-    site.kill()
-    try:
-        for page in (ann, ben):
-            expect_reconnecting(page)
-        say(ann, "typed while")
-        say(ann, "it was down")
-        expect_lines(ann, "before")
-        expect_unsent(ann, "typed while", "it was down")
-    finally:
-        site.start()
-    for page in (ann, ben):
-        expect_lines(page, "before", "typed while", "it was down")
-        expect_unsent(page)
-    say(ben, "after")
-    for page in (ann, ben):
-        expect_lines(page, "before", "typed while", "it was down", "after")
 
 
 @sites(DAPHNE)
@@ -145,30 +118,28 @@ def test_messages_that_come_too_fast_are_sent_later(wire: Callable):
     expect_count(page, "#chat-log p.error", 0)
 
 
-@sites(DAPHNE)
-def test_a_message_that_is_refused_is_marked(join: Join):
-    """A line says why the message was not sent, and the next message goes."""
-    page = join("ann")
-    page.evaluate(SUBMIT, ["   ", "good"])
-    reason = "The message is empty. Write something first."
-    expect_lines(page, f"Not sent: {reason} Your message:", "ann good")
-    expect_count(page, "#chat-log p.error", 1)
-    expect_unsent(page)
-
-
 @sites(DAPHNE, UVICORN)
 @pytest.mark.usefixtures("lost_connections")
-def test_a_message_that_is_too_large_is_marked(site: Site, join: Join):
-    """Daphne passes it on to be refused, and uvicorn closes with 1009. The next message goes."""
+def test_a_message_that_is_refused_is_marked(site: Site, join: Join):
+    """A line says why the message was not sent, and the next message goes.
+
+    Daphne passes a large message on to be refused, and uvicorn closes with 1009.
+    """
     page = join("ann")
-    say(page, "before")
-    page.evaluate(SUBMIT, ["x" * 70_000, "after"])
+    page.evaluate(SUBMIT, ["   ", "good", "x" * 70_000, "after"])
     reason = "The message has 70,000 characters. The limit is 1,000."
     reason = "It is too large." if site.edition == UVICORN else reason
-    expect_lines(page, "before", f"Not sent: {reason} Your message: \u2068x", "after")
+    expect_lines(
+        page,
+        "Not sent: The message is empty. Write something first. Your message:",
+        "ann good",
+        f"Not sent: {reason} Your message: \u2068x",
+        "ann after",
+    )
+    expect_count(page, "#chat-log p.error", 2)
     expect_open(page)
     expect_unsent(page)
-    expect(message_input(page)).to_have_value("")
+    wait_for(page, HAS_VALUE, "")
 
 
 @sites(DAPHNE)

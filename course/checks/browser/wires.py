@@ -11,6 +11,22 @@ from course.checks.browser.pages import status
 
 RESTARTING = 1012
 CONNECTED = "Connected"
+# From now on the page notes its sockets, the numbers of their messages, and their close codes.
+NOTE_SOCKETS = """
+Math.random = () => 0.02;  // for short waits
+window.opened = 0;
+window.numbers = [];
+window.codes = [];
+window.WebSocket = class extends WebSocket {
+    constructor(...all) {
+        super(...all);
+        window.opened += 1;
+        this.addEventListener("message", event => window.numbers.push(JSON.parse(event.data).seq));
+        this.addEventListener("close", event => window.codes.push(event.code));
+    }
+};
+"""
+OPENED = "window.opened"
 
 
 class Wire:
