@@ -25,7 +25,7 @@ PYTEST_JOBS = {
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "services": [
         f"course/checks/production/test_{name}.py"
-        for name in ("command", "compose", "deploy", "daphne", "programs")
+        for name in ("command", "compose", "deploy", "daphne", "programs", "wire")
     ],
 }
 

@@ -1,0 +1,79 @@
+"""`TRACE=1` on several workers: one page sees a message cross Redis, on both Redis layers."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from course.checks.browser.sites import Edition
+from course.core.ports import HOST, answers, free_port
+from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.steps import find_step
+from course.stack.programs import find_programs
+from course.stack.services import redis
+from course.wire import TRACED
+from course.wire.collect import Collector
+
+LAYERS = ["channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"]
+PASSWORD = "sesame-open"
+SETTINGS = """
+CHANNEL_LAYERS = {{"default": {{"BACKEND": "{backend}", "CONFIG": {{"hosts": [
+    {{"host": "127.0.0.1", "port": {port}, "password": "{password}", "socket_timeout": None}}
+]}}}}}}
+"""
+ASGI = ["-m", "uvicorn", TRACED, "--host", HOST, "--log-level", "warning", "--port"]
+
+
+@pytest.fixture(params=LAYERS, ids=["core", "pubsub"])
+def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
+    """Start step 2 on two traced workers with Redis; return the events and the two ports."""
+    with ExitStack() as ends:
+        layer = redis(
+            "redis", find_programs(Path(sys.executable))["redis"], tmp_path, free_port(), PASSWORD
+        )
+        ends.callback(layer.stop)
+        layer.start()
+        site = tmp_path / "site"
+        Edition(find_step("2")).copy(site)
+        found = SETTINGS.format(backend=request.param, port=layer.port, password=PASSWORD)
+        with (site / "config" / "settings.py").open("a") as settings:
+            settings.write(found)
+        collector = ends.enter_context(Collector(printed=False))
+        ports = [free_port(), free_port()]
+        for name, port in zip(("worker1", "worker2"), ports, strict=True):
+            env = clean_environment() | collector.environment(name)
+            log = tmp_path / f"{name}.log"
+            process = start_job([sys.executable, *ASGI, str(port)], log, site, env)
+            ends.callback(stop, process)
+            assert wait_until(lambda port=port: answers(port), 20), log.read_text()
+        yield collector, ports
+
+
+def talk(port: int):
+    """Return a socket in the room, from the site's own origin."""
+    return connect(f"ws://{HOST}:{port}/ws/chat/lobby/", origin=f"http://{HOST}:{port}")
+
+
+def test_a_message_is_seen_to_cross_redis(two_workers):
+    """One worker sends to the group, and both workers get the event, with the time it took."""
+    collector, ports = two_workers
+    with talk(ports[0]) as first, talk(ports[1]) as second:
+        first.send(json.dumps({"message": "hello"}))
+        for client in (first, second):
+            assert json.loads(client.recv(5)) == {"message": "hello"}
+
+    def found(kind: str) -> list[tuple[str, str]]:
+        return sorted((each.worker, each.target) for each in collector.events if each.kind == kind)
+
+    assert wait_until(lambda: len(found("end")) == 2, 5), collector.events
+    assert found("group_send") == [("worker1", "channel layer")]
+    assert found("event") == [("worker1", "consumer 1"), ("worker2", "consumer 2")]
+    assert found("send") == [("worker1", "client 1"), ("worker2", "client 2")]
+    # The event is as the step sent it: the key with the time of sending is gone.
+    assert [each.text for each in collector.events if "__wire__" in each.text] == []
+    taken = [each.ms for each in collector.events if each.kind == "event"]
+    assert all(0 <= ms < 5_000 for ms in taken)

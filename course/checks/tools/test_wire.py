@@ -1,0 +1,214 @@
+"""`TRACE=1`: what an event hides, how bursts and lanes are drawn, and what is refused."""
+
+import http.client
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from course.checks.tools.conftest import clean, run_course, sentence
+from course.core.steps import ROOT, find_step
+from course.core.terminal import UserError
+from course.wire.collect import collecting
+from course.wire.draw import Picture, find_lanes, mermaid, static_svg, wire
+from course.wire.events import Event, fold
+from course.wire.inside.hide import hide
+
+SECRET = "h20ge5ezwiexy54h8881ffq18zzvbi00"
+
+
+def receive(at=0.0, text="hi", number=1, worker=""):
+    """Return the event of a frame from a tab to its consumer."""
+    return Event(at, "receive", f"{worker}tab {number}", f"{worker}consumer {number}", text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"token": SECRET},
+        {"a": [{"sessionid": "short"}]},
+        {"password": "short words"},
+        '{"csrfmiddlewaretoken": "short"}',
+        '{"frame": "{\\"api_key\\": \\"short\\"}"}',
+        '{"password": "short',
+        "/ws/chat/?token=short&after=3",
+        f"KeyError: {SECRET}",
+        f"Authorization: Bearer {SECRET}",
+        f"a cookie: sessionid={SECRET}; csrftoken=short",
+        f"eyJ1c2VyIjoxLCJpZCI6Ill9:1xUu5d:{SECRET}",
+    ],
+)
+def test_secrets_are_hidden(value):
+    """Tokens, passwords, cookies and session keys never leave the step's process."""
+    shown = hide(value)
+    assert "short" not in shown
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"message": "Hello, everybody!"}',
+        '{"sent_at": "2026-11-21T23:01:44.600053+00:00", "username": "ann", "seq": 3}',
+        "/ws/chat/日本語/?after=17&as=ann",
+        "ValueError: No handler for message type chat.mesage (chat/consumers.py:57 in receive)",
+    ],
+)
+def test_ordinary_text_is_shown(text):
+    """A reader sees what people wrote, names, numbers and times."""
+    assert hide(text) == text
+
+
+@pytest.mark.parametrize("text", ["a" * 65_536, "token" * 13_000, "[" * 65_536, "1" * 65_536])
+def test_the_longest_frames_cost_little(text):
+    """A frame of 64 KiB must not hold up the server."""
+    began = time.perf_counter()
+    assert len(hide(text)) <= 2000
+    assert time.perf_counter() - began < 0.2
+
+
+def test_no_character_breaks_the_page_or_the_terminal():
+    """Control characters and halves of characters are replaced."""
+    shown = hide("a\x1b[31m\x00\ud800\nb")
+    assert shown == "a\ufffd[31m\ufffd\ufffd b"
+    ET.fromstring(static_svg([receive(text=shown + "<&\"'>")]))
+
+
+def test_a_burst_is_one_arrow_with_a_count():
+    """A hundred messages fold into one arrow; two messages do not."""
+    burst = [receive(number / 100, f"n{number}") for number in range(100)]
+    (row,) = fold(burst)
+    assert row.label == "100 × receive n0"
+    assert [row.count for row in fold(burst[:2])] == [1, 1]
+    assert [row.count for row in fold([receive(at, "slow") for at in range(10)])] == [1] * 10
+
+
+def test_the_layer_stands_between_two_workers():
+    """A message that crosses Redis is seen to cross it."""
+    events = [receive(number=2, worker="worker2 "), receive(worker="worker1 ")]
+    events += [Event(1.0, "group_send", f"worker{n} consumer {n}", "channel layer") for n in (1, 2)]
+    events += [Event(1.0, "database", "worker2 task Writer", "database")]
+    lanes = ["worker1 tab 1", "worker1 consumer 1", "channel layer", "worker2 tab 2"]
+    lanes += ["worker2 consumer 2", "worker2 task Writer", "database"]
+    assert find_lanes(events) == lanes
+    alone = [
+        receive(number=10),
+        receive(number=9),
+        Event(1.0, "group_send", "views", "channel layer"),
+    ]
+    lanes = ["tab 9", "consumer 9", "tab 10", "consumer 10", "views", "channel layer"]
+    assert find_lanes(alone) == lanes
+
+
+def test_a_label_is_cut_to_what_fits_and_kept_whole_beside_it():
+    """The title of a row, for hover and screen readers, has the whole text."""
+    text = "a long word " * 60
+    body = Picture([receive(text=text)], width=390).body()
+    row = ET.fromstring(body).find("{*}g")
+    assert text.strip() in row.find("{*}title").text
+    label = [each.text for each in row.iter("{*}text")][-1]
+    assert label.endswith("…")
+    assert len(label) < 60
+
+
+def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
+    """`make wire` writes an SVG without a script, and a Mermaid text."""
+    events = [
+        receive(),
+        receive(1.0, "bye; #1"),
+        Event(2, "error", "consumer 1", "consumer 1", "E"),
+    ]
+    file = tmp_path / "talk.jsonl"
+    file.write_text("".join(event.to_json() + "\n" for event in events), "utf-8")
+    assert wire(str(file)) == 0
+    first = (tmp_path / "talk.svg").read_text("utf-8"), (tmp_path / "talk.mmd").read_text("utf-8")
+    assert wire(str(file)) == 0
+    assert first == (
+        (tmp_path / "talk.svg").read_text("utf-8"),
+        (tmp_path / "talk.mmd").read_text("utf-8"),
+    )
+    ET.fromstring(first[0])
+    assert "<script" not in first[0]
+    assert "light-dark(" in first[0]
+    assert "receive bye#59; #35;1" in first[1]
+    assert mermaid(events).startswith("sequenceDiagram\n    participant l0 as tab 1\n")
+
+
+def test_what_is_no_recording_is_refused(tmp_path):
+    """A sentence names the line."""
+    (tmp_path / "talk.jsonl").write_text('{"at": 1, "kind": "dance"}\n')
+    with pytest.raises(UserError, match="no event of a recording"):
+        wire(str(tmp_path / "talk.jsonl"))
+
+
+def test_a_wrong_trace_is_refused_before_anything_is_done():
+    """`TRACE=yes` gets a sentence."""
+    assert "TRACE must be 1, or a file" in sentence(run_course("run", "1", "--trace=yes"))
+
+
+def test_without_trace_nothing_is_loaded():
+    """The command line loads no module of the diagram."""
+    code = "import course.cli, sys; print([m for m in sys.modules if m.startswith('course.wire.')])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"DJANGO_ALLOWED_HOSTS": "localhost,chat.example"}, "chat.example"),
+        ({"DJANGO_DEBUG": "off", "DJANGO_ALLOWED_HOSTS": "localhost"}, "DEBUG = False"),
+    ],
+)
+def test_a_site_for_others_is_not_traced(variables, reason):
+    """A step that names another host, or runs with debug off, refuses to start with a sentence."""
+    secret = {"DJANGO_SECRET_KEY": "a long key for a test"}
+    with collecting(8001) as collector:
+        ended = subprocess.run(
+            [sys.executable, "manage.py", "check"],
+            cwd=find_step("5").folder,
+            env=clean() | collector.variables() | secret | variables,
+            capture_output=True,
+            text=True,
+        )
+    assert ended.returncode != 0
+    assert "TRACE shows everybody's messages" in ended.stderr
+    assert f"Remove {reason} from the settings" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def ask(collector, path="/", host="", method="GET"):
+    """Return the status, the headers and the text of an answer of the page's server."""
+    place = collector.url.split("/")[2]
+    asked = http.client.HTTPConnection(place, timeout=5)
+    asked.request(method, path, headers={"Host": host or place, "Authorization": "guess"})
+    answer = asked.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+def test_the_page_is_for_this_machine_only():
+    """A foreign name for 127.0.0.1 is refused, and the page can ask no other host."""
+    with collecting(8001) as collector:
+        assert collector.url.startswith("http://127.0.0.1:")
+        assert ask(collector, host="evil.example:8001")[0] == 403
+        status, headers, page = ask(collector)
+        assert status == 200
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "http:" not in page
+        assert ask(collector, "/picture?size=abc")[0] == 404
+
+
+def test_a_process_without_the_password_is_not_heard():
+    """Only the step that the course has started can add events."""
+    with collecting(8001) as collector:
+        assert ask(collector, method="POST")[0] == 403
+
+
+def test_a_recording_is_for_its_owner_only(tmp_path):
+    """Other users of the machine cannot read what people wrote."""
+    file = tmp_path / "talk.jsonl"
+    with collecting(8001, file):
+        pass
+    assert file.stat().st_mode & 0o077 == 0

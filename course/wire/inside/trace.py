@@ -1,0 +1,213 @@
+"""Wrap a step's application, channel layer and database calls, and tell the course of each event.
+
+Nothing here changes what the step does: each wrapper calls the original, with the same arguments,
+and passes on its result or its exception.
+"""
+
+import asyncio
+import copy
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from contextvars import ContextVar
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from asgiref.sync import SyncToAsync
+from channels.consumer import SyncConsumer
+from channels.db import DatabaseSyncToAsync
+from channels.exceptions import StopConsumer
+from django.core.signals import got_request_exception
+from django.dispatch import receiver
+from django.utils.module_loading import import_string
+
+from config.asgi import application as step_application
+from course.wire.inside.hide import hide
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+KINDS = {f"websocket.{kind}": kind for kind in ("accept", "receive", "send", "disconnect", "close")}
+KINDS["websocket.http.response.start"] = "refuse"
+LAYER_CALLS = {name: name for name in ("group_add", "group_send", "group_discard")}
+LAYER_CALLS["send"] = "channel_send"
+HERE = Path.cwd()  # the step's folder, where manage.py and the servers run
+SECONDS = 2.0  # after which the step goes on untraced, if the course does not read
+# The connection, or "views". Each task and thread that is started for a connection has a copy.
+ACTOR: ContextVar[str] = ContextVar("wire_actor", default="outside")
+
+numbers = count(1)
+lock = threading.Lock()
+port, _, password = os.environ["COURSE_WIRE"].partition(":")
+worker = os.environ["COURSE_WORKER"]
+wire = socket.create_connection(("127.0.0.1", int(port)), SECONDS)
+wire.sendall(f"POST / HTTP/1.0\r\nAuthorization: {password}\r\nWorker: {worker}\r\n\r\n".encode())
+
+
+def tell(kind: str, *values: Any, who: str = "", **more: Any) -> None:
+    """Tell of one event; its text is `values` without secrets."""
+    text = " ".join(hide(value) for value in values)
+    event = {"at": time.time(), "kind": kind, "who": who or actor(), "text": text, **more}
+    with lock:
+        try:
+            wire.sendall(json.dumps(event).encode() + b"\n")
+        except OSError:
+            wire.close()
+
+
+def actor() -> str:
+    """Return what acts now: a task that the step has started for itself, or a connection."""
+    with suppress(RuntimeError):  # in a thread there is no task
+        task = asyncio.current_task()
+        # A task inherits the context of the connection that happened to start the task.
+        code = getattr(task.get_coro(), "cr_code", None) if task else None
+        if code and is_of_step(code.co_filename):
+            return f"task {task.get_coro().__qualname__.partition('.')[0]}"
+    return ACTOR.get()
+
+
+def is_of_step(file: str) -> bool:
+    """Tell whether a file belongs to the step, and not to a library or to the course."""
+    return file.startswith(f"{HERE}{os.sep}") and "site-packages" not in file
+
+
+def tell_error(error: BaseException, who: str = "") -> None:
+    """Tell of an exception, and of the place in the step that raised it."""
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if is_of_step(frame.filename):
+            file = Path(frame.filename).relative_to(HERE).as_posix()
+            place = f" ({file}:{frame.lineno} in {frame.name})"
+    tell("error", f"{type(error).__name__}: {error}{place}", who=who)
+
+
+async def application(scope: Message, receive: Receive, send: Send) -> None:
+    """Handle one connection; tell what passes between the server and the step."""
+    host = (scope.get("server") or ["127.0.0.1"])[0]
+    if not host.startswith("127.") and host not in ("::1", "localhost"):
+        raise RuntimeError(f"TRACE is for this machine only, but somebody has asked {host}.")
+    if scope["type"] == "websocket":
+        await trace_socket(scope, receive, send)
+    else:
+        ACTOR.set("views")
+        await step_application(scope, receive, send)
+
+
+async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
+    """Tell of a socket's handshake, frames, errors and end."""
+    who, told = f"connection {next(numbers)}", {"connect"}
+    ACTOR.set(who)
+    agent = dict(scope["headers"]).get(b"user-agent", b"")
+    query = unquote(scope["query_string"].decode("latin-1"))
+    client = "tab" if agent.startswith(b"Mozilla") else "client"
+    tell("connect", f"{scope['path']}?{query}".rstrip("?"), who=who, client=client)
+
+    def note(message: Message) -> Message:
+        if kind := KINDS.get(message["type"]):
+            kind = "refuse" if kind == "close" and "accept" not in told else kind
+            told.add(kind)
+            tell(kind, words_of(kind, message), who=who)
+        return message
+
+    async def traced_receive() -> Message:
+        return note(await receive())
+
+    async def traced_send(message: Message) -> None:
+        await send(note(message))
+
+    try:
+        await step_application(scope, traced_receive, traced_send)
+    except BaseException as error:
+        if "disconnect" in told and isinstance(error, asyncio.CancelledError):
+            raise  # the server did not wait any longer for a consumer without a client
+        tell_error(error, who)
+        if "accept" not in told:
+            tell("refuse", "HTTP 500", who=who)
+        elif not told & {"close", "disconnect"}:
+            tell("close", "1011 from Daphne, 1006 with uvicorn", who=who)
+        raise
+    finally:
+        tell("end", who=who)
+
+
+def words_of(kind: str, message: Message) -> str:
+    """Return what a message between server and consumer says."""
+    match kind:
+        case "receive" | "send":
+            text = message.get("text")
+            return f"{len(message['bytes']):,} bytes, binary" if text is None else text
+        case "close" | "disconnect":
+            return f"{message.get('code') or 1000} {message.get('reason') or ''}".strip()
+        case "refuse":
+            return f"HTTP {message.get('status', 403)}, a browser sees 1006"
+    return message.get("subprotocol") or ""
+
+
+class TracedLayer:
+    """The step's own channel layer, an object of class `backend`; calls and events are told of."""
+
+    def __init__(self, backend: str, config: dict[str, Any]) -> None:
+        self.layer = import_string(backend)(**config)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.layer, name)
+        if name not in LAYER_CALLS:
+            return method
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            target, value = [*args, *kwargs.values()][:2]
+            # The name of a channel is long and random, so it says nothing.
+            tell(LAYER_CALLS[name], target, *([] if isinstance(value, str) else [value]))
+            return await method(*args, **kwargs)
+
+        return call
+
+    async def receive(self, channel: str) -> Any:
+        """Return the channel's next event."""
+        message = await self.layer.receive(channel)
+        tell("event", message)
+        return message
+
+
+async def traced_database_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Do what `database_sync_to_async` does; tell which thread was used, and for how long."""
+    function, who = self.func, actor()
+    kind, name = "database", function.__name__
+    if function is SyncConsumer.__dict__["dispatch"].func:  # a synchronous consumer's method
+        kind, name = "thread", args[1]["type"]
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        began, failure = time.perf_counter(), ""
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            if not isinstance(error, StopConsumer):  # a consumer's ordinary end
+                failure = type(error).__name__
+            raise
+        finally:
+            ms, thread = 1000 * (time.perf_counter() - began), threading.current_thread().name
+            found = "failed" if failure else kind
+            tell(found, f"{name} {failure}".strip(), who=who, ms=ms, thread=thread)
+
+    once = copy.copy(self)  # the same call may run in several tasks at once
+    once.func = timed
+    return await SyncToAsync.__call__(once, *args, **kwargs)
+
+
+@receiver(got_request_exception)
+def tell_of_view(**_: Any) -> None:
+    """Tell of an exception in a view."""
+    if error := sys.exc_info()[1]:
+        tell_error(error)
+
+
+DatabaseSyncToAsync.__call__ = traced_database_call
