@@ -108,7 +108,7 @@ def test_a_label_is_cut_to_what_fits_and_kept_whole_beside_it():
     body = Picture([receive(text=text)], width=390).body()
     row = ET.fromstring(body).find("{*}g")
     assert text.strip() in row.find("{*}title").text
-    label = [each.text for each in row.iter("{*}text")][-1]
+    label = [each.text for each in row.findall("{*}text")][-1]
     assert label.endswith("…")
     assert len(label) < 60
 
