@@ -36,6 +36,7 @@ STYLE = """
 .wire .hit { fill: transparent }
 .wire .row:focus { outline: none }
 .wire .row:hover .hit, .wire .row:focus .hit { fill: var(--kind); fill-opacity: .2 }
+.wire .row:hover .label, .wire .row:focus .label { stroke: none }
 """
 for name, (light, dark, _) in COLOURS.items():
     STYLE += f".wire .{name} {{ --kind: light-dark({light}, {dark}) }}\n"
@@ -167,7 +168,8 @@ def mermaid(events: Sequence[Event]) -> str:
 
 def terminal_line(event: Event) -> str:
     """Return an event as one line of the terminal, aligned and coloured."""
-    line = f"{event.at:9.3f}  {event.source:<13} → {event.target:<13}  {event.label}"
+    lane = 25 if "worker" in event.who else 13  # the length of "worker1 task Subscription"
+    line = f"{event.at:9.3f}  {event.source:<{lane}} → {event.target:<{lane}}  {event.label}"
     width = shutil.get_terminal_size((160, 24)).columns
     return colour(line[:width], COLOURS[event.colour][2])
 

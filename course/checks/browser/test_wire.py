@@ -15,9 +15,10 @@ from course.checks.browser.pages import (
     sign_up,
     try_socket,
 )
+from course.checks.browser.scenes import compare
 from course.checks.browser.sites import FIRST_START, PASSWORD, Edition, Site
 from course.core.steps import find_step
-from course.wire.collect import collecting
+from course.wire.collect import Collector, collecting
 
 ROWS = "#body .row title"
 WIDE = "() => document.documentElement.scrollWidth > innerWidth"
@@ -26,8 +27,8 @@ BUGS = {"chat/consumers.py": ('"type": "chat.message"', '"type": "chat.mesage"')
 
 
 @pytest.fixture
-def traced(request, tmp_path) -> Iterator[tuple[Site, str]]:
-    """Start a step, traced and recorded; return the site and the address of the page.
+def traced(request, tmp_path) -> Iterator[tuple[Site, Collector]]:
+    """Start a step, traced and recorded; return the site and what collects its events.
 
     A parameter is the step, by default 2, and the bugs in its files.
     """
@@ -43,16 +44,16 @@ def traced(request, tmp_path) -> Iterator[tuple[Site, str]]:
             (site.folder / file).write_text(text.replace(right, wrong), "utf-8")
         try:
             site.start("-c", FIRST_START)
-            yield site, collector.url
+            yield site, collector
         finally:
             site.kill()
 
 
-def open_page(context, address, width=1280, height=720):
+def open_page(context, collector, width=1280, height=720):
     """Open the page with the diagram in a new window."""
     page = context.new_page()
     page.set_viewport_size({"width": width, "height": height})
-    page.goto(address)
+    page.goto(collector.url)
     return page
 
 
@@ -72,9 +73,9 @@ def shown(page, *texts):
 
 def test_a_line_in_two_tabs(traced, new_context):
     """The diagram shows who connected, what went to the group, and which consumers woke."""
-    site, address = traced
+    site, collector = traced
     context = new_context()
-    diagram = open_page(context, address)
+    diagram = open_page(context, collector)
     first, second = open_room(context, site, context.pages[0]), open_room(context, site)
     say(first, "hello")
     expect_lines(second, "hello")
@@ -101,9 +102,9 @@ def test_a_line_in_two_tabs(traced, new_context):
 
 def test_pause_step_clear_and_the_table(traced, new_context):
     """The keyboard controls the page, and a table has the same events as the diagram."""
-    site, address = traced
+    site, collector = traced
     context = new_context()
-    diagram = open_page(context, address)
+    diagram = open_page(context, collector)
     first = open_room(context, site, context.pages[0])
     shown(diagram, "accept")
     diagram.keyboard.press("p")
@@ -127,9 +128,9 @@ def test_pause_step_clear_and_the_table(traced, new_context):
 @pytest.mark.parametrize("traced", [("2", BUGS)], indirect=True)
 def test_a_bug_is_drawn_where_it_happens(traced, new_context):
     """A misspelt type: "No handler" and the end of each consumer are in the diagram."""
-    site, address = traced
+    site, collector = traced
     context = new_context()
-    diagram = open_page(context, address)
+    diagram = open_page(context, collector)
     first, second = open_room(context, site, context.pages[0]), open_room(context, site)
     say(first, "hello")
     expect_closed(second)
@@ -145,9 +146,9 @@ def test_a_bug_is_drawn_where_it_happens(traced, new_context):
 @pytest.mark.parametrize("size", [(1280, 720), (390, 844)], ids=["projector", "phone"])
 def test_a_burst_on_a_projector_and_on_a_phone(traced, new_context, size):
     """A hundred messages fold into one arrow of each kind, and the page fits its window."""
-    site, address = traced
+    site, collector = traced
     context = new_context()
-    diagram = open_page(context, address, *size)
+    diagram = open_page(context, collector, *size)
     first = open_room(context, site, context.pages[0])
     first.evaluate(
         """() => { for (let i = 0; i < 100; i += 1) {
@@ -163,10 +164,10 @@ def test_a_burst_on_a_projector_and_on_a_phone(traced, new_context, size):
 @pytest.mark.parametrize("traced", [("4", {})], indirect=True)
 def test_secrets_appear_nowhere(traced, new_context, tmp_path, capfd):
     """Sign up, use a token, be refused, sign out: drawn without a token, cookie or password."""
-    site, address = traced
+    site, collector = traced
     context = new_context()
     (tab,) = context.pages
-    diagram = open_page(context, address)
+    diagram = open_page(context, collector)
     tab.goto(f"{site.url}/accounts/signup/")
     sign_up(tab, "ann")
     open_room(context, site, tab)
@@ -192,3 +193,60 @@ def test_secrets_appear_nowhere(traced, new_context, tmp_path, capfd):
     for secret in {*cookies, token, "stolen-token", PASSWORD, "open sesame"}:
         for place in (diagram.content(), printed, recorded):
             assert secret not in place
+
+
+def play_step01(site, context):
+    """One line comes back."""
+    (tab,) = context.pages
+    tab.goto(site.url)
+    expect_open(tab)
+    say(tab, "hello")
+    expect_lines(tab, "Echo: hello")
+
+
+def play_step02(site, context):
+    """Two people, one message; then one leaves."""
+    first, second = open_room(context, site, context.pages[0]), open_room(context, site)
+    say(first, "hello")
+    expect_lines(first, "hello")
+    expect_lines(second, "hello")
+    second.close()
+
+
+def play_step03(site, context):
+    """A reload: the history is still there."""
+    tab = open_room(context, site, context.pages[0])
+    say(tab, "hello")
+    expect_lines(tab, "hello")
+    tab.reload()
+    expect_open(tab)
+    expect_lines(tab, "hello")
+
+
+def play_step04(site, context):
+    """A token that comes twice: the second socket is closed."""
+    (tab,) = context.pages
+    tab.goto(f"{site.url}/accounts/signup/")
+    sign_up(tab, "ann")
+    expect(tab).to_have_url(f"{site.url}/chat/")
+    socket = f"ws://{site.host}/ws/chat/lobby/?token={ask_for_token(tab)}"
+    assert try_socket(tab, socket)["message"] == "may I?"
+    assert try_socket(tab, socket) == 4001
+
+
+SCENES = [play_step01, play_step02, play_step03, play_step04]
+
+
+@pytest.mark.parametrize(
+    ("traced", "play", "ends"),
+    [((str(n), {}), play, n if n < 3 else 2) for n, play in enumerate(SCENES, 1)],
+    ids=[play.__name__.removeprefix("play_") for play in SCENES],
+    indirect=["traced"],
+)
+def test_a_scene_goes_over_the_wire_as_recorded(traced, new_context, play, ends):
+    """One small scene of each step sends the frames, events and queries of its recording."""
+    site, collector = traced
+    context = new_context()
+    play(site, context)
+    context.pages[0].goto("about:blank")
+    compare(collector, site.step.label, ends)
