@@ -10,24 +10,28 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from course.core.processes import wait_until
-from course.wire.collect import Collector
+from course.core.steps import Step
 from course.wire.events import Event
 
 RECORDINGS = Path(__file__).with_name("recordings")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 
-def normal(collector: Collector) -> list[Event]:
+def normal(events: list[Event]) -> list[Event]:
     """Return the events of a scene: times are numbers from 0 on, threads have no names.
 
-    Tasks that look at something every few seconds are left out.
+    A task that looks at something every few seconds is left out.
     """
-    regular = [event for event in collector.in_order() if "task Process" not in event.source]
+    regular = [event for event in events if "task Process" not in event.source]
     return [
         replace(event, at=number, ms=None, thread="", text=TIME.sub("(time)", event.text))
         for number, event in enumerate(regular)
     ]
+
+
+def read(file: Path) -> list[Event]:
+    """Return the events of a recording."""
+    return [Event.from_json(line) for line in file.read_text("utf-8").splitlines()]
 
 
 def by_lane(events: list[Event]) -> dict[str, list[str]]:
@@ -44,12 +48,10 @@ def by_lane(events: list[Event]) -> dict[str, list[str]]:
     return lanes
 
 
-def compare(collector: Collector, name: str, ends: int) -> None:
-    """Wait for the ends of so many consumers; compare the scene with its recording."""
-    assert wait_until(lambda: [each.kind for each in collector.events].count("end") == ends, 10)
-    events, file = normal(collector), RECORDINGS / f"{name}.jsonl"
+def compare(events: list[Event], step: Step) -> None:
+    """Compare the events of a step's scene with the recording."""
+    file = RECORDINGS / f"{step.label}.jsonl"
     if os.environ.get("COURSE_RECORDINGS"):
-        lines = [event.to_json() + "\n" for event in events]
+        lines = [event.to_json() + "\n" for event in normal(events)]
         file.write_text("".join(lines), "utf-8", newline="\n")
-    kept = [Event.from_json(line) for line in file.read_text("utf-8").splitlines()]
-    assert by_lane(events) == by_lane(kept)
+    assert by_lane(normal(events)) == by_lane(read(file))

@@ -1,14 +1,21 @@
 """`TRACE=1`: what an event hides, how bursts and lanes are drawn, and what is refused."""
 
 import http.client
+import json
+import re
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
+from websockets.sync.client import connect
 
 from course.checks.tools.conftest import clean, run_course, sentence
+from course.core import parts
+from course.core.ports import free_port
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
 from course.wire.collect import collecting
@@ -177,6 +184,45 @@ def test_a_site_for_others_is_not_traced(variables, reason):
     assert "TRACE shows everybody's messages" in ended.stderr
     assert f"Remove {reason} from the settings" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# The command, but it lays mid-points out in another folder than the learner's.
+PART_COMMAND = """
+import pathlib, sys
+from course import cli
+from course.core import parts
+real = parts.open_midpoint
+parts.open_midpoint = lambda midpoint, root: real(midpoint, pathlib.Path(sys.argv[1]))
+sys.exit(cli.main(sys.argv[2:]))
+"""
+VIEW = "def room(request, room_name):\n"
+
+
+def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path):
+    """`make run STEP=2 PART=1 TRACE=talk.jsonl` shows the sockets, and an exception in a view."""
+    folder = parts.open_midpoint(parts.find_midpoint(find_step("2"), "1"), tmp_path).folder
+    views = folder / "chat" / "views.py"
+    text = views.read_text("utf-8")
+    assert VIEW in text
+    views.write_text(text.replace(VIEW, f"{VIEW}    raise LookupError('planted')\n"), "utf-8")
+    port, file = free_port(), tmp_path / "talk.jsonl"
+    words = ["run", "2", "--part=1", f"--port={port}", f"--trace={file}"]
+    shown = terminal([sys.executable, "-c", PART_COMMAND, str(tmp_path), *words], ROOT)
+    shown.read(until="(Ctrl-C stops it)")
+    assert "See its messages, drawn live: open " in shown.seen
+    assert f"http://127.0.0.1:{port + 1}/" in shown.seen
+    with connect(f"ws://127.0.0.1:{port}/ws/chat/lobby/", origin=f"http://127.0.0.1:{port}") as ann:
+        ann.send('{"message": "hello"}')
+        assert ann.recv(5) == '{"message": "hello"}'
+    with pytest.raises(HTTPError):
+        urlopen(f"http://127.0.0.1:{port}/chat/lobby/")
+    shown.read(until="(chat/views.py:")
+    assert re.search(r"views +→ views +error LookupError: planted", shown.seen)
+    shown.type("\x03")
+    assert shown.wait() == 0
+    kinds = [json.loads(line)["kind"] for line in file.read_text("utf-8").splitlines()]
+    talk = ["connect", "group_add", "accept", "receive", "group_send", "event", "send"]
+    assert kinds == [*talk, "disconnect", "group_discard", "end", "error"]
 
 
 def ask(collector, path="/", host="", method="GET"):
