@@ -88,7 +88,7 @@ class Picture:
         for lane, x in self.x.items():
             words = lane.split()[-3:]
             for line, word in enumerate(words, 4 - len(words)):
-                text = escape(fit(word, self.lane))
+                text = f"<title>{escape(lane)}</title>{escape(fit(word, self.lane))}"
                 titles.append(f'<text class="title" x="{x}" y="{LINE * line}">{text}</text>')
         return svg(self.width, HEAD, *titles)
 
