@@ -8,17 +8,16 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from course.core.ports import HOST, free_port, is_free
 from course.core.processes import wait_until
 from course.core.terminal import UserError, say
 from course.wire.draw import STYLE, Picture, terminal_line
-from course.wire.events import KINDS, Event
+from course.wire.events import Event
 
 PAGE = Path(__file__).with_name("page.html")
 POLICY = "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; "
@@ -28,7 +27,7 @@ PATIENCE = 5.0  # seconds after which a page gets an answer without news
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes events from traced processes, names their lanes, and draws them for the page."""
+    """Takes events from traced processes, prints them, and draws them for the page."""
 
     daemon_threads = True
 
@@ -40,9 +39,7 @@ class Collector(ThreadingHTTPServer):
         self.changed = threading.Condition()
         self.events: deque[Event] = deque(maxlen=MOST)
         self.count = 0  # of all events so far
-        self.numbers = count(1)
-        # For each process: its connections, each with the names of its consumer and its client.
-        self.lanes: dict[object, dict[str, tuple[str, str]]] = {}
+        self.processes: set[object] = set()  # that are traced now
 
     def variables(self, worker: str = "") -> dict[str, str]:
         """Return the environment variables with which a step's process finds this collector."""
@@ -53,20 +50,9 @@ class Collector(ThreadingHTTPServer):
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         }
 
-    def put(self, process: object, worker: str, raw: dict[str, Any]) -> None:
-        """Add an event of a process, with the names of its lanes."""
-        who, client = raw.pop("who"), raw.pop("client", "")
-        lanes = self.lanes[process]
-        if client:
-            number = next(self.numbers)
-            lanes[who] = f"consumer {number}", f"{client} {number}"
-        own = [f"{worker} {name}".strip() for name in lanes.get(who, (who, who))]
-        ends = dict(zip(("own", "client"), own, strict=True))
-        source, target = (ends.get(lane, lane) for lane in KINDS[raw["kind"]][1:])
-        raw["at"] = round(raw["at"] - self.started, 6)
-        event = Event(source=source, target=target, **raw)
-        if event.kind == "end":
-            lanes.pop(who)
+    def put(self, event: Event) -> None:
+        """Add an event that has happened just now."""
+        event = replace(event, at=round(event.at - self.started, 6))
         with self.changed:
             self.events.append(event)
             self.count += 1
@@ -103,15 +89,19 @@ class Handler(BaseHTTPRequestHandler):
         given, password = self.headers.get("Authorization", ""), self.server.password
         if not hmac.compare_digest(given.encode(), password.encode()):
             return self.send_error(403, "Only a traced step may send events.")
-        worker = self.headers["Worker"]
-        lanes = self.server.lanes[self] = {}
+        alive = set()  # the consumers of the process
+        self.server.processes.add(self)
         with suppress(OSError):
             for line in self.rfile:
-                self.server.put(self, worker, json.loads(line))
-        for who in list(lanes):  # the process has ended without a word about these
-            raw = {"at": time.time(), "kind": "end", "who": who, "text": "the server has ended"}
-            self.server.put(self, worker, raw)
-        del self.server.lanes[self]
+                event = Event.from_json(line.decode())
+                self.server.put(event)
+                if event.kind == "connect":
+                    alive.add(event.target)
+                elif event.kind == "end":
+                    alive.remove(event.source)
+        for lane in sorted(alive):  # the process has ended without a word about these
+            self.server.put(Event(time.time(), "end", lane, lane, "the server has ended"))
+        self.server.processes.remove(self)
 
     def do_GET(self) -> None:
         """Answer for the page, or for a picture."""
@@ -159,7 +149,7 @@ def collecting(port: int, file: Path | None = None) -> Iterator[Collector]:
             yield collector
         finally:
             # The step has ended, but its last events may not be read yet.
-            wait_until(lambda: not collector.lanes, 1.0, pause=0.01)
+            wait_until(lambda: not collector.processes, 1.0, pause=0.01)
             collector.shutdown()
             if file:
                 lines = [event.to_json() + "\n" for event in collector.in_order()]

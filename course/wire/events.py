@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from course.core.terminal import UserError
@@ -39,7 +39,7 @@ IDLE = 60.0  # the same for tasks of the step, which look at something every few
 class Event:
     """One arrow: when, from which lane to which lane, and what."""
 
-    at: float  # seconds since the start of the recording
+    at: float  # seconds; in a recording, since its start
     kind: str  # a key of KINDS
     source: str  # such as "tab 1", or "worker1 tab 1" if there are several workers
     target: str
@@ -70,7 +70,7 @@ class Event:
 
     def to_json(self) -> str:
         """Return the event as one line."""
-        found = {k: v for k, v in asdict(self).items() if v not in ("", None) and k != "count"}
+        found = {k: v for k, v in vars(self).items() if v not in ("", None) and k != "count"}
         return json.dumps(found, ensure_ascii=False)
 
     @classmethod

@@ -80,10 +80,10 @@ def test_a_message_is_seen_to_cross_redis(two_workers):
         return sorted(each.who for each in collector.events if each.kind == kind)
 
     assert wait_until(lambda: len(found("end")) == 2, 5), collector.events
-    first, second = "worker1 consumer 1", "worker2 consumer 2"
+    first, second = "worker1 consumer 1", "worker2 consumer 1"
     assert found("group_send") == [f"{first} to channel layer"]
     assert found("event") == [f"channel layer to {first}", f"channel layer to {second}"]
-    assert found("send") == [f"{first} to worker1 client 1", f"{second} to worker2 client 2"]
+    assert found("send") == [f"{first} to worker1 client 1", f"{second} to worker2 client 1"]
 
 
 def read_until(socket, **wanted) -> None:

@@ -6,7 +6,6 @@ and passes on its result or its exception.
 
 import asyncio
 import copy
-import json
 import os
 import socket
 import sys
@@ -30,49 +29,58 @@ from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from config.asgi import application as step_application
+from course.wire.events import KINDS, Event
 from course.wire.inside.hide import hide
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-KINDS = {f"websocket.{kind}": kind for kind in ("accept", "receive", "send", "disconnect", "close")}
-KINDS["websocket.http.response.start"] = "refuse"
+SOCKET = {
+    f"websocket.{kind}": kind for kind in ("accept", "receive", "send", "disconnect", "close")
+}
+SOCKET["websocket.http.response.start"] = "refuse"
 LAYER_CALLS = {name: name for name in ("group_add", "group_send", "group_discard")}
 LAYER_CALLS["send"] = "channel_send"
 HERE = Path.cwd()  # the step's folder, where manage.py and the servers run
 SECONDS = 2.0  # after which the step goes on untraced, if the course does not read
-# The connection, or "views". Each task and thread that is started for a connection has a copy.
-ACTOR: ContextVar[str] = ContextVar("wire_actor", default="outside")
+# The lane of a consumer, or "views". Each task and thread that is started for it has a copy.
+OWN: ContextVar[str] = ContextVar("wire_own", default="outside")
 
 numbers = count(1)
 lock = threading.Lock()
 port, _, password = os.environ["COURSE_WIRE"].partition(":")
-worker = os.environ["COURSE_WORKER"]
 wire = socket.create_connection(("127.0.0.1", int(port)), SECONDS)
-wire.sendall(f"POST / HTTP/1.0\r\nAuthorization: {password}\r\nWorker: {worker}\r\n\r\n".encode())
+wire.sendall(f"POST / HTTP/1.0\r\nAuthorization: {password}\r\n\r\n".encode())
 
 
-def tell(kind: str, *values: Any, who: str = "", **more: Any) -> None:
-    """Tell of one event; its text is `values` without secrets."""
+def tell(kind: str, *values: Any, own: str = "", client: str = "", **more: Any) -> None:
+    """Tell of one event of the lane `own`; its text is `values` without secrets."""
+    lanes = {"own": own or actor(), "client": client}
+    source, target = (lanes.get(lane, lane) for lane in KINDS[kind][1:])
     text = " ".join(hide(value) for value in values)
-    event = {"at": time.time(), "kind": kind, "who": who or actor(), "text": text, **more}
+    line = Event(time.time(), kind, source, target, text, **more).to_json()
     with lock:
         try:
-            wire.sendall(json.dumps(event).encode() + b"\n")
+            wire.sendall(f"{line}\n".encode())
         except OSError:
             wire.close()
 
 
+def lane(name: str) -> str:
+    """Return the name of a lane of this process: "consumer 1", or "worker1 consumer 1"."""
+    return f"{os.environ['COURSE_WORKER']} {name}".strip()
+
+
 def actor() -> str:
-    """Return what acts now: a task that the step has started for itself, or a connection."""
+    """Return the lane that acts now: a task that the step has started for itself, or a consumer."""
     with suppress(RuntimeError):  # in a thread there is no task
         task = asyncio.current_task()
         # A task inherits the context of the connection that happened to start the task.
         code = getattr(task.get_coro(), "cr_code", None) if task else None
         if code and is_of_step(code.co_filename):
-            return f"task {task.get_coro().__qualname__.partition('.')[0]}"
-    return ACTOR.get()
+            return lane(f"task {task.get_coro().__qualname__.partition('.')[0]}")
+    return OWN.get()
 
 
 def is_of_step(file: str) -> bool:
@@ -80,14 +88,14 @@ def is_of_step(file: str) -> bool:
     return file.startswith(f"{HERE}{os.sep}") and "site-packages" not in file
 
 
-def tell_error(error: BaseException, who: str = "") -> None:
+def tell_error(error: BaseException, own: str = "") -> None:
     """Tell of an exception, and of the place in the step that raised it."""
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
         if is_of_step(frame.filename):
             file = Path(frame.filename).relative_to(HERE).as_posix()
             place = f" ({file}:{frame.lineno} in {frame.name})"
-    tell("error", f"{type(error).__name__}: {error}{place}", who=who)
+    tell("error", f"{type(error).__name__}: {error}{place}", own=own)
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
@@ -98,24 +106,25 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await trace_socket(scope, receive, send)
     else:
-        ACTOR.set("views")
+        OWN.set(lane("views"))
         await step_application(scope, receive, send)
 
 
 async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
     """Tell of a socket's handshake, frames, errors and end."""
-    who, told = f"connection {next(numbers)}", {"connect"}
-    ACTOR.set(who)
+    number, told = next(numbers), {"connect"}
     agent = dict(scope["headers"]).get(b"user-agent", b"")
+    client = lane(f"{'tab' if agent.startswith(b'Mozilla') else 'client'} {number}")
+    own = lane(f"consumer {number}")
+    OWN.set(own)
     query = unquote(scope["query_string"].decode("latin-1"))
-    client = "tab" if agent.startswith(b"Mozilla") else "client"
-    tell("connect", f"{scope['path']}?{query}".rstrip("?"), who=who, client=client)
+    tell("connect", f"{scope['path']}?{query}".rstrip("?"), own=own, client=client)
 
     def note(message: Message) -> Message:
-        if kind := KINDS.get(message["type"]):
+        if kind := SOCKET.get(message["type"]):
             kind = "refuse" if kind == "close" and "accept" not in told else kind
             told.add(kind)
-            tell(kind, words_of(kind, message), who=who)
+            tell(kind, words_of(kind, message), own=own, client=client)
         return message
 
     async def traced_receive() -> Message:
@@ -129,14 +138,14 @@ async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
     except BaseException as error:
         if "disconnect" in told and isinstance(error, asyncio.CancelledError):
             raise  # the server did not wait any longer for a consumer without a client
-        tell_error(error, who)
+        tell_error(error, own)
         if "accept" not in told:
-            tell("refuse", "HTTP 500", who=who)
+            tell("refuse", "HTTP 500", own=own, client=client)
         elif not told & {"close", "disconnect"}:
-            tell("close", "1011 from Daphne, 1006 with uvicorn", who=who)
+            tell("close", "1011 from Daphne, 1006 with uvicorn", own=own, client=client)
         raise
     finally:
-        tell("end", who=who)
+        tell("end", own=own)
 
 
 def words_of(kind: str, message: Message) -> str:
@@ -180,7 +189,7 @@ class TracedLayer:
 
 async def traced_database_call(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Do what `database_sync_to_async` does; tell which thread was used, and for how long."""
-    function, who = self.func, actor()
+    function, own = self.func, actor()
     kind, name = "database", function.__name__
     if function is SyncConsumer.__dict__["dispatch"].func:  # a synchronous consumer's method
         kind, name = "thread", args[1]["type"]
@@ -196,7 +205,7 @@ async def traced_database_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         finally:
             ms, thread = 1000 * (time.perf_counter() - began), threading.current_thread().name
             found = "failed" if failure else kind
-            tell(found, f"{name} {failure}".strip(), who=who, ms=ms, thread=thread)
+            tell(found, f"{name} {failure}".strip(), own=own, ms=ms, thread=thread)
 
     once = copy.copy(self)  # the same call may run in several tasks at once
     once.func = timed
