@@ -18,7 +18,7 @@ from course.maintain import drift, guarantees, lint, propagate, redgreen, upgrad
 
 # For each command: its parameters for `make`, and its help. The order is that of first use.
 COMMANDS = {
-    "run": ("run STEP=1 [TRACE=1]", "start a step, and print the address to open"),
+    "run": ("run STEP=1 [PORT=8000]", "start a step, and print the address to open"),
     "test-all": ("test-all [DJANGO=latest]", "test everything: steps, course, browser"),
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
@@ -62,6 +62,7 @@ HINTS = (
     "A step has parts. After each part, the project so far runs.",
     "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
     "ONLY=chat/consumers.py lets diff show one file.",
+    "TRACE=1 lets run and stack draw, live, what goes over the wire.",
     f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
     "",
     "Another Python:  make run STEP=1 PYTHON=python3.12",

@@ -225,6 +225,21 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     assert kinds == [*talk, "disconnect", "group_discard", "end", "error"]
 
 
+def test_a_server_for_others_is_not_traced():
+    """A request from another machine gets an error, and not the step's answer."""
+    code = "import asyncio; from course.wire.inside.trace import application as it; "
+    code += "asyncio.run(it({'type': 'http', 'server': ('192.0.2.1', 80)}, None, None))"
+    with collecting(8001) as collector:
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=find_step("2").folder,
+            env=clean() | collector.variables(),
+            capture_output=True,
+            text=True,
+        )
+    assert "TRACE is for this machine only, but somebody has asked 192.0.2.1." in ended.stderr
+
+
 def ask(collector, path="/", host="", method="GET"):
     """Return the status, the headers and the text of an answer of the page's server."""
     place = collector.url.split("/")[2]

@@ -36,12 +36,21 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+# The kinds of events, by the messages of a socket and by the calls of a channel layer.
 SOCKET = {
-    f"websocket.{kind}": kind for kind in ("accept", "receive", "send", "disconnect", "close")
+    "websocket.accept": "accept",
+    "websocket.receive": "receive",
+    "websocket.send": "send",
+    "websocket.disconnect": "disconnect",
+    "websocket.close": "close",
+    "websocket.http.response.start": "refuse",
 }
-SOCKET["websocket.http.response.start"] = "refuse"
-LAYER_CALLS = {name: name for name in ("group_add", "group_send", "group_discard")}
-LAYER_CALLS["send"] = "channel_send"
+LAYER = {
+    "group_add": "group_add",
+    "group_discard": "group_discard",
+    "group_send": "group_send",
+    "send": "channel_send",
+}
 HERE = Path.cwd()  # the step's folder, where manage.py and the servers run
 SECONDS = 2.0  # after which the step goes on untraced, if the course does not read
 # The lane of a consumer, or "views". Each task and thread that is started for it has a copy.
@@ -152,8 +161,8 @@ def words_of(kind: str, message: Message) -> str:
     """Return what a message between server and consumer says."""
     match kind:
         case "receive" | "send":
-            text = message.get("text")
-            return f"{len(message['bytes']):,} bytes, binary" if text is None else text
+            text, data = message.get("text"), message.get("bytes") or b""
+            return f"{len(data):,} bytes, binary" if text is None else text
         case "close" | "disconnect":
             return f"{message.get('code') or 1000} {message.get('reason') or ''}".strip()
         case "refuse":
@@ -169,13 +178,13 @@ class TracedLayer:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.layer, name)
-        if name not in LAYER_CALLS:
+        if name not in LAYER:
             return method
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            target, value = [*args, *kwargs.values()][:2]
+            target, *rest = *args, *kwargs.values()
             # The name of a channel is long and random, so it says nothing.
-            tell(LAYER_CALLS[name], target, *([] if isinstance(value, str) else [value]))
+            tell(LAYER[name], target, *(each for each in rest if not isinstance(each, str)))
             return await method(*args, **kwargs)
 
         return call
@@ -190,9 +199,9 @@ class TracedLayer:
 async def traced_database_call(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Do what `database_sync_to_async` does; tell which thread was used, and for how long."""
     function, own = self.func, actor()
-    kind, name = "database", function.__name__
+    kind, name = "database", getattr(function, "__name__", repr(function))
     if function is SyncConsumer.__dict__["dispatch"].func:  # a synchronous consumer's method
-        kind, name = "thread", args[1]["type"]
+        kind, name = "thread", args[1].get("type")
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         began, failure = time.perf_counter(), ""
