@@ -23,7 +23,7 @@ PAGE = Path(__file__).with_name("page.html")
 POLICY = "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; "
 MOST = 20_000  # events that are kept for the page
 DRAWN = 2_000  # events in one picture, those inside bursts too
-PATIENCE = 5.0  # seconds after which a page gets an answer without news
+PATIENCE = 15.0  # seconds after which a page gets an answer without news
 
 
 class Collector(ThreadingHTTPServer):
