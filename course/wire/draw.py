@@ -40,9 +40,9 @@ STYLE = """
 """
 for name, (light, dark, _) in COLOURS.items():
     STYLE += f".wire .{name} {{ --kind: light-dark({light}, {dark}) }}\n"
-# In pixels: the width of a letter, the height of a line of text, of the titles and of an arrow, the
-# width of the column with the times, and that of a lane, whose longest word is often "consumer".
-LETTER, LINE, HEAD, ROW, LEFT, LANE = 10.9, 22, 76, 41, 48, 100
+# In pixels: the width of a letter, the height of a line of text and of an arrow, the width of the
+# column with the times, and that of a lane, whose longest word is often "consumer".
+LETTER, LINE, ROW, LEFT, LANE = 10.9, 22, 41, 48, 100
 MOST = 300  # rows of one picture on the page
 LAST = {"end", "disconnect", "close", "refuse"}  # after these, a lane has nothing to do
 
@@ -80,17 +80,19 @@ class Picture:
         self.lane = max(LANE, (width - LEFT) // max(len(lanes), 1))
         self.width = LEFT + self.lane * len(lanes)
         self.height = ROW * len(self.rows) + LINE
+        self.lines = max((len(lane.split()) for lane in lanes), default=1)  # of the titles
+        self.top = LINE * self.lines + 10  # where the arrows begin
         self.x = {lane: LEFT + self.lane * (n + 0.5) for n, lane in enumerate(lanes)}
 
     def head(self) -> str:
         """Return the titles of the lanes, a word a line."""
         titles = []
         for lane, x in self.x.items():
-            words = lane.split()[-3:]
-            for line, word in enumerate(words, 4 - len(words)):
+            words = lane.split()
+            for line, word in enumerate(words, 1 + self.lines - len(words)):
                 text = f"<title>{escape(lane)}</title>{escape(fit(word, self.lane))}"
                 titles.append(f'<text class="title" x="{x}" y="{LINE * line}">{text}</text>')
-        return svg(self.width, HEAD, *titles)
+        return svg(self.width, self.top, *titles)
 
     def body(self, top: int = 0) -> str:
         """Return the life of each lane, then each row; `top` is where the SVG stands in another."""
@@ -149,8 +151,8 @@ def static_svg(events: Sequence[Event]) -> str:
     """Return the whole diagram as one SVG file: light and dark, without a script."""
     picture = Picture(events, most=len(events))
     style = f"<style>{STYLE}.wire {{ background: var(--ground) }}</style>"
-    height = HEAD + picture.height
-    return svg(picture.width, height, style, picture.head(), picture.body(HEAD)) + "\n"
+    height = picture.top + picture.height
+    return svg(picture.width, height, style, picture.head(), picture.body(picture.top)) + "\n"
 
 
 def mermaid(events: Sequence[Event]) -> str:
