@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# The kinds of events, by the messages of a socket and by the calls of a channel layer.
-SOCKET = {
-    "websocket.accept": "accept",
-    "websocket.receive": "receive",
-    "websocket.send": "send",
-    "websocket.disconnect": "disconnect",
-    "websocket.close": "close",
-    "websocket.http.response.start": "refuse",
-}
-LAYER = {
-    "group_add": "group_add",
-    "group_discard": "group_discard",
-    "group_send": "group_send",
-    "send": "channel_send",
-}
+# The calls of a channel layer that are told of, and the kinds of their events.
+LAYER = {name: name for name in ("group_add", "group_discard", "group_send")}
+LAYER["send"] = "channel_send"
 HERE = Path.cwd()  # the step's folder, where manage.py and the servers run
 SECONDS = 2.0  # after which the step goes on untraced, if the course does not read
 # The lane of a consumer, or "views". Each task and thread that is started for it has a copy.
@@ -127,13 +116,16 @@ async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
     own = lane(f"consumer {number}")
     OWN.set(own)
     query = unquote(scope["query_string"].decode("latin-1"))
-    tell("connect", f"{scope['path']}?{query}".rstrip("?"), own=own, client=client)
+    tell_socket = partial(tell, own=own, client=client)
+    tell_socket("connect", f"{scope['path']}?{query}".rstrip("?"))
 
     def note(message: Message) -> Message:
-        if kind := SOCKET.get(message["type"]):
-            kind = "refuse" if kind == "close" and "accept" not in told else kind
+        kind = message["type"].rpartition(".")[2]
+        if kind == "start" or (kind == "close" and "accept" not in told):
+            kind = "refuse"  # "start" is that of an HTTP response
+        if kind in KINDS and kind != "connect":
             told.add(kind)
-            tell(kind, words_of(kind, message), own=own, client=client)
+            tell_socket(kind, words_of(kind, message))
         return message
 
     async def traced_receive() -> Message:
@@ -149,9 +141,9 @@ async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
             raise  # the server did not wait any longer for a consumer without a client
         tell_error(error, own)
         if "accept" not in told:
-            tell("refuse", "HTTP 500", own=own, client=client)
+            tell_socket("refuse", "HTTP 500")
         elif not told & {"close", "disconnect"}:
-            tell("close", "1011 from Daphne, 1006 with uvicorn", own=own, client=client)
+            tell_socket("close", "1011 from Daphne, 1006 with uvicorn")
         raise
     finally:
         tell("end", own=own)
