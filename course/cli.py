@@ -116,7 +116,7 @@ def build_parser() -> Parser:
     add("run", "--port", "the server's port (default: 8000)", default="8000")
     trace = "draw messages live (make: TRACE=1, or TRACE=talk.jsonl)"
     add("run stack", "--trace", trace, metavar="1")
-    add("wire", "file", "a recording, such as talk.jsonl")
+    add("wire", "file", "a recording, such as talk.jsonl", nargs="?")
     add("stack", "--port", "the port of nginx (default: 8080)", default="8080")
     add("stack", "--workers", "number of workers (default: 2)", default="2")
     servers = "program of the workers: uvicorn (default) or daphne"

@@ -20,8 +20,10 @@ def check(trace: str | None) -> None:
         raise UserError(f"TRACE must be 1, or a file such as talk.jsonl, not {trace!r}.")
 
 
-def draw(file: str) -> int:
+def draw(file: str | None) -> int:
     """Make pictures from a recording, beside the file; return 0."""
+    if not file:
+        raise UserError("Which recording? Say: make wire FILE=talk.jsonl.")
     from course.wire.draw import wire
 
     return wire(file)

@@ -153,6 +153,7 @@ def test_what_is_no_recording_is_refused(tmp_path):
 def test_a_wrong_trace_is_refused_before_anything_is_done():
     """`TRACE=yes` gets a sentence."""
     assert "TRACE must be 1, or a file" in sentence(run_course("run", "1", "--trace=yes"))
+    assert sentence(run_course("wire")).startswith("Which recording? Say: make wire FILE=")
 
 
 def test_without_trace_nothing_is_loaded():
