@@ -52,7 +52,7 @@ def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
         found = SETTINGS.format(backend=request.param, port=layer.port, password=PASSWORD)
         with (site / "config" / "settings.py").open("a") as settings:
             settings.write(found)
-        collector = ends.enter_context(collecting(8001))
+        collector = ends.enter_context(collecting(free_port()))
         ports = [free_port(), free_port()]
         for name, port in zip(("worker1", "worker2"), ports, strict=True):
             env = clean_environment() | collector.variables(name)

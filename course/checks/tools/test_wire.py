@@ -173,7 +173,7 @@ def test_without_trace_nothing_is_loaded():
 def test_a_site_for_others_is_not_traced(variables, reason):
     """A step that names another host, or runs with debug off, refuses to start with a sentence."""
     secret = {"DJANGO_SECRET_KEY": "a long key for a test"}
-    with collecting(8001) as collector:
+    with collecting(free_port()) as collector:
         ended = subprocess.run(
             [sys.executable, "manage.py", "check"],
             cwd=find_step("5").folder,
@@ -230,7 +230,7 @@ def test_a_server_for_others_is_not_traced():
     """A request from another machine gets an error, and not the step's answer."""
     code = "import asyncio; from course.wire.inside.trace import application as it; "
     code += "asyncio.run(it({'type': 'http', 'server': ('192.0.2.1', 80)}, None, None))"
-    with collecting(8001) as collector:
+    with collecting(free_port()) as collector:
         ended = subprocess.run(
             [sys.executable, "-c", code],
             cwd=find_step("2").folder,
@@ -252,7 +252,7 @@ def ask(collector, path="/", host="", method="GET"):
 
 def test_the_page_is_for_this_machine_only():
     """A foreign name for 127.0.0.1 is refused, and the page can ask no other host."""
-    with collecting(8001) as collector:
+    with collecting(free_port()) as collector:
         assert collector.url.startswith("http://127.0.0.1:")
         assert ask(collector, host="evil.example:8001")[0] == 403
         status, headers, page = ask(collector)
@@ -264,13 +264,13 @@ def test_the_page_is_for_this_machine_only():
 
 def test_a_process_without_the_password_is_not_heard():
     """Only the step that the course has started can add events."""
-    with collecting(8001) as collector:
+    with collecting(free_port()) as collector:
         assert ask(collector, method="POST")[0] == 403
 
 
 def test_a_recording_is_for_its_owner_only(tmp_path):
     """Other users of the machine cannot read what people wrote."""
     file = tmp_path / "talk.jsonl"
-    with collecting(8001, file):
+    with collecting(free_port(), file):
         pass
     assert file.stat().st_mode & 0o077 == 0
