@@ -78,7 +78,6 @@ class Subscription:
             for outbox in self.outboxes:
                 outbox.close(TOO_SLOW)
         finally:
-            redis_outage.missing.discard(self.group)
             self.ready.set()
             del subscriptions[asyncio.get_running_loop()][self.group]
 
