@@ -40,6 +40,12 @@ def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subproce
     )
 
 
+def run_make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
+    """Run `make` with this Python; return the process."""
+    command = ["make", *arguments, f"PYTHON={python}"]
+    return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
+
+
 def sentence(result: subprocess.CompletedProcess) -> str:
     """Check that a command failed with one line; return the line."""
     assert result.returncode == 2

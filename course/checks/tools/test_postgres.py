@@ -105,21 +105,25 @@ def hear(socket: ClientConnection, seconds: float = 5.0) -> dict[str, Any]:
     return frame
 
 
-INSERT = """
-INSERT INTO chat_message (room, seq, text, sent_at) VALUES ('naive', %s, %s, now()) RETURNING id
-"""
-# A transaction stores a message. Before its end, another transaction stores a message as well.
-CROSSING = """
+# What both programs below begin with.
+SAY = """
 import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from chat.models import Message
 from chat.storage import Draft, store
 
 def say(text):
     store([Draft("lobby", ann, text, None)])
 
+ann = User.objects.create_user("ann")
+"""
+INSERT = """
+INSERT INTO chat_message (room, seq, text, sent_at) VALUES ('naive', %s, %s, now()) RETURNING id
+"""
+# A transaction stores a message. Before its end, another transaction stores a message as well.
+CROSSING = """
 def read():
     return list(Message.objects.order_by("seq").values_list("seq", "text"))
 
@@ -128,7 +132,6 @@ def is_waiting():
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return cursor.fetchone()[0] > 0
 
-ann = User.objects.create_user("ann")
 said = sys.stdin.read().split()
 for text in said:
     say(text)
@@ -147,9 +150,9 @@ with ThreadPoolExecutor() as pool:
 
 
 def run_code(code: str, database_url: str, text: str = "") -> Any:
-    """Run code on the step's models, with `text` as standard input; return the printed JSON."""
+    """Run code after SAY, with `text` as standard input; return the printed JSON."""
     done = subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v0", "-c", code],
+        [sys.executable, "manage.py", "shell", "-v0", "-c", SAY + code],
         input=text,
         cwd=STEP,
         env=clean_environment() | {"DATABASE_URL": database_url},
@@ -187,17 +190,6 @@ def test_transactions_that_cross_leave_no_hole(database_url: str, before: list[s
 
 # A worker freezes while storing, with the room's row locked, and another worker waits.
 FROZEN = """
-import json, time
-from concurrent.futures import ThreadPoolExecutor
-from django.contrib.auth.models import User
-from django.db import DatabaseError, transaction
-from chat.models import Message
-from chat.storage import Draft, store
-
-def say(text):
-    store([Draft("lobby", ann, text, None)])
-
-ann = User.objects.create_user("ann")
 error = None
 with ThreadPoolExecutor() as pool:
     try:

@@ -21,66 +21,47 @@ from course.maintain.verdicts import red_complaint
 GOOD = """
 import asyncio
 import socket
-
 import pytest
 import app
-
 def test_an_assertion():
     assert app.VALUE == 2
-
 def test_a_refused_connection():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         socket.create_connection(unused.getsockname()).close()
-
 def test_a_short_wait():
     asyncio.run(asyncio.wait_for(asyncio.sleep(5), 0.01))
-
 def test_nothing_is_raised():
     with pytest.raises(ValueError, match="not yet"):
         pass
-
 def test_a_missing_key():
     assert {}.get("id") + 1 == 2
-
 @pytest.fixture
 def page():
     assert app.VALUE == 2, "no page"
-
 def test_a_fixture(page):
     pass
 """
 BAD = """
 import asyncio
 import time
-
 import pytest
 import app
-
 @pytest.fixture
 def leaky():
     yield
     raise AssertionError("the socket is open")
-
 @pytest.fixture
 def slow():
     raise TimeoutError
-
 def test_passes(): assert app.VALUE
-
 def test_tells_of_an_import():
     raise RuntimeError("Traceback: ...\\nModuleNotFoundError: No module named 'more'")
-
 def test_name(): assert value == 2
-
 def test_attribute(): assert app.nothing
-
 def test_unknown_fixture(nowhere): pass
-
 def test_cleaning(leaky): pass
-
 def test_waits(): asyncio.run(asyncio.wait_for(asyncio.sleep(5), 1.6))
-
 def test_fixture_waits(slow): pass
 """
 HANGING = """

@@ -58,17 +58,13 @@ def test_the_end_leaves_no_process_behind(running, port, how):
 
 
 def test_the_server_can_ask_the_learner(running):
-    """Standard input reaches the step, so `breakpoint()` works."""
+    """Standard input reaches the step, so `breakpoint()` works.
+
+    A debugger reads without echo; if Ctrl-C ends it there, the terminal shows what is typed again.
+    """
     shown = running(FAKE_ASK="1")
     shown.type("where am I\n")
     shown.read(until="heard where am I")
-    shown.type("\x03")
-    assert shown.wait() == 0
-
-
-def test_after_a_debugger_the_terminal_shows_what_is_typed(running):
-    """A debugger reads without echo; if Ctrl-C ends it there, echo comes back."""
-    shown = running(FAKE_ASK="1")
     silent = termios.tcgetattr(shown.screen)
     silent[3] &= ~termios.ECHO
     termios.tcsetattr(shown.screen, termios.TCSANOW, silent)

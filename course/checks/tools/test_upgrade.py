@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import add_step, run_course, sentence
+from course.checks.tools.conftest import add_step
 from course.core import environment
 from course.core.environment import LOCK
 from course.core.steps import ROOT
@@ -139,8 +139,3 @@ def test_all_is_raised_or_nothing(root: Path) -> None:
     with pytest.raises(UserError, match="No file has changed"):
         upgrade(root=root)
     assert (ranges(root), (root / LOCK).read_text()) == before
-
-
-def test_a_django_that_is_no_series_is_refused() -> None:
-    """One sentence refuses the value before any copy or installation."""
-    assert "latest or a series" in sentence(run_course("test-all", "--django", "newest"))
