@@ -178,12 +178,6 @@ def plant(root: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Path:
-    """A course of fake steps without environments."""
-    return plant(tmp_path)
-
-
 def plant_environment(venv: Path, lock: Path, files: dict[str, Path]) -> None:
     """Make an environment without pip, which is quick; its stamp says that `files` are there."""
     subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
@@ -221,12 +215,6 @@ def tested(prepared: Path) -> Tested:
     plant_environment(venv, prepared / "requirements.lock", requirements)
     shown = run_course("test-all", root=prepared)
     return Tested(prepared, shown, (prepared / ".course/logs/step01_echo.log").read_text())
-
-
-@pytest.fixture
-def ready(tested: Tested) -> Path:
-    """A course of fake steps in which each step has its own environment."""
-    return tested.root
 
 
 @pytest.fixture

@@ -73,12 +73,6 @@ def test_lost_doubled_and_overtaken_messages_are_found(messages, found):
     assert find_faults(said(*messages), 3, False) == [r for r in reasons if "numbers" not in r]
 
 
-def test_numbers_have_three_digits():
-    """The tables round numbers as these examples do."""
-    shown = {0.456: "0.456", 9.996: "10", 99.94: "99.9", 1234.5: "1,230", 1_666_667.0: "1,670,000"}
-    assert {value: tables.short(value) for value in shown} == shown
-
-
 def run_of(**rates: float) -> tables.Run:
     """Return a run with these deliveries of each contender, and nothing else."""
     return {name: {"deliveries_100": {"rate": rate, "faults": []}} for name, rate in rates.items()}

@@ -8,7 +8,6 @@ import pytest
 
 from course.checks.tools.conftest import INTERIM, MANIFEST, PAGE, plant_parts, run_course
 from course.core.manifest import INTERIM as INTERIM_FOLDER
-from course.core.manifest import load
 from course.core.steps import ROOT, all_steps, copy_files, step_files
 from course.core.terminal import UserError
 from course.maintain import drift
@@ -277,20 +276,6 @@ def test_one_byte_in_any_real_file_is_seen(real):
             opened.write(b" ")
     found = [text for text in drift.problems(real) if text.endswith(SAME)]
     assert [text.split()[0] for text in found] == [f"step02_groups/{file}" for file in spoiled]
-
-
-def test_each_real_file_has_to_be_in_a_part(real):
-    """If all parts are left out, each of their files gives a message."""
-    entries = load(real)
-    lines = [
-        f"[[step]]\nlabel = {entry.label!r}\nconcept = {entry.concept!r}\n" for entry in entries
-    ]
-    (real / "course" / "steps.toml").write_text("".join(lines), "utf-8")
-    shutil.rmtree(real / INTERIM_FOLDER, ignore_errors=True)
-    found = "\n".join(drift.problems(real))
-    for label, lists in tomllib.loads((real / drift.FILES).read_text("utf-8")).items():
-        for path in [each for listed in lists.values() for each in listed]:
-            assert (f"{label}/{path} is in no part" in found) is (path != "README.md")
 
 
 def test_the_command_says_one_line():

@@ -123,6 +123,7 @@ def make_conflict(root, *trees):
         edit(root, f"{tree}/{CHAT}", "line 4\n", "local\n")
     commit(root)
     edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed\n")
+    edit(root, f"{ONE}/{CHAT}", "line 14\n", "more\n")
     edit(root, f"{ONE}/{SAME}", "line 4\n", "fixed\n")
     assert propagate.propagate("1", root=root) == 1
 
@@ -320,12 +321,11 @@ def test_what_was_carried_can_be_forgotten(root, capsys):
 
 
 def test_a_tree_gets_the_rest_when_its_conflict_is_solved(root, capsys):
-    """The same command brings the tree's other files. An edit of a waiting file solves nothing."""
+    """The same command brings the other lines of the file, and the tree's other files."""
     make_conflict(root, THREE)
     edit(root, f"{THREE}/{CHAT}", "local\n", "fixed here\n")
     edit(root, f"{THREE}/{SAME}", "line 9\n", "more\n")
     assert waiting(root, capsys) == [f"{THREE}/{SAME}"]
-    edit(root, f"{ONE}/{CHAT}", "line 14\n", "more\n")
     assert propagate.propagate("1", root=root) == 0
     assert holding(root, "fixed\n", SAME) == [TWO, THREE, FOUR]
     assert holding(root, "fixed here\n") == [THREE]

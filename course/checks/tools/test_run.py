@@ -83,14 +83,14 @@ def test_a_server_that_ends_by_itself_is_a_failure(prepared, port, code):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_in_use_is_refused_before_anything_is_done(fresh):
+def test_a_port_in_use_is_refused_before_anything_is_done(tmp_path):
     """One sentence names another port, and no environment is made."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = sentence(run_course("run", "1", f"--port={port}", root=fresh))
+        line = sentence(run_course("run", "1", f"--port={port}", root=plant(tmp_path)))
     assert f"Port {port} is already in use" in line
     assert "make run STEP=1 PORT=" in line
-    assert not (fresh / ".venv").exists()
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_the_real_first_step(tmp_path, terminal, port):

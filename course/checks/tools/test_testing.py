@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import ROOT, clean, is_alive, pids, run_course
+from course.checks.tools.conftest import ROOT, clean, is_alive, pids, plant, run_course
 from course.core import environment
 from course.core.processes import wait_until
 from course.learn import testing
@@ -144,12 +144,12 @@ def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkey
         assert variables == {}
 
 
-def test_the_parts_of_the_course_are_found(fresh):
+def test_the_parts_of_the_course_are_found(tmp_path):
     """There are jobs for each step, for red and green, and for the folders of tests.
 
     The longest jobs, which are real ones, start first.
     """
-    steps = ["step01_echo", "step02_groups"]
+    fresh, steps = plant(tmp_path), ["step01_echo", "step02_groups"]
     assert [job.name for job in collect_jobs(Path("python"), fresh)] == steps
     for tests in (tests for job in PYTEST_JOBS.values() for tests in job):
         file = fresh / tests if tests.endswith(".py") else fresh / tests / "test_one.py"
@@ -173,12 +173,14 @@ def test_test_all_ends_with_the_table(tested):
     assert tested.log.startswith("$ ")
 
 
-def test_two_runs_do_not_share_copies_and_results(ready):
+def test_two_runs_do_not_share_copies_and_results(tested):
     """The second run waits for the first."""
-    with environment.alone(ready / ".course" / "test-all.lock", "in the way"):
+    with environment.alone(tested.root / ".course" / "test-all.lock", "in the way"):
         command = [sys.executable, "-m", "course", "test-all"]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
+        with subprocess.Popen(
+            command, cwd=tested.root, env=clean(), stdout=pipe, text=True
+        ) as waiting:
             said = waiting.stdout.readline()
             waiting.terminate()
     assert said == "Another command is running all tests: waiting for it.\n"
@@ -198,11 +200,11 @@ def fake_pytest(step: Path, old: str, new: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_a_skip_counts_as_ci_says(ready, ci, code):
+def test_a_skip_counts_as_ci_says(tested, ci, code):
     """A learner's run reports a skip and passes; in CI, a skip is a failure."""
     skipped = 'time="0"><skipped message="why"/></testcase>'
-    with fake_pytest(ready / "step02_groups", 'time="0.1"/>', skipped):
-        shown = run_course("test-all", root=ready, CI=ci)
+    with fake_pytest(tested.root / "step02_groups", 'time="0.1"/>', skipped):
+        shown = run_course("test-all", root=tested.root, CI=ci)
     assert shown.returncode == code
     closing = "3 passed, 1 failed" if ci else "3 passed, 0 failed, 1 skipped"
     assert shown.stdout.splitlines()[-1] == closing
@@ -211,9 +213,9 @@ def test_a_skip_counts_as_ci_says(ready, ci, code):
     assert ("===== step02_groups: " in shown.stdout) is bool(ci)
 
 
-def test_one_step_is_tested_in_its_place(ready):
+def test_one_step_is_tested_in_its_place(tested):
     """`make test STEP=1` shows the output of the step's tests, and returns their exit code."""
-    assert run_course("test", "1", root=ready).returncode == 0
-    with fake_pytest(ready / "step01_echo", "import sys", "raise SystemExit('1 failed')"):
-        shown = run_course("test", "1", root=ready)
+    assert run_course("test", "1", root=tested.root).returncode == 0
+    with fake_pytest(tested.root / "step01_echo", "import sys", "raise SystemExit('1 failed')"):
+        shown = run_course("test", "1", root=tested.root)
     assert (shown.returncode, shown.stderr) == (1, "1 failed\n")
