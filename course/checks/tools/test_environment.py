@@ -10,6 +10,7 @@ import pytest
 
 from course.checks.tools.conftest import add_step, clean, run_course
 from course.core import environment
+from course.core.processes import start_job, wait_until
 from course.core.steps import ROOT
 from course.core.terminal import UserError
 
@@ -111,14 +112,14 @@ with alone(Path(sys.argv[1]), "sleeping"):
     sys.stdin.read()
 """
     command = [sys.executable, "-c", code, str(tmp_path / "new" / "lock")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes, log = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}, tmp_path / "log"
     with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as first:
-        assert first.stdout.readline() == "here\n"
-        with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as second:
-            said = second.stdout.readline()
-            assert said == "Another command is sleeping: waiting for it.\n"
-            first.stdin.close()
-            assert second.communicate(timeout=20) == ("here\n", None)
+        assert first.stdout.readline() == b"here\n"
+        second = start_job(command, log, ROOT, clean())
+        waiting = "Another command is sleeping: waiting for it.\n"
+        assert wait_until(lambda: log.read_text() == waiting, 20)
+    assert second.wait(20) == 0
+    assert log.read_text() == f"{waiting}here\n"
 
 
 @pytest.mark.parametrize(
