@@ -81,7 +81,6 @@ NO_TITLE = PAGE.replace("    def test_title(self): ...\n", "")
 )
 def test_a_change_of_the_later_step_is_seen(root, file, content, said):
     """A file that is written or deleted against the manifest gives a message."""
-    assert drift.problems(root) == []
     write(root, f"step02_groups/{file}", content)
     found = drift.problems(root)
     named = [sentence for sentence in found if "step02_groups" in sentence and file in sentence]
