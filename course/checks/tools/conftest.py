@@ -40,6 +40,12 @@ def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subproce
     )
 
 
+def run_make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
+    """Run `make` with this Python; return the process."""
+    command = ["make", *arguments, f"PYTHON={python}"]
+    return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
+
+
 def sentence(result: subprocess.CompletedProcess) -> str:
     """Check that a command failed with one line; return the line."""
     assert result.returncode == 2
@@ -172,12 +178,6 @@ def plant(root: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Path:
-    """A course of fake steps without environments."""
-    return plant(tmp_path)
-
-
 def plant_environment(venv: Path, lock: Path, files: dict[str, Path]) -> None:
     """Make an environment without pip, which is quick; its stamp says that `files` are there."""
     subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
@@ -197,11 +197,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Tested:
-    """A course of fake steps after its first `test-all`: folder, output, and the log of step 1."""
+    """A course of fake steps after its first `test-all`: its folder and the command's output."""
 
     root: Path
     shown: subprocess.CompletedProcess
-    log: str
 
 
 @pytest.fixture(scope="session")
@@ -213,14 +212,7 @@ def tested(prepared: Path) -> Tested:
     venv = prepared / ".course" / "standalone" / "step02_groups" / ".venv"
     requirements = {"requirements.txt": prepared / "step02_groups" / "requirements.txt"}
     plant_environment(venv, prepared / "requirements.lock", requirements)
-    shown = run_course("test-all", root=prepared)
-    return Tested(prepared, shown, (prepared / ".course/logs/step01_echo.log").read_text())
-
-
-@pytest.fixture
-def ready(tested: Tested) -> Path:
-    """A course of fake steps in which each step has its own environment."""
-    return tested.root
+    return Tested(prepared, run_course("test-all", root=prepared))
 
 
 @pytest.fixture

@@ -50,18 +50,13 @@ class Strangers(test.SimpleTestCase):
         """Nothing of it."""
 
 class Helper:
-    def test_nothing(self):
-        pass
+    def test_nothing(self): ...
 '''
 PAGE_1 = '''\
 """The page."""
-
-def helper():
-    pass
-
+def helper(): ...
 def test_one():
     """One page."""
-
 def test_title():
     """It has a title."""
 '''
@@ -128,8 +123,7 @@ def course(tmp_path: Path) -> Path:
 
 def test_the_page_of_this_course_is_not_stale() -> None:
     """If this test fails after a change of a test or a docstring, run `make guarantees`."""
-    checked = run_course("guarantees", "--check")
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert run_course("guarantees", "--check").returncode == 0
 
 
 def test_what_the_page_says(course: Path) -> None:
@@ -144,9 +138,7 @@ def test_what_the_page_says(course: Path) -> None:
     assert text.endswith(f"\n\n{EXPECTED}")
 
 
-def test_a_stale_page_is_told_and_left_alone(
-    course: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stale_page_is_told_and_left_alone(course: Path, capsys) -> None:
     """With `--check`, a stale or missing page is reported, and nothing is written."""
     assert guarantees(check=True, root=course) == 1
     stale = "docs/guarantees.md is out of date. Run: make guarantees\n"
@@ -163,49 +155,35 @@ def test_a_stale_page_is_told_and_left_alone(
     assert (course / PAGE).read_text() == "by hand"
 
 
+PAGE_TESTS = "step02_groups/tests/test_page.py"
+GROUP_TESTS = "step02_groups/tests/test_groups.py"
+ECHO_TESTS = "step01_echo/tests/test_echo.py"
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
+        (PAGE_TESTS, '"""It has two."""', "pass", f"{PAGE_TESTS}::test_title has no docstring."),
+        (ECHO_TESTS, '"""An echo."""', "", f"{ECHO_TESTS} has no docstring."),
         (
-            "step02_groups/tests/test_page.py",
-            '"""It has two."""',
-            "pass",
-            "step02_groups/tests/test_page.py::test_title has no docstring.",
-        ),
-        (
-            "step02_groups/tests/test_groups.py",
+            GROUP_TESTS,
             "Code like ``a | b``.",
             "Code like",
-            "step02_groups/tests/test_groups.py::TestRoom::test_the_orm_and_a_pipe: the "
-            "first line of its docstring is no full sentence.",
+            f"{GROUP_TESTS}::TestRoom::test_the_orm_and_a_pipe: the first line of its docstring is "
+            "no full sentence.",
         ),
         (
-            "step01_echo/tests/test_echo.py",
-            '"""An echo."""',
-            "",
-            "step01_echo/tests/test_echo.py has no docstring.",
-        ),
-        (
-            "step02_groups/tests/test_page.py",
+            PAGE_TESTS,
             "test_title",
             "test_header",
             "tests/test_page.py::test_title is gone from step02_groups-part01: bring the test "
             "back, or give the reason under retires of step02_groups in course/steps.toml, as "
             '"tests/test_page.py::test_title".',
         ),
-        (
-            "step02_groups/tests/test_groups.py",
-            "class TestRoom:",
-            "class",
-            "step02_groups/tests/test_groups.py is no valid Python: "
-            "invalid syntax (<unknown>, line 3).",
-        ),
     ],
-    ids=["no docstring", "half a sentence", "no title", "a lost test", "no Python"],
+    ids=["no docstring", "no title", "half a sentence", "a lost test"],
 )
-def test_what_the_page_cannot_be_made_of(
-    course: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, said: str
-) -> None:
+def test_what_the_page_cannot_be_made_of(course: Path, capsys, file, old, new, said) -> None:
     """One sentence names the place, the command fails, and nothing is written."""
     path = course / file
     assert old in path.read_text()

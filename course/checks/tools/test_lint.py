@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from course.checks.tools.conftest import add_step, run_course
-from course.core.environment import venv_program
 from course.core.steps import ROOT
 from course.maintain import lint
 
@@ -23,20 +22,6 @@ DEFECTS = {
     "course/untyped.py": "def double(number):\n    return 2 * number\n",
     ".github/workflows/jobless.yml": "on: push\njobs: {}\n",
 }
-ASGI = '''"""The order of this file matters."""
-
-import os
-
-from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application = get_asgi_application()
-
-from chat.routing import websocket_urlpatterns
-
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket_urlpatterns})
-'''
 
 
 def run_linters(root, files):
@@ -112,15 +97,3 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
         ("mypy", ["untyped.py"]),
         ("check-jsonschema", []),  # prints nothing, so its exit code must do
     ]
-
-
-def test_the_order_of_asgi_py_is_kept(tmp_path):
-    """Imports that reach a model stay below the call that sets up Django."""
-    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    asgi = tmp_path / "step01_echo" / "config" / "asgi.py"
-    asgi.parent.mkdir(parents=True)
-    asgi.write_text(ASGI)
-    ruff = venv_program(Path(sys.executable).parent.parent, "ruff")
-    done = subprocess.run([ruff, "check", "--fix", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert asgi.read_text() == ASGI

@@ -43,13 +43,6 @@ def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
     assert said in str(refused.value)
 
 
-def test_a_missing_manifest_is_refused(root):
-    """The sentence names the file."""
-    (root / "course" / "steps.toml").unlink()
-    with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
-        manifest.load(root)
-
-
 def texts(midpoint):
     """Return the texts of the files of a mid-point."""
     return {path: midpoint.text(path).decode() for path in sorted(midpoint.files)}
@@ -88,8 +81,11 @@ def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
         assert manifest.difference(last, manifest.read_step(step)) == {}
 
 
-def test_a_mid_point_without_its_interim_file_is_refused(root):
-    """The sentence names the file."""
+def test_a_missing_file_is_refused(root):
+    """The sentence names the interim file or the manifest."""
     (root / "course/interim/step03_crowd/part02/chat/views.py").unlink()
     with pytest.raises(UserError, match=r"part02/chat/views\.py is missing"):
         manifest.midpoints(find_step("3", root), root)
+    (root / "course" / "steps.toml").unlink()
+    with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
+        manifest.load(root)

@@ -14,30 +14,26 @@ from course.learn import standalone
 from course.learn.results import read_junit
 
 
-def copy_of(root: Path) -> Path:
-    """Return the folder of the copy of step 1 of `root`."""
-    return root / ".course" / "standalone" / "step01_echo"
-
-
 def test_the_four_plain_commands_are_run(tested):
     """The log shows the commands as a reader types them, and the status of `/`."""
     python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
-    commands = [line[2:] for line in tested.log.splitlines() if line.startswith("$ ")]
+    log = (tested.root / ".course" / "logs" / "step01_echo.log").read_text()
+    commands = [line[2:] for line in log.splitlines() if line.startswith("$ ")]
     assert commands[0].endswith("-m venv .venv")
     assert commands[1] == f"{pip} install -r requirements.txt"
     assert commands[2] == f"{python} manage.py migrate"
     assert commands[3].startswith(f"{python} manage.py runserver 127.0.0.1:")
     assert commands[4].startswith(f"{python} -m pytest")
-    assert ": 200\n" in tested.log
+    assert ": 200\n" in log
 
 
-def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
+def test_a_warm_run_makes_no_environment_and_forgets_old_files(tested):
     """The environment is kept, and old files of the step or of a run are deleted."""
-    copy = copy_of(ready)
+    copy = tested.root / ".course" / "standalone" / "step01_echo"
     for name in ("old.py", "db.sqlite3", "tests/test_old.py"):
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).touch()
-    shown = run_course("standalone", "1", root=ready)
+    shown = run_course("standalone", "1", root=tested.root)
     assert shown.returncode == 0
     assert "The environment is up to date." in shown.stdout
     assert "-m venv" not in shown.stdout
@@ -45,8 +41,15 @@ def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
     assert left == {"manage.py", "pytest.py", "requirements.txt"}
 
 
-@pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
-def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
+@pytest.mark.parametrize(
+    ("changed", "old", "new"),
+    [
+        ("requirements.txt", "django", "django==5.2.1"),
+        ("requirements.lock", "5.2", "5.2.1"),
+        (f".venv/{environment.STAMP}", environment.python_version(), "3.8"),
+    ],
+)
+def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed, old, new):
     """New requirements, a new lock file or a new Python make the environment anew."""
     made = []
 
@@ -57,20 +60,14 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
         python.touch()
 
     monkeypatch.setattr(standalone, "run_shown", run_shown)
-    lock, requirements = tmp_path / "requirements.lock", tmp_path / "requirements.txt"
-    step = Step(1, "echo", tmp_path)
+    lock = tmp_path / "requirements.lock"
     lock.write_text("django==5.2\n")
-    requirements.write_text("django\n")
-    standalone.install(step, tmp_path, lock, {})
-    standalone.install(step, tmp_path, lock, {})
-    assert len(made) == 2  # venv and pip, once
-    if changed == "python":
-        stamp = tmp_path / ".venv" / environment.STAMP
-        stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
-    else:
-        (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
-    standalone.install(step, tmp_path, lock, {})
-    assert len(made) == 4
+    (tmp_path / "requirements.txt").write_text("django\n")
+    for expected in (2, 2, 4):  # venv and pip, once, and then again
+        if expected == 4:
+            (tmp_path / changed).write_text((tmp_path / changed).read_text().replace(old, new))
+        standalone.install(Step(1, "echo", tmp_path), tmp_path, lock, {})
+        assert len(made) == expected
 
 
 def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
@@ -107,10 +104,10 @@ def test_a_server_that_does_not_serve_fails_the_proof(tmp_path, variables, reaso
         standalone.serve_once(tmp_path, Path(sys.executable), clean_environment() | variables)
 
 
-def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
+def test_a_failed_proof_is_a_failed_test(tested, tmp_path):
     """If a command before pytest fails, a result names the command."""
     arguments = ["standalone", "1", "--results", str(tmp_path)]
-    failed = run_course(*arguments, root=ready, FAKE_MIGRATE="4")
+    failed = run_course(*arguments, root=tested.root, FAKE_MIGRATE="4")
     assert failed.returncode == 1
     assert "step01_echo does not run on its own" in failed.stderr
     (proof,) = read_junit(tmp_path / "proof.xml")
