@@ -68,7 +68,8 @@ class Subscription:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                except (RedisError, OSError) as error:
+                # RuntimeError: two tasks have used a connection that redis-py restores.
+                except (RedisError, OSError, RuntimeError) as error:
                     redis_outage.begins(self.group, error)
                 await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)

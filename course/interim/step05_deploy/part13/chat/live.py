@@ -39,11 +39,11 @@ class LiveRoom(Subscription):
 
     async def subscribed(self):
         """Read the counter. Subscribe first: a message after that is an event."""
-        newest = await read_seq(self.name)
         if self.reader.seq is None:
-            self.reader.seq = newest
-        else:  # we subscribe again
-            await self.room_counted({"seq": newest})
+            self.reader.seq = await read_seq(self.name)
+        else:  # we subscribe again; without the database, the sweep does this later
+            with suppress(OperationalError, InterfaceError):
+                await self.room_counted({"seq": await read_seq(self.name)})
 
     async def chat_message(self, event):
         """Hand out an event in order. Without the database, the sweep fills a hole."""
