@@ -68,7 +68,7 @@ class Subscription:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                # RuntimeError: two tasks have used a connection that redis-py restores.
+                # RuntimeError: two tasks used a connection that redis-py restores.
                 except (RedisError, OSError, RuntimeError) as error:
                     redis_outage.begins(self.group, error)
                 await self.start()

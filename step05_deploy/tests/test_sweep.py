@@ -220,7 +220,7 @@ async def test_a_socket_that_could_not_hear_of_a_sign_out_is_closed(join, monkey
 
     async def fail_for_everybody(group, channel):
         if group == EVERYBODY:
-            raise RuntimeError("no subscription")
+            raise LookupError("no subscription")
         await group_add(group, channel)
 
     with monkeypatch.context() as patch:

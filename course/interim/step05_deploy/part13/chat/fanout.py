@@ -70,7 +70,7 @@ class Subscription:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                # RuntimeError: two tasks have used a connection that redis-py restores.
+                # RuntimeError: two tasks used a connection that redis-py restores.
                 except (RedisError, OSError, RuntimeError) as error:
                     logger.warning("not subscribed to %s: %r", self.group, error)
                 await self.start()
