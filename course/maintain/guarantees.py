@@ -29,7 +29,7 @@ WORDS = {"csrf": "CSRF", "orm": "ORM", "redis": "Redis"}
 HEAD = """\
 <!-- Made by `make guarantees` from the names and docstrings of the steps' tests. -->
 
-# What each step guarantees
+# The guarantees of each step
 
 Each line is a test. A ✓ says that the test runs and passes in that step. Later steps keep the
 guarantees of earlier steps. If a later step gives up a guarantee (–), the page gives the reason.

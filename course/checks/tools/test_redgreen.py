@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from course.checks.tools.conftest import add_step, is_alive, pids
+from course.core.manifest import Midpoint
 from course.core.processes import wait_until
+from course.core.steps import Step
 from course.core.terminal import UserError
 from course.learn.results import Test, read_junit
 from course.maintain import redgreen
-from course.maintain.verdicts import red_complaint
+from course.maintain.verdicts import Pair, red_complaint
 
 GOOD = """
 import asyncio
@@ -55,6 +57,7 @@ def leaky():
 def slow():
     raise TimeoutError
 def test_passes(): assert app.VALUE
+def test_imports(): import mroe
 def test_tells_of_an_import():
     raise RuntimeError("Traceback: ...\\nModuleNotFoundError: No module named 'more'")
 def test_name(): assert value == 2
@@ -96,8 +99,10 @@ LINES = f"""\
 step02_x-part01: all 6 new tests fail on step01_x, as they should (N s)
 step03_x-part01: tests/test_bad.py::test_passes passes on step02_x already: \
 this test proves nothing.
-step03_x-part01: tests/test_bad.py::test_tells_of_an_import {WRONG} \
-ModuleNotFoundError: No module named 'more'.
+step03_x-part01: tests/test_bad.py::test_imports fails on step02_x because an import fails: \
+ModuleNotFoundError: No module named 'mroe'.
+step03_x-part01: tests/test_bad.py::test_tells_of_an_import fails on step02_x because an import \
+fails: ModuleNotFoundError: No module named 'more'.
 step03_x-part01: tests/test_bad.py::test_name {WRONG} NameError: name 'value' is not defined.
 step03_x-part01: tests/test_bad.py::test_attribute {WRONG} \
 AttributeError: module 'app' has no attribute 'nothing'.
@@ -240,14 +245,76 @@ OTHER_REASONS = [
 ]
 
 
+ECHO, GROUPS = Step(1, "echo", Path("step01_echo")), Step(2, "groups", Path("step02_groups"))
+BEFORE = {"chat/__init__.py": "", "chat/store.py": "def keep(): ...\nfrom os import path\n"}
+AFTER = {
+    "chat/__init__.py": "",
+    "chat/store.py": "def keep(): ...\nfrom os import sep\nLIMIT: int = 1\nclass Store: ...\n",
+    "chat/limits.py": "",
+    "deploy/tools/check.py": "",
+}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A pair of mid-points; the later one adds modules, and names in a module."""
+    found = []
+    for step, number, sources in ((ECHO, 0, BEFORE), (GROUPS, 1, AFTER)):
+        folder = add_step(tmp_path_factory.mktemp("pair"), step.label, sources)
+        found.append(Midpoint(step, number, "", {path: folder / path for path in sources}))
+    return Pair(found[0], found[1], True, {})
+
+
 @pytest.mark.parametrize("message", [*RIGHT_REASONS, *OTHER_REASONS])
-def test_reasons_to_fail(message: str) -> None:
+def test_reasons_to_fail(pair: Pair, message: str) -> None:
     """The right reasons include these messages, which come from real steps without the concept.
 
     An unknown reason is reported, so that a person looks at the test.
     """
     failed = Test("tests/test_x.py::test_y", "failed", 1.0, message)
-    assert bool(red_complaint(failed, "step01_x")) is (message in OTHER_REASONS)
+    assert bool(red_complaint(failed, pair)) is (message in OTHER_REASONS)
+
+
+@pytest.mark.parametrize("said", ["{}", "collection failure: {}", 'failed on setup with "{}"'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ModuleNotFoundError: No module named 'chat.limits'",
+        "ModuleNotFoundError: No module named 'deploy'",
+        "ModuleNotFoundError: No module named 'deploy.tools'",
+        "ImportError: cannot import name 'limits' from 'chat' (/x/chat/__init__.py)",
+        "ImportError: cannot import name 'LIMIT' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Store' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'sep' from 'chat.store' (/x/chat/store.py)",
+    ],
+)
+def test_an_import_may_wait_for_what_the_part_brings(pair: Pair, message: str, said: str) -> None:
+    """The part may add the module, or the name in a module."""
+    failed = Test("tests/test_x.py::test_y", "failed", 0.1, said.format(message))
+    assert red_complaint(failed, pair) == ""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ModuleNotFoundError: No module named 'chat.limit'",
+        "ModuleNotFoundError: No module named 'chat.store'",
+        "ModuleNotFoundError: No module named 'limits'",
+        "ModuleNotFoundError: No module named 'dep'",
+        "ImportError: cannot import name 'limit' from 'chat' (/x/chat/__init__.py)",
+        "ImportError: cannot import name 'keep' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'path' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Stroe' from 'chat.store' (/x/chat/store.py)",
+        "ImportError: cannot import name 'Store' from 'chat.stroe' (/x/chat/stroe.py)",
+        "ImportError: cannot import name 'Store' from partially initialized module 'chat.store'",
+        "RuntimeError: ModuleNotFoundError: No module named 'chat.limits'",
+        "assert 'ModuleNotFoundError: No module named 'chat.limits'' == ''",
+    ],
+)
+def test_a_misspelt_import_is_no_reason(pair: Pair, message: str) -> None:
+    """Other errors in an import, and texts about an import, are no reason either."""
+    failed = Test("tests/test_x.py::test_y", "failed", 0.1, message)
+    assert "because an import fails: " in red_complaint(failed, pair)
 
 
 SITE = {
