@@ -178,11 +178,10 @@ def fresh(tmp_path: Path) -> Path:
     return plant(tmp_path)
 
 
-def plant_environment(venv: Path, lock: Path, files: dict[str, Path]) -> None:
+def plant_environment(venv: Path, lock: Path, files: list[Path]) -> None:
     """Make an environment without pip, which is quick; its stamp says that `files` are there."""
     subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
-    installed = {name: environment.fingerprint(file) for name, file in files.items()}
-    environment.write_stamp(venv, environment.fingerprint(lock), installed)
+    environment.write_stamp(venv, environment.marks(venv, lock, files))
 
 
 @pytest.fixture(scope="session")
@@ -190,8 +189,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A course of fake steps with its environment."""
     root = plant(tmp_path_factory.mktemp("prepared"))
     files = [root / "requirements.lock", *root.glob("step*/requirements.txt")]
-    named = {file.relative_to(root).as_posix(): file for file in files}
-    plant_environment(root / ".venv", files[0], named)
+    plant_environment(root / ".venv", files[0], files)
     return root
 
 
@@ -211,8 +209,8 @@ def tested(prepared: Path) -> Tested:
     Step 2 has its own environment from the start, because pip takes seconds.
     """
     venv = prepared / ".course" / "standalone" / "step02_groups" / ".venv"
-    requirements = {"requirements.txt": prepared / "step02_groups" / "requirements.txt"}
-    plant_environment(venv, prepared / "requirements.lock", requirements)
+    requirements = prepared / "step02_groups" / "requirements.txt"
+    plant_environment(venv, prepared / "requirements.lock", [requirements])
     shown = run_course("test-all", root=prepared)
     return Tested(prepared, shown, (prepared / ".course/logs/step01_echo.log").read_text())
 

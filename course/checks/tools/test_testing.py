@@ -12,7 +12,7 @@ from course.checks.tools.conftest import ROOT, clean, is_alive, pids, run_course
 from course.core import environment
 from course.core.processes import clean_environment, wait_until
 from course.learn import testing
-from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs, longest_first
+from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs
 from course.learn.results import Test, write_junit
 from course.learn.testing import judge, run_jobs
 
@@ -54,7 +54,7 @@ def test_a_job_with_passed_tests_passes(job):
 
 def test_a_job_without_results_fails(job):
     """The message gives the exit code."""
-    assert reasons(judge(job, 4, 1.0)) == ["the job left no results (exit code 4)"]
+    assert reasons(judge(job, 4, 1.0)) == ["the job ended with exit code 4, without results"]
 
 
 def test_a_job_that_ran_no_test_fails(job):
@@ -81,11 +81,11 @@ def test_old_results_do_not_count(job):
     """A job without new results does not pass by the tests of its last run."""
     write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
     (part,) = run_jobs([job], at_once=1)
-    assert reasons(part) == ["the job left no results (exit code 0)"]
+    assert reasons(part) == ["the job ended with exit code 0, without results"]
 
 
 def test_jobs_run_side_by_side_and_come_back_in_order(tmp_path):
-    """Two jobs that wait for each other both end, and the report keeps their order."""
+    """Two jobs that wait for each other both end, and the results are sorted by name."""
     code = """
 import pathlib, sys, time
 pathlib.Path("{me}.here").touch()
@@ -95,7 +95,7 @@ pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/
 """
     jobs = [
         make_job(tmp_path, me, code.format(me=me, other=other))
-        for me, other in (("one", "two"), ("two", "one"))
+        for me, other in (("two", "one"), ("one", "two"))
     ]
     parts = run_jobs(jobs, at_once=2, time_limit=20)
     assert [(part.name, part.count("passed")) for part in parts] == [("one", 1), ("two", 1)]
@@ -150,28 +150,26 @@ sys.exit(cli.main(["test-all"]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
-def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
+def test_temporary_files_are_kept_in_memory_where_there_is_room(fresh, tmp_path, monkeypatch):
     """The files are deleted at the end. Without free memory, the run uses the disk."""
-    monkeypatch.setattr(testing, "MEMORY", tmp_path)
-    monkeypatch.setattr(testing, "ROOM", 1)
-    with testing.files_in_memory() as variables:
-        code = "import tempfile; print(tempfile.mkdtemp())"
-        command = [sys.executable, "-c", code]
-        made = subprocess.check_output(command, env=clean() | variables, text=True).strip()
-        assert Path(made).parent.parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(testing, "ROOM", 2**62)
-    with testing.files_in_memory() as variables:
-        assert variables == {}
+    seen = []
+    monkeypatch.setattr(testing, "run_jobs", lambda jobs, _: seen.append(jobs[0].env) or [])
+    monkeypatch.setattr(testing.environment, "ensure_everything", lambda _: Path("python"))
+    monkeypatch.setattr(testing, "MEMORY", tmp_path / "memory")
+    testing.MEMORY.mkdir()
+    for room in (1, 2**62):
+        monkeypatch.setattr(testing, "ROOM", room)
+        testing.run_all_tests(root=fresh)
+    roomy, full = seen
+    assert Path(roomy["TMPDIR"]).parent == testing.MEMORY
+    assert list(testing.MEMORY.iterdir()) == []
+    assert full.get("TMPDIR") == os.environ.get("TMPDIR")
 
 
-def test_the_longest_jobs_start_first(tmp_path):
+def test_the_longest_jobs_start_first():
     """The list names real jobs, and all other jobs follow."""
-    jobs = collect_jobs(Path("python"))
-    assert {job.name for job in jobs} >= set(LONGEST)
-    ordered = longest_first(jobs)
-    assert tuple(job.name for job in ordered[: len(LONGEST)]) == LONGEST
-    assert {job.name for job in ordered} == {job.name for job in jobs}
+    names = [job.name for job in collect_jobs(Path("python"))]
+    assert set(names[: len(LONGEST)]) == set(LONGEST)
 
 
 def test_the_parts_of_the_course_are_found(fresh):
@@ -185,8 +183,8 @@ def test_the_parts_of_the_course_are_found(fresh):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (fresh / "course" / "steps.toml").touch()
-    names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen02", *PYTEST_JOBS]
+    names = {job.name for job in collect_jobs(Path("python"), fresh)}
+    assert names == {"step01_echo", "step02_groups", "redgreen02", *PYTEST_JOBS}
 
 
 def test_test_all_ends_with_the_table(tested):
