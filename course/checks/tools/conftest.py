@@ -117,18 +117,6 @@ files = ["chat/limits.py", "chat/views.py", "tests/test_numbers.py", "tests/test
 name = "a crowd"
 files = ["chat/crowd.py", "chat/counter.py", "chat/views.py", "tests/test_crowd.py"]
 """
-LISTS = """
-[step02_groups]
-adds = ["chat/rooms.py"]
-changes = ["README.md", "chat/views.py", "tests/test_page.py"]
-removes = ["chat/echo.html", "tests/test_echo.py"]
-
-[step03_crowd]
-adds = ["chat/crowd.py", "chat/limits.py", "chat/migrations/0001_initial.py", "chat/models.py",
-        "tests/test_crowd.py", "tests/test_limits.py", "tests/test_numbers.py"]
-changes = ["README.md", "chat/views.py"]
-removes = []
-"""
 # The interim files of step 3.
 INTERIM = {
     "part01/chat/views.py": "def room(): number\n",
@@ -154,7 +142,7 @@ def plant_parts(root: Path) -> Path:
     third |= {f"tests/test_{name}.py": f"def test_{name}(): ...\n" for name in ("limits", "crowd")}
     add_step(root, "step03_crowd", same | third)
     interim = {f"interim/step03_crowd/{path}": text for path, text in INTERIM.items()}
-    add_step(root, "course", interim | {"steps.toml": MANIFEST, "files.toml": LISTS})
+    add_step(root, "course", interim | {"steps.toml": MANIFEST})
     (root / "course" / "manage.py").unlink()
     return root
 

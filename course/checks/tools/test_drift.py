@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
-import tomllib
+from itertools import pairwise
 
 import pytest
 
 from course.checks.tools.conftest import INTERIM, MANIFEST, PAGE, plant_parts, run_course
 from course.core.manifest import INTERIM as INTERIM_FOLDER
-from course.core.manifest import load
+from course.core.manifest import difference, load, read_step
 from course.core.steps import ROOT, all_steps, copy_files, step_files
 from course.core.terminal import UserError
 from course.maintain import drift
@@ -26,8 +26,7 @@ def root(tmp_path):
 def real(tmp_path):
     """A copy of the real steps and their manifest."""
     (tmp_path / "course").mkdir()
-    for name in ("steps.toml", "files.toml"):
-        shutil.copy(ROOT / "course" / name, tmp_path / "course")
+    shutil.copy(ROOT / "course" / "steps.toml", tmp_path / "course")
     if (ROOT / INTERIM_FOLDER).is_dir():
         shutil.copytree(ROOT / INTERIM_FOLDER, tmp_path / INTERIM_FOLDER)
     for step in all_steps():
@@ -35,9 +34,9 @@ def real(tmp_path):
     return tmp_path
 
 
-def declare(root, before, after, name="steps.toml"):
+def declare(root, before, after):
     """Replace a text in the manifest, once."""
-    file = root / "course" / name
+    file = root / "course" / "steps.toml"
     text = file.read_text("utf-8")
     assert text.count(before) == 1
     file.write_text(text.replace(before, after), "utf-8")
@@ -57,62 +56,37 @@ def test_a_truthful_manifest_raises_no_complaint(root):
     assert drift.problems(root) == []
 
 
-SAME = "but course/files.toml says that it is the same as in step01_echo."
+UNNAMED = (
+    "but in no part: make it as it is in step01_echo, or name it in a [[step.part]] of "
+    "step02_groups in course/steps.toml."
+)
+UNCHANGED = "but does not change this file: step01_echo has the same file, or neither has the file."
 
 
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        (
-            "chat/apps.py",
-            "one\ntwo \n",
-            f"step02_groups/chat/apps.py is changed from line 2 on, {SAME}",
-        ),
-        (
-            "chat/apps.py",
-            "one\r\ntwo\r\n",
-            f"step02_groups/chat/apps.py is changed by its line ends (CRLF and LF), {SAME}",
-        ),
-        ("chat/icon.svg", "<svg/>\0", f"step02_groups/chat/icon.svg is changed, {SAME}"),
+        ("chat/apps.py", "one\ntwo \n", f"step02_groups/chat/apps.py is changed, {UNNAMED}"),
+        ("chat/apps.py", "one\r\ntwo\r\n", f"step02_groups/chat/apps.py is changed, {UNNAMED}"),
+        ("chat/icon.svg", "<svg/>\0", f"step02_groups/chat/icon.svg is changed, {UNNAMED}"),
+        ("chat/new.py", "", f"step02_groups/chat/new.py is new, {UNNAMED}"),
+        ("chat/apps.py", None, f"step02_groups/chat/apps.py is gone, {UNNAMED}"),
         (
             "chat/views.py",
             "def index(): ...\n",
-            "step02_groups/chat/views.py is the same as in step01_echo, but course/files.toml "
-            "says that it is changed.",
+            f"course/steps.toml: step02_groups-part01 names chat/views.py, {UNCHANGED}",
         ),
-        (
-            "chat/views.py",
-            "\ndef index():\n    ...\n",
-            "step02_groups/chat/views.py differs from step01_echo by nothing but whitespace, from "
-            "line 1 on: make both files the same.",
-        ),
-        ("chat/new.py", "", f"step02_groups/chat/new.py is new, {SAME}"),
-        (
-            "chat/new.py",
-            "",
-            "step02_groups/chat/new.py is in no part: name this file in a [[step.part]] of "
-            "step02_groups in course/steps.toml.",
-        ),
-        ("chat/apps.py", None, f"step02_groups/chat/apps.py is gone, {SAME}"),
         (
             "chat/rooms.py",
             None,
-            "step02_groups/chat/rooms.py is the same as in step01_echo, but course/files.toml "
-            "says that it is new.",
+            f"course/steps.toml: step02_groups-part01 names chat/rooms.py, {UNCHANGED}",
         ),
         (
             "chat/echo.html",
             "<p>\n",
-            "step02_groups/chat/echo.html is the same as in step01_echo, but course/files.toml "
-            "says that it is gone.",
+            f"course/steps.toml: step02_groups-part01 names chat/echo.html, {UNCHANGED}",
         ),
-        (
-            "chat/echo.html",
-            "<p>\n",
-            "course/steps.toml: step02_groups-part01 names chat/echo.html, but does not "
-            "change this file: step01_echo has the same file, or neither has the file.",
-        ),
-        ("tests/test_same.py", None, "step02_groups/tests/test_same.py is in no part"),
+        ("tests/test_same.py", None, "step02_groups/tests/test_same.py is gone, but in no part"),
         (
             "tests/test_page.py",
             PAGE.replace("    def test_title(self): ...\n", "").replace("_page", "_site"),
@@ -123,9 +97,8 @@ SAME = "but course/files.toml says that it is the same as in step01_echo."
         (
             "tests/test_page.py",
             PAGE + "\n# changed\n",
-            "retires tests/test_page.py::TestPage::test_title, but this test is still there.",
+            "retires tests/test_page.py::TestPage::test_title, which is still there, or never was.",
         ),
-        ("tests/test_page.py", "def\n", "step02_groups/tests/test_page.py is no valid Python: "),
     ],
 )
 def test_a_change_of_the_later_step_is_seen(root, file, content, said):
@@ -138,9 +111,13 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('"chat/views.py", "chat/rooms.py"', '"chat/rooms.py"', "chat/views.py is in no part"),
-        ('"chat/rooms.py", ', "", "step02_groups/chat/rooms.py is in no part"),
-        ('"chat/echo.html", ', "", "step02_groups/chat/echo.html is in no part"),
+        (
+            '"chat/views.py", "chat/rooms.py"',
+            '"chat/rooms.py"',
+            "chat/views.py is changed, but in no part",
+        ),
+        ('"chat/rooms.py", ', "", "step02_groups/chat/rooms.py is new, but in no part"),
+        ('"chat/echo.html", ', "", "step02_groups/chat/echo.html is gone, but in no part"),
         ('"chat/rooms.py", ', '"chat/rooms.py", "x", ', "names x, but does not change this file"),
         (
             '"chat/rooms.py", ',
@@ -174,17 +151,17 @@ def test_a_change_of_the_later_step_is_seen(root, file, content, said):
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_same.py" = "w"',
-            "retires tests/test_same.py, but this test is still there.",
+            "retires tests/test_same.py, which is still there, or never was.",
         ),
         (
             "[step.retires]",
             '[step.retires]\n"chat/echo.html" = "w"',
-            "retires chat/echo.html, which was never there.",
+            "retires chat/echo.html, which is still there, or never was.",
         ),
         (
             "[step.retires]",
             '[step.retires]\n"tests/test_page.py::test_x" = "w"',
-            "retires tests/test_page.py::test_x, which was never there.",
+            "retires tests/test_page.py::test_x, which is still there, or never was.",
         ),
     ],
 )
@@ -202,16 +179,10 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
     ("file", "content", "said"),
     [
         (
-            f"{PLACE}/part01/chat/views.py",
-            None,
-            f"{PLACE}/part01/chat/views.py is missing: course/steps.toml names chat/views.py "
-            "in this part, and again in a later part.",
-        ),
-        (
             f"{PLACE}/part02/chat/limits.py",
             "x\n",
             f"{PLACE}/part02/chat/limits.py is asked for by no part in course/steps.toml: delete "
-            "this file, or name it in a part.",
+            "it, or name it in a part.",
         ),
         (
             "course/interim/step09_x/part01/chat/views.py",
@@ -240,11 +211,6 @@ def test_a_change_of_the_manifest_is_seen(root, before, after, said):
             "def test_first(): ...\ndef test_lost(): ...\n",
             "tests/test_numbers.py::test_lost is gone from step03_crowd-part02: bring the test "
             "back",
-        ),
-        (
-            f"{PLACE}/part01/tests/test_numbers.py",
-            "def\n",
-            f"{PLACE}/part01/tests/test_numbers.py is no valid Python: ",
         ),
     ],
 )
@@ -277,51 +243,23 @@ def test_a_whole_file_of_tests_may_come_and_go(root):
     assert drift.problems(root) == []
 
 
-def test_a_change_of_the_lists_is_seen(root):
-    """A wrong list in files.toml gives a message, and so does a missing step."""
-    truth = (root / "course" / "files.toml").read_text("utf-8")
-    declare(root, 'adds = ["chat/rooms.py"]', 'adds = ["chat/views.py"]', "files.toml")
-    declare(root, ', "tests/test_page.py"]', "]", "files.toml")
-    assert drift.problems(root) == [
-        f"step02_groups/chat/rooms.py is new, {SAME}",
-        f"step02_groups/tests/test_page.py is changed from line 10 on, {SAME}",
-    ]
-    (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
-    found = drift.problems(root)
-    assert len(found) == 9
-    (root / "course" / "files.toml").write_text(truth + "[step04_x]\n", "utf-8")
-    said = "course/files.toml has lists for step04_x, which is no later step."
-    assert drift.problems(root) == [said]
-    (root / "course" / "files.toml").write_text(truth.partition("[step03")[0], "utf-8")
-    found = drift.problems(root)
-    assert all(sentence.startswith("step03_crowd/") for sentence in found)
-
-
-def test_the_folders_are_accepted_as_they_are(root, capsys):
-    """The command writes the lists anew, and still reports each file that no part names."""
-    write(root, "step02_groups/chat/new.py", "")
-    (root / "course" / "files.toml").unlink()
-    assert drift.drift(root=root) == 1
-    assert "make drift ACCEPT=1 writes course/files.toml" in capsys.readouterr().err
-    assert drift.drift(accepted=True, root=root) == 1
-    shown = capsys.readouterr()
-    steps = [line.partition("/chat/new.py is in no part")[0] for line in shown.out.splitlines()]
-    assert steps == ["step02_groups", "step03_crowd"]
-    assert "ACCEPT" not in shown.err
-    write(root, "step02_groups/chat/new.py", None)
-    assert drift.drift(accepted=True, root=root) == 0
-    written = (root / "course" / "files.toml").read_text("utf-8")
-    assert 'adds = [\n  "chat/rooms.py",\n]\n' in written
-    assert written.endswith("removes = []\n")
-    assert drift.problems(root) == []
-
-
-def test_lists_that_git_could_not_merge_are_refused_and_written_anew(root):
-    """After a merge conflict in files.toml, ACCEPT=1 writes the file again."""
-    (root / "course" / "files.toml").write_text("<<<<<<< HEAD\n", "utf-8")
-    with pytest.raises(UserError, match=r"course/files\.toml cannot be understood"):
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            f"{PLACE}/part01/chat/views.py",
+            None,
+            "is missing: course/steps.toml names chat/views.py in this part, and again in a later ",
+        ),
+        (f"{PLACE}/part01/tests/test_numbers.py", "def\n", "is no valid Python: "),
+        ("step02_groups/tests/test_page.py", "def\n", "is no valid Python: "),
+    ],
+)
+def test_a_file_without_which_nothing_can_be_compared(root, file, content, said):
+    """One sentence names the file."""
+    write(root, file, content)
+    with pytest.raises(UserError, match=f"^{file} {said}"):
         drift.problems(root)
-    assert drift.drift(accepted=True, root=root) == 0
 
 
 def test_the_executable_bit_counts(root):
@@ -332,12 +270,10 @@ def test_the_executable_bit_counts(root):
     if not file.stat().st_mode & 0o100:
         pytest.skip("this system has no executable bit")
     assert drift.problems(root) == [
-        f"step02_groups/chat/apps.py is changed by its executable bit, {SAME}",
-        "step02_groups/chat/apps.py is in no part: name this file in a [[step.part]] of "
-        "step02_groups in course/steps.toml.",
+        f"step02_groups/chat/apps.py is changed, {UNNAMED}",
     ]
     declare(root, '"chat/rooms.py", ', '"chat/rooms.py", "chat/apps.py", ')
-    assert drift.drift(accepted=True, root=root) == 0
+    assert drift.drift(root) == 0
 
 
 @pytest.mark.parametrize("target", ["../../step01_echo/chat/apps.py", "nowhere.py"])
@@ -358,17 +294,14 @@ def test_a_symbolic_link_is_seen(root, target, repository):
 def test_one_byte_in_any_real_file_is_seen(real):
     """A blank at the end of any file that steps 1 and 2 share is reported."""
     before, after = (real / step.label for step in all_steps(real)[:2])
-    changed = tomllib.loads((real / drift.FILES).read_text("utf-8"))[after.name]["changes"]
-    spoiled = [
-        file.as_posix()
-        for file in step_files(after)
-        if (before / file).exists() and file.as_posix() not in changed
-    ]
+    named = {"README.md", *(path for part in load(real)[1].parts for path in part.files)}
+    spoiled = [file.as_posix() for file in step_files(after) if file.as_posix() not in named]
     assert len(spoiled) > 10
     for file in spoiled:
+        assert (before / file).read_bytes() == (after / file).read_bytes()
         with (after / file).open("ab") as opened:
             opened.write(b" ")
-    found = [text for text in drift.problems(real) if text.endswith(SAME)]
+    found = [text for text in drift.problems(real) if text.endswith(UNNAMED)]
     assert [text.split()[0] for text in found] == [f"step02_groups/{file}" for file in spoiled]
 
 
@@ -380,10 +313,14 @@ def test_each_real_file_has_to_be_in_a_part(real):
     ]
     (real / "course" / "steps.toml").write_text("".join(lines), "utf-8")
     shutil.rmtree(real / INTERIM_FOLDER, ignore_errors=True)
-    found = "\n".join(drift.problems(real))
-    for label, lists in tomllib.loads((real / drift.FILES).read_text("utf-8")).items():
-        for path in [each for listed in lists.values() for each in listed]:
-            assert (f"{label}/{path} is in no part" in found) is (path != "README.md")
+    found = [text for text in drift.problems(real) if ", but in no part: " in text]
+    steps = all_steps(real)
+    assert [text.split()[0] for text in found] == [
+        f"{after.label}/{path}"
+        for before, after in pairwise(steps)
+        for path in difference(read_step(before), read_step(after))
+        if path != "README.md"
+    ]
 
 
 def test_the_command_says_one_line():
@@ -395,9 +332,12 @@ def test_the_command_says_one_line():
 
 
 def test_the_command_fails_with_the_sentences(root, capsys):
-    """The exit code is 1, and the output has the messages."""
-    write(root, f"{PLACE}/part02/chat/views.py", None)
-    assert drift.drift(root=root) == 1
+    """The exit code is 1, and the output has the messages, and how to see a difference."""
+    write(root, "step02_groups/chat/apps.py", "one\n")
+    assert drift.drift(root) == 1
     shown = capsys.readouterr()
-    assert shown.out.startswith(f"{PLACE}/part02/chat/views.py is missing")
-    assert shown.err == "The steps and course/steps.toml disagree: see above.\n"
+    assert shown.out.startswith("step02_groups/chat/apps.py is changed")
+    assert shown.err == (
+        "The steps and course/steps.toml disagree: see above. `git diff --no-index` shows how two "
+        "files differ.\n"
+    )
