@@ -7,7 +7,6 @@ moved is made anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -67,16 +66,6 @@ def read_stamp(venv: Path) -> list[str]:
 def write_stamp(venv: Path, found: list[str]) -> None:
     """Write the stamp of `venv`."""
     (venv / STAMP).write_text("\n".join(found) + "\n", "utf-8")
-
-
-def require_venv() -> None:
-    """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
-    if importlib.util.find_spec("ensurepip") is None:
-        raise UserError(
-            f"This Python {python_version()} cannot make virtual environments: "
-            f"install python{python_version()}-venv (Debian and Ubuntu: "
-            f"sudo apt install python{python_version()}-venv) and run the command again."
-        )
 
 
 @contextmanager
@@ -149,14 +138,15 @@ def find_uv(root: Path) -> Path | None:
 
 
 def create(venv: Path, uv: Path | None) -> None:
-    """Make the environment `venv`, replacing what is there; raise UserError on failure."""
+    """Make the environment `venv`, replacing what is there; raise UserError on failure.
+
+    Debian packs the module `venv` by itself. Without it, Python names the package to install.
+    """
     if venv.is_symlink():
         venv.unlink()  # Another course may use what is there.
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
-    else:
-        require_venv()
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 

@@ -65,7 +65,7 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
     """Make the copy's environment and install its requirements, unless both are up to date.
 
     The first step proves the commands that a reader types; the others use uv, which is quicker.
-    Raises ProofFailed, or UserError if this Python cannot make environments.
+    Raises ProofFailed or UserError if that fails.
     """
     venv, files = copy / VENV, [copy / "requirements.txt"]
     wanted = environment.marks(venv, lock, files)
@@ -77,7 +77,6 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
     if step.number > 1:
         environment.ensure(files, f"Installing {step.label}", lock.parent, copy)
         return
-    environment.require_venv()
     run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
     pip = environment.venv_program(Path(VENV), "pip")
     run_shown([pip, "install", "-r", "requirements.txt"], copy, env)

@@ -21,7 +21,7 @@ from course.core.manifest import (
     load,
     read_step,
 )
-from course.core.steps import ROOT, all_steps, list_folder
+from course.core.steps import ROOT, Step, all_steps, list_folder
 from course.core.terminal import colour, say
 
 VERBS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
@@ -47,7 +47,7 @@ def interim_problems(entries: list[Entry], root: Path) -> Iterator[str]:
             yield f"{place} is asked for by no part in {NAME}: delete it, or name it in a part."
 
 
-def part_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
+def part_problems(entry: Entry, points: list[Midpoint], step: Step) -> Iterator[str]:
     """Yield a message for each mistake in the parts of a step; `points` is its chain."""
     if not entry.parts:
         yield f"{NAME}: {entry.label} has no part: it needs one [[step.part]] at least."
@@ -61,7 +61,7 @@ def part_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
                     f"{NAME}: {after.label} names {path}, but does not change this file: "
                     f"{before.label} has the same file, or neither has the file."
                 )
-    for path, verb in difference(points[-1], read_step(points[-1].step)).items():
+    for path, verb in difference(points[-1], read_step(step)).items():
         if path != README:
             yield (
                 f"{entry.label}/{path} {VERBS[verb]}, but in no part: make it as it is in "
@@ -109,7 +109,7 @@ def problems(root: Path = ROOT) -> list[str]:
         found.append(f"{NAME}: {entries[0].label} is the first step, so no part can change it.")
     for entry, step in list(zip(entries, all_steps(root), strict=True))[1:]:
         points = chain(step, root)
-        found += [*part_problems(entry, points), *test_problems(entry, points)]
+        found += [*part_problems(entry, points, step), *test_problems(entry, points)]
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from course.core import environment
 from course.core.environment import LOCK, venv_program
 from course.core.manifest import INTERIM
-from course.core.processes import stop
+from course.core.processes import run_to_the_end
 from course.core.steps import ROOT, all_steps, copy_files, step_files
 from course.core.terminal import UserError, colour, say
 
@@ -127,10 +127,7 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     series = "" if wanted == "latest" else f"~={wanted}.0"
     version = environment.python_version()
     copy = root / ".course" / f"django-{wanted}-python-{version}"
-    copy.mkdir(parents=True, exist_ok=True)
-    for entry in copy.iterdir():
-        if entry.name not in (".course", ".venv"):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    shutil.rmtree(copy, ignore_errors=True)
     copy_files(step_files(root), root, copy)
     if shutil.which("git"):
         # The copy needs its own repository, because the course's repository ignores `.course`.
@@ -143,9 +140,4 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     # Resolve for this Python only: the newest Django may not support the oldest Python.
     resolve(copy, texts, "--python-version", version, "--upgrade-package", "django")
     say(f"Django {locked_versions(copy)['django']} on Python {version}")
-    process = subprocess.Popen([sys.executable, "-m", "course", "test-all"], cwd=copy)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        stop(process, grace=10.0)
-        raise
+    return run_to_the_end([sys.executable, "-m", "course", "test-all"], copy)

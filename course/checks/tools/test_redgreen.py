@@ -459,7 +459,7 @@ def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(site: 
         (
             "course/interim/step02_groups/part01/urls.py",
             SITE["urls.py"].replace('path("",', 'path("chat/",'),
-            "/ answered 404 instead of 200.",
+            "/ failed: HTTP Error 404: Not Found.",
         ),
     ],
     ids=["no migration", "a check", "a migration", "no page"],
