@@ -112,18 +112,6 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
         stop(server)
 
 
-def prove(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
-    """Install, migrate and serve the step in `copy`.
-
-    Raises ProofFailed, or UserError if the environment cannot be made.
-    """
-    refresh_copy(step, copy)
-    install(step, copy, lock, env)
-    python = environment.venv_program(Path(VENV), "python")
-    run_shown([python, "manage.py", "migrate"], copy, env)
-    serve_once(copy, python, env)
-
-
 def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """Prove the step called `wanted`, then run its tests; return the exit code.
 
@@ -134,11 +122,14 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
     lock = root / environment.LOCK
-    env = standalone_environment(lock)
+    env, python = standalone_environment(lock), environment.venv_program(Path(VENV), "python")
     started = time.monotonic()
     reason = ""
     try:
-        prove(step, copy, lock, env)
+        refresh_copy(step, copy)
+        install(step, copy, lock, env)
+        run_shown([python, "manage.py", "migrate"], copy, env)
+        serve_once(copy, python, env)
     except ProofFailed as error:
         reason = str(error)
     outcome = "failed" if reason else "passed"
@@ -147,7 +138,6 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     if reason:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1
-    python = environment.venv_program(Path(VENV), "python")
     command = [str(python), "-m", "pytest", *PYTEST_OPTIONS]
     say(f"$ {' '.join(command)}")
     command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")

@@ -16,10 +16,6 @@ from course.core.terminal import UserError, colour, say
 
 # A package's name with its extras, then its range.
 REQUIREMENT = re.compile(r"^(([A-Za-z][\w.-]*)(?:\[[\w,]+\])?)([^\s;#]*)", re.MULTILINE)
-HEAD = """\
-# Every version that make and CI install, for Python 3.11 and later. Made by `make upgrade` from
-# course/requirements.txt and the requirements.txt of each step.
-"""
 
 
 def requirement_files(root: Path) -> list[Path]:
@@ -68,13 +64,13 @@ def resolve(root: Path, requirements: list[str], *options: str) -> None:
     wanted.write_text("\n".join(requirements), "utf-8")
     # If a new release has left the oldest Python behind, "fewest" takes the release before for
     # all Pythons, not one release for each.
-    command = ["pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
+    command = ["pip", "compile", "--quiet", "--universal", "--no-annotate"]
+    command += ["--custom-compile-command", "make upgrade"]
     command += ["--fork-strategy", "fewest", "--output-file", str(root / LOCK), str(wanted)]
     say("Looking for versions that work together …")
     uv = str(venv_program(venv, "uv"))
     if subprocess.run([uv, *command, *options], stdout=subprocess.DEVNULL).returncode:
         raise UserError("Looking for versions failed: read the lines above. No file has changed.")
-    (root / LOCK).write_text(HEAD + (root / LOCK).read_text("utf-8"), "utf-8")
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
