@@ -53,7 +53,8 @@ def fingerprint(file: Path) -> str:
 def marks(venv: Path, lock: Path, files: Sequence[Path]) -> list[str]:
     """Return the marks that the stamp of `venv` has if this Python installed `files` there."""
     python = f"Python {python_version()} in {venv.resolve()}"
-    return [python, *(f"{fingerprint(file)} {file.name}" for file in (lock, *files))]
+    pins = f"pinned by {fingerprint(lock)}"
+    return [python, pins, *(f"{file.name} {fingerprint(file)}" for file in files)]
 
 
 def read_stamp(venv: Path) -> list[str]:

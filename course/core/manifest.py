@@ -122,16 +122,10 @@ def parse_tests(source: bytes, place: str) -> dict[str, ast.Module | TestFunctio
     return {"": module, **named_tests(module)}
 
 
-def read_entry(number: int, table: dict[str, Any]) -> Entry:
-    """Return one `[[step]]` of the manifest; raise UserError if the table is malformed."""
-    try:
-        parts = tuple(Part(**part) for part in table.pop("part", []))
-        return Entry(**table, parts=parts)
-    except (TypeError, AttributeError) as error:  # a key is unknown or missing
-        raise UserError(
-            f"{NAME}, step {number}: a [[step]] has a label, a concept and perhaps retires, and a "
-            f"[[step.part]] has a name and files, but {error}."
-        ) from None
+def read_entry(table: dict[str, Any]) -> Entry:
+    """Return one `[[step]]` of the manifest; raise TypeError if a key is unknown or missing."""
+    parts = tuple(Part(**part) for part in table.pop("part", []))
+    return Entry(**table, parts=parts)
 
 
 def load(root: Path = ROOT) -> list[Entry]:
@@ -141,11 +135,14 @@ def load(root: Path = ROOT) -> list[Entry]:
     """
     try:
         tables = tomllib.loads((root / NAME).read_text("utf-8")).get("step", [])
+        entries = [read_entry(table) for table in tables]
     except OSError as error:
         raise UserError(f"{NAME} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # broken TOML, or no UTF-8
-        raise UserError(f"{NAME} cannot be understood: {error}.") from None
-    entries = [read_entry(number, table) for number, table in enumerate(tables, 1)]
+    except (ValueError, TypeError, AttributeError) as error:  # no TOML, or not these keys
+        raise UserError(
+            f"{NAME} cannot be understood: {error}. A [[step]] has a label, a concept and perhaps "
+            f"retires, and a [[step.part]] has a name and files."
+        ) from None
     described = ", ".join(entry.label for entry in entries) or "no steps"
     found = ", ".join(step.label for step in all_steps(root))
     if described != found:

@@ -27,17 +27,6 @@ from course.core.terminal import colour, say
 VERBS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
 
 
-def link_problems(root: Path) -> Iterator[str]:
-    """Yield a message for each symbolic link: a copy of the step would break the link."""
-    for folder in (*(step.folder for step in all_steps(root)), root / INTERIM):
-        for path in list_folder(folder) if folder.is_dir() else []:
-            if (folder / path).is_symlink():
-                yield (
-                    f"{(folder / path).relative_to(root).as_posix()} is a symbolic link: put the "
-                    f"file itself there, so that a copy of the step has the file."
-                )
-
-
 def interim_problems(entries: list[Entry], root: Path) -> Iterator[str]:
     """Yield a message for each interim file that no part names."""
     asked = {place for entry in entries for place in entry.interims().values()}
@@ -103,8 +92,7 @@ def problems(root: Path = ROOT) -> list[str]:
     is no Python.
     """
     entries = load(root)
-    if found := [*link_problems(root), *interim_problems(entries, root)]:
-        return found
+    found = list(interim_problems(entries, root))
     if entries and (entries[0].retires or entries[0].parts):
         found.append(f"{NAME}: {entries[0].label} is the first step, so no part can change it.")
     for entry, step in list(zip(entries, all_steps(root), strict=True))[1:]:

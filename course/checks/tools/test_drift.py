@@ -1,7 +1,6 @@
 """`make drift`: each way in which steps and manifest can disagree is found and named."""
 
 import shutil
-import subprocess
 from itertools import pairwise
 
 import pytest
@@ -274,21 +273,6 @@ def test_the_executable_bit_counts(root):
     ]
     declare(root, '"chat/rooms.py", ', '"chat/rooms.py", "chat/apps.py", ')
     assert drift.drift(root) == 0
-
-
-@pytest.mark.parametrize("target", ["../../step01_echo/chat/apps.py", "nowhere.py"])
-@pytest.mark.parametrize("repository", [True, False])
-def test_a_symbolic_link_is_seen(root, target, repository):
-    """A link is refused, even to the same text: a copy of the step would break the link."""
-    if repository:
-        subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    for file in ("step02_groups/chat/apps.py", f"{PLACE}/part01/chat/views.py"):
-        (root / file).unlink()
-        (root / file).symlink_to(target)
-    first, second, *_ = drift.problems(root)
-    said = "is a symbolic link: put the file itself there, so that a copy of the step has the file."
-    assert first == f"step02_groups/chat/apps.py {said}"
-    assert second == f"{PLACE}/part01/chat/views.py {said}"
 
 
 def test_one_byte_in_any_real_file_is_seen(real):

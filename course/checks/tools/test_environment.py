@@ -71,6 +71,16 @@ def test_everything_includes_each_step(root, done):
     assert done == ["create", "install requirements.lock requirements.txt"]
 
 
+def test_the_packages_of_one_step_are_not_everything(root, done):
+    """The packages of the course follow, also after a change of the lock file."""
+    everything = "install requirements.lock requirements.txt"
+    for lock in ("django==5.2\n", "django==5.2.1\n"):
+        (root / "requirements.lock").write_text(lock)
+        ensure(root)
+        environment.ensure_everything(root)
+    assert done == [*ONCE, everything, "install requirements.txt", everything]
+
+
 def break_python(venv: Path) -> None:
     """Delete the environment's Python, as an upgrade of the system does."""
     environment.venv_program(venv, "python").unlink()

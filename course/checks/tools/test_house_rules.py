@@ -5,7 +5,7 @@ import re
 import pytest
 
 from course.core.manifest import INTERIM
-from course.core.steps import ROOT, all_steps, step_files
+from course.core.steps import ROOT, all_steps, list_folder, step_files
 from course.learn.jobs import PYTEST_JOBS
 
 STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
@@ -42,6 +42,13 @@ def test_no_step_imports_the_course(step):
     """A copy of a step runs outside the repository, where `course` is missing."""
     pattern = re.compile(r"\s*(from|import) course\b")
     assert [place for place, line in source_lines(step) if pattern.match(line)] == []
+
+
+def test_no_file_of_a_step_is_a_symbolic_link():
+    """A copy of the step would break the link."""
+    folders = [*(step.folder for step in all_steps()), ROOT / INTERIM]
+    files = [folder / path for folder in folders for path in list_folder(folder)]
+    assert [file for file in files if file.is_symlink()] == []
 
 
 def test_a_line_of_a_step_fits_a_projector():
