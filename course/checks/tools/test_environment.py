@@ -71,14 +71,17 @@ def test_everything_includes_each_step(root, done):
     assert done == ["create", "install requirements.lock requirements.txt"]
 
 
-def test_the_packages_of_one_step_are_not_everything(root, done):
-    """The packages of the course follow, also after a change of the lock file."""
-    everything = "install requirements.lock requirements.txt"
+def test_the_packages_of_one_step_are_not_those_of_another(root, done):
+    """Each step and the whole course get theirs, also after a change of the lock file."""
+    other = add_step(root, "step02_groups", {"requirements.txt": "django\nredis\n"})
     for lock in ("django==5.2\n", "django==5.2.1\n"):
         (root / "requirements.lock").write_text(lock)
         ensure(root)
+        environment.ensure([other / "requirements.txt"], "Installing", root)
         environment.ensure_everything(root)
-    assert done == [*ONCE, everything, "install requirements.txt", everything]
+    everything = "install requirements.lock requirements.txt requirements.txt"
+    installed = ["install requirements.txt", "install requirements.txt", everything]
+    assert done == ["create", *installed * 2]
 
 
 def break_python(venv: Path) -> None:

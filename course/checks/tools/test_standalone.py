@@ -47,7 +47,7 @@ def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
 
 @pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
 def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
-    """New requirements, a new lock file or a new Python make the environment anew."""
+    """New requirements, a new lock file or a new Python make the environment anew, and empty."""
     made = []
 
     def run_shown(command, copy, env):
@@ -64,6 +64,7 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
     standalone.install(step, tmp_path, lock, {})
     standalone.install(step, tmp_path, lock, {})
     assert len(made) == 2  # venv and pip, once
+    (tmp_path / ".venv" / "old").touch()
     if changed == "python":
         stamp = tmp_path / ".venv" / environment.STAMP
         stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
@@ -71,6 +72,21 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
         (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
     standalone.install(step, tmp_path, lock, {})
     assert len(made) == 4
+    assert not (tmp_path / ".venv" / "old").exists()
+
+
+def test_only_the_first_step_pays_for_the_plain_commands(tmp_path, monkeypatch):
+    """A later step gets its environment from uv, in its own copy."""
+    made = []
+    monkeypatch.setattr(environment, "ensure", lambda *arguments: made.append(arguments))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in (tmp_path / "requirements.lock", copy / "requirements.txt"):
+        file.touch()
+    step = Step(2, "groups", tmp_path / "step02_groups")
+    standalone.install(step, copy, tmp_path / "requirements.lock", {})
+    title = "Installing step02_groups"
+    assert made == [([copy / "requirements.txt"], title, tmp_path, copy)]
 
 
 def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
