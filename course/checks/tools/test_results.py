@@ -83,6 +83,7 @@ def test_the_report_names_everything_and_fits_a_terminal(tests):
     assert lines[4].split() == ["all", "2", "5", "1", "13.0", "0.0"]
     assert lines[-1] == "2 passed, 5 failed, 1 skipped"
     assert all(len(line) <= 80 for line in lines)
+    assert sum(line.startswith("      because ") for line in lines) == 4
     skipped, failed, slow = (lines.index(t) for t in ("Skipped", "Failed", "Slowest tests"))
     assert skipped < failed < slow
     assert lines[skipped + 1] == "  1 in step01_echo: needs Redis"
@@ -97,7 +98,8 @@ def test_only_the_ten_slowest_are_named():
     assert lines[-1] == "30 passed, 0 failed"
     assert "Skipped" not in lines
     assert "Failed" not in lines
-    assert sum(" s  course: test_" in line for line in lines) == 10
+    slow = [line.split() for line in lines if " s  course: test_" in line]
+    assert slow == [[f"{n}.0", "s", "course:", f"test_{n}"] for n in range(29, 19, -1)]
 
 
 def test_a_reason_for_many_skips_is_one_line():
