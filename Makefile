@@ -38,7 +38,7 @@ scaling:
 	$(COURSE) scaling $(if $(filter-out 0,$(TAKE)),--take)
 
 drift:
-	$(COURSE) drift
+	$(COURSE) drift $(if $(filter-out 0,$(ACCEPT)),--accept)
 
 propagate:
 	$(COURSE) propagate $(FROM) $(if $(PART),--part=$(PART)) \

@@ -27,7 +27,7 @@ COMMANDS = {
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail without their part"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
-    "drift": ("drift", "check that steps differ only as declared"),
+    "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
     "propagate": ("propagate FROM=1", "carry the changes of one step into later ones"),
     "lint": ("lint", "check English, style and common mistakes"),
     "upgrade": ("upgrade [ONLY=redis]", "raise all versions, or those of one package"),
@@ -46,7 +46,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
     "guarantees": lambda o: guarantees.guarantees(),
     "scaling": lambda o: tables.scaling(o.take),
-    "drift": lambda o: max(drift.drift(), propagate.remind()),
+    "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
     "propagate": lambda o: (
         propagate.declare_right(o.right)
         if o.right
@@ -121,6 +121,7 @@ def build_parser() -> Parser:
     series = "another Django: latest, or a series such as 6.0"
     add("test-all", "--django", series, metavar="SERIES")
     add("diff", "--only", "one file, such as chat/consumers.py", metavar="FILE")
+    add("drift", "--accept", "write files.toml from the folders (ACCEPT=1)", action="store_true")
     dry = "show the changes, write nothing (make: DRY_RUN=1)"
     add("propagate", "--dry-run", dry, action="store_true")
     add("upgrade", "--only", "one package, such as redis", metavar="PACKAGE")

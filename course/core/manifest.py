@@ -181,14 +181,16 @@ def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
             if place := places.get((count, path)):
                 files[path] = root / place
                 if not files[path].is_file():
-                    raise UserError(
-                        f"{place} is missing: {NAME} names {path} in this part, and again in a "
-                        f"later part."
-                    )
+                    raise UserError(missing(place, path))
             elif path in own:
                 files[path] = own[path]
         made.append(Midpoint(step, count, part.name, files))
     return made
+
+
+def missing(place: str, path: str) -> str:
+    """Return the message for a missing interim file."""
+    return f"{place} is missing: {NAME} names {path} in this part, and again in a later part."
 
 
 def difference(before: Midpoint, after: Midpoint) -> dict[str, str]:

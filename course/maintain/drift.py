@@ -1,10 +1,14 @@
 """`make drift`: find each place where the steps and the manifest disagree.
 
-A file that no part names is the same in both steps, byte for byte, and in its executable bit.
+`make drift ACCEPT=1` writes `files.toml`: the files that each step adds, changes and removes. A
+reviewer reads each wanted change there, and `make drift` reports every other change. A file
+outside these lists is the same in both steps, byte for byte, and in its executable bit.
 """
 
 import fnmatch
+import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -19,17 +23,75 @@ from course.core.manifest import (
     chain,
     difference,
     load,
+    missing,
     read_step,
 )
 from course.core.steps import ROOT, Step, all_steps, list_folder
-from course.core.terminal import colour, say
+from course.core.terminal import UserError, colour, say
 
+FILES = "course/files.toml"
+# The lists of files.toml, and the words for them in a sentence.
 VERBS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
+HEAD = "# The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.\n"
+
+
+def make_lists(root: Path) -> dict[str, dict[str, list[str]]]:
+    """Return the lists of files.toml from the folders: for each step, paths for each verb."""
+    lists = {}
+    for before, after in pairwise(map(read_step, all_steps(root))):
+        found = difference(before, after)
+        lists[after.label] = {
+            verb: [path for path in found if found[path] == verb] for verb in VERBS
+        }
+    return lists
+
+
+def accept(root: Path) -> None:
+    """Write files.toml from the folders."""
+    text = HEAD
+    for label, lists in make_lists(root).items():
+        text += f"\n[{label}]\n"
+        for verb, paths in lists.items():
+            text += f"{verb} = {json.dumps(paths, indent=2, ensure_ascii=False)}\n"
+    (root / FILES).write_text(text, "utf-8", newline="\n")
+
+
+def list_problems(root: Path) -> Iterator[str]:
+    """Yield a message for each file that files.toml lists wrongly."""
+    try:
+        listed = tomllib.loads((root / FILES).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        yield f"{FILES} cannot be read: {error}."
+        return
+    made = make_lists(root)
+    for label in sorted(made.keys() | listed.keys()):
+        for verb, text in VERBS.items():
+            now = set(made.get(label, {}).get(verb, []))
+            then = set(listed.get(label, {}).get(verb, []))
+            for path in sorted(now - then):
+                yield f"{label}/{path} {text}, but {FILES} does not say so."
+            for path in sorted(then - now):
+                yield f"{FILES} says that {label}/{path} {text}, which is not so."
+
+
+def blank_problems(steps: list[Step]) -> Iterator[str]:
+    """Yield a message for each file that differs from the step before by nothing but whitespace."""
+    for before, after in pairwise(map(read_step, steps)):
+        for path in sorted(before.files.keys() & after.files.keys()):
+            one, two = before.text(path), after.text(path)
+            if one != two and b"".join(one.split()) == b"".join(two.split()):
+                yield (
+                    f"{after.label}/{path} differs from {before.label} by nothing but "
+                    f"whitespace: make both files the same."
+                )
 
 
 def interim_problems(entries: list[Entry], root: Path) -> Iterator[str]:
-    """Yield a message for each interim file that no part names."""
-    asked = {place for entry in entries for place in entry.interims().values()}
+    """Yield a message for each interim file that is missing, or that no part names."""
+    asked = {place: path for each in entries for (_, path), place in each.interims().items()}
+    for place, path in asked.items():
+        if not (root / place).is_file():
+            yield missing(place, path)
     there = list_folder(root / INTERIM) if (root / INTERIM).is_dir() else []
     for place in (f"{INTERIM}/{path.as_posix()}" for path in there):
         if place not in asked:
@@ -58,15 +120,25 @@ def part_problems(entry: Entry, points: list[Midpoint], step: Step) -> Iterator[
             )
 
 
-def tests_of(point: Midpoint) -> set[str]:
-    """Return the files of tests of a mid-point, and their tests."""
+def tests_of(point: Midpoint, unreadable: list[str]) -> set[str]:
+    """Return the files of tests of a mid-point, and their tests; add to the `unreadable`."""
     files = fnmatch.filter(point.files, TEST_FILE)
-    return {*files, *(f"{file}::{test}" for file in files for test in point.tests(file))}
+    names = set(files)
+    for file in files:
+        try:
+            names.update(f"{file}::{test}" for test in point.tests(file))
+        except UserError as error:
+            unreadable.append(str(error))
+    return names
 
 
 def test_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
     """Yield a message for each test that is gone without a reason, or retired by mistake."""
-    tests, retired = [tests_of(point) for point in points], set[str]()
+    unreadable, retired = list[str](), set[str]()
+    tests = [tests_of(point, unreadable) for point in points]
+    yield from unreadable
+    if unreadable:
+        return
     for before, after, point in zip(tests, tests[1:], points[1:], strict=False):
         gone = before - after
         retired |= gone
@@ -88,21 +160,29 @@ def test_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
 def problems(root: Path = ROOT) -> list[str]:
     """Return a message for each place where the manifest and the steps disagree.
 
-    Raises UserError if the manifest itself is wrong, an interim file is missing, or a file of tests
-    is no Python.
+    Raises UserError if the manifest itself is wrong.
     """
-    entries = load(root)
-    found = list(interim_problems(entries, root))
+    entries, steps = load(root), all_steps(root)
+    found = [*list_problems(root), *blank_problems(steps), *interim_problems(entries, root)]
     if entries and (entries[0].retires or entries[0].parts):
         found.append(f"{NAME}: {entries[0].label} is the first step, so no part can change it.")
-    for entry, step in list(zip(entries, all_steps(root), strict=True))[1:]:
-        points = chain(step, root)
+    for entry, step in list(zip(entries, steps, strict=True))[1:]:
+        try:
+            points = chain(step, root)
+        except UserError:
+            continue  # An interim file is missing, and has its message.
         found += [*part_problems(entry, points, step), *test_problems(entry, points)]
-    return found
+    # A step is in its own chain and at the start of the next, so a message may come twice.
+    return list(dict.fromkeys(found))
 
 
-def drift(root: Path = ROOT) -> int:
-    """Check the steps against the manifest and print each problem; return the exit code."""
+def drift(accepted: bool = False, root: Path = ROOT) -> int:
+    """Check the steps against the manifest and print each problem; return the exit code.
+
+    If `accepted`, first write files.toml from the folders.
+    """
+    if accepted:
+        accept(root)
     found = problems(root)
     for text in found:
         say(text)
@@ -110,7 +190,9 @@ def drift(root: Path = ROOT) -> int:
         closing = f"The steps and {NAME} disagree: see above."
         if any("is changed" in text for text in found):
             closing += " `git diff --no-index` shows how two files differ."
+        if any(FILES in text for text in found):
+            closing += f" make drift ACCEPT=1 writes {FILES} from the folders."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)
         return 1
-    say(f"The {len(all_steps(root))} steps differ only where {NAME} says so.")
+    say(f"The {len(all_steps(root))} steps differ only where {FILES} says so.")
     return 0
