@@ -7,6 +7,7 @@ moved is made anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -139,15 +140,19 @@ def find_uv(root: Path) -> Path | None:
 
 
 def create(venv: Path, uv: Path | None) -> None:
-    """Make the environment `venv`, replacing what is there; raise UserError on failure.
-
-    Debian packs the module `venv` by itself. Without it, Python names the package to install.
-    """
+    """Make the environment `venv`, replacing what is there; raise UserError on failure."""
     if venv.is_symlink():
         venv.unlink()  # Another course may use what is there.
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
+    elif importlib.util.find_spec("ensurepip") is None:
+        # Debian packs this module, which `venv` needs, by itself.
+        package = f"python{python_version()}-venv"
+        raise UserError(
+            f"This Python {python_version()} cannot make virtual environments: install {package} "
+            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
+        )
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 

@@ -191,6 +191,14 @@ def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has
     assert created[0] == installed[0] == "uv" if has_wheel else "uv" not in created + installed
 
 
+def test_a_python_without_venv_names_the_package_to_install(root, monkeypatch):
+    """Debian's Python lacks the module that brings pip; a sentence names the package."""
+    monkeypatch.setattr(environment, "find_uv", lambda root: None)
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(UserError, match=f"install python{environment.python_version()}-venv"):
+        ensure(root)
+
+
 def test_an_installer_that_fails_is_quoted(prepared):
     """A real installation fails with a sentence and uv's output, without a traceback."""
     requirements = prepared / "step02_groups" / "requirements.txt"
