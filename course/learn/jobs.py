@@ -8,6 +8,9 @@ from course.core.processes import clean_environment
 from course.core.steps import ROOT, Step, all_steps
 from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS
 
+# The tests of the tools are two jobs: these files, and all others.
+TOOLS = ["cli", "environment", "processes", "redgreen", "results", "run"]
+TOOLS += ["standalone", "terminal", "testing"]
 # The tests of each job. Those of the production stack mostly wait, so they run in parallel.
 PYTEST_JOBS = {
     "stack": [
@@ -17,17 +20,18 @@ PYTEST_JOBS = {
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "browser": ["course/checks/browser"],
     "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
-    "tools": ["course/checks/tools"],
+    "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
+    "course": ["course/checks/tools"],
     "services": [
         f"course/checks/production/test_{name}.py"
         for name in ("command", "compose", "deploy", "daphne", "programs")
     ],
 }
 # These jobs take longest, so they start first.
-LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse", "tools")
+LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse", "tools", "course")
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
-    "tools": ["tools"],
+    "tools": ["tools", "course"],
     "browser": ["browser"],
     "stack": ["stack", "abuse", "workers", "services"],
 }
@@ -73,5 +77,7 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     for name, tests in PYTEST_JOBS.items():
         if (root / tests[0]).exists():
             made = add(name, str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS)
+            if name == "course":
+                made.command += [f"--ignore={file}" for file in PYTEST_JOBS["tools"]]
             made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
     return sorted(jobs, key=lambda job: job.name not in LONGEST)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from course.core import environment
 from course.core.ports import HOST, answers, free_port
-from course.core.processes import clean_environment, run_to_the_end, stop, wait_until
+from course.core.processes import clean_environment, stop, wait_until
 from course.core.steps import ROOT, Step, copy_files, find_step, step_files
 from course.core.terminal import say
 from course.learn.results import PYTEST_OPTIONS, Test, write_junit
@@ -22,6 +22,8 @@ from course.learn.results import PYTEST_OPTIONS, Test, write_junit
 VENV = ".venv"
 STARTS_WITHIN = 60  # seconds
 ANSWERS_WITHIN = 20  # seconds
+# These files of tests mostly wait, so they run in parallel with the other tests of a step.
+WAITING = ("tests/test_reconnect.py", "tests/test_redis.py")
 
 
 class ProofFailed(Exception):
@@ -112,6 +114,33 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
         stop(server)
 
 
+def run_tests(step: Step, copy: Path, python: Path, env: dict[str, str], results: Path) -> int:
+    """Run the step's tests in `copy`; return the exit code.
+
+    The tests in `WAITING` run in parallel in a second copy, because each run of pytest has a
+    database in its folder.
+    """
+    waiting = [file for file in WAITING if (copy / file).is_file()]
+    runs = {copy: [f"--ignore={file}" for file in waiting]}
+    if waiting:
+        beside = copy.with_name(f"{step.label}-waiting")
+        refresh_copy(step, beside)
+        runs[beside] = waiting
+    processes = list[subprocess.Popen[bytes]]()
+    try:
+        for folder, arguments in runs.items():
+            command = ["-m", "pytest", *PYTEST_OPTIONS, *arguments]
+            say(f"$ {' '.join([str(python), *command])}")
+            command.append(f"--junitxml={results.resolve() / folder.name}.xml")
+            program = str(copy.resolve() / python)
+            processes.append(subprocess.Popen([program, *command], cwd=folder, env=env))
+        codes = [process.wait() for process in processes]
+    except KeyboardInterrupt:
+        stop(*processes, grace=10.0)
+        raise
+    return next(filter(None, codes), 0)
+
+
 def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """Prove the step called `wanted`, then run its tests; return the exit code.
 
@@ -138,7 +167,4 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     if reason:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1
-    command = [str(python), "-m", "pytest", *PYTEST_OPTIONS]
-    say(f"$ {' '.join(command)}")
-    command.append(f"--junitxml={results.resolve() / 'pytest.xml'}")
-    return run_to_the_end(command, copy, env)
+    return run_tests(step, copy, python, env, results)

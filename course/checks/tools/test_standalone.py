@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import HERE, run_course
+from course.checks.tools.conftest import HERE, add_step, run_course
 from course.core import environment
 from course.core.processes import clean_environment
 from course.core.steps import Step
@@ -84,6 +84,29 @@ def test_only_the_first_step_pays_for_the_plain_commands(tmp_path, monkeypatch):
     standalone.install(step, copy, tmp_path / "requirements.lock", {})
     title = "Installing step02_groups"
     assert made == [([copy / "requirements.txt"], title, tmp_path, copy)]
+
+
+FAKE_PYTEST = """
+import pathlib, sys, time
+pathlib.Path("here").touch()
+while len(list(pathlib.Path("..").glob("*/here"))) < 2:
+    time.sleep(0.01)
+pathlib.Path(sys.argv[-1].partition("=")[2]).write_text(sys.argv[-2])
+sys.exit(5 if sys.argv[-2] == "tests/test_redis.py" else 0)
+"""
+
+
+@pytest.mark.timeout(20)
+def test_files_that_mostly_wait_are_tested_beside_the_others(tmp_path):
+    """The two runs, which wait for each other here, have their own folders; a failure counts."""
+    files = {"pytest.py": FAKE_PYTEST, "tests/test_redis.py": ""}
+    step = Step(5, "deploy", add_step(tmp_path, "step05_deploy", files))
+    copy = tmp_path / "copies" / step.label
+    standalone.refresh_copy(step, copy)
+    python, env = Path(sys.executable), clean_environment()
+    assert standalone.run_tests(step, copy, python, env, tmp_path) == 5
+    assert (tmp_path / "step05_deploy.xml").read_text() == "--ignore=tests/test_redis.py"
+    assert (tmp_path / "step05_deploy-waiting.xml").read_text() == "tests/test_redis.py"
 
 
 def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
