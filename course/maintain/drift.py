@@ -30,30 +30,24 @@ from course.core.steps import ROOT, Step, all_steps, list_folder
 from course.core.terminal import UserError, colour, say
 
 FILES = "course/files.toml"
-# The lists of files.toml, and the words for them in a sentence.
+# The words of files.toml, and those for a sentence.
 VERBS = {"adds": "is new", "changes": "is changed", "removes": "is gone"}
-HEAD = "# The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.\n"
+HEAD = "# The files that each step adds, changes and removes. Made by `make drift ACCEPT=1`.\n\n"
 
 
-def make_lists(root: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the lists of files.toml from the folders: for each step, paths for each verb."""
-    lists = {}
-    for before, after in pairwise(map(read_step, all_steps(root))):
-        found = difference(before, after)
-        lists[after.label] = {
-            verb: [path for path in found if found[path] == verb] for verb in VERBS
-        }
-    return lists
+def compare_steps(root: Path) -> dict[str, str]:
+    """Return `adds`, `changes` or `removes` by place, as in files.toml, from the folders."""
+    return {
+        f"{after.label}/{path}": verb
+        for before, after in pairwise(map(read_step, all_steps(root)))
+        for path, verb in difference(before, after).items()
+    }
 
 
 def accept(root: Path) -> None:
     """Write files.toml from the folders."""
-    text = HEAD
-    for label, lists in make_lists(root).items():
-        text += f"\n[{label}]\n"
-        for verb, paths in lists.items():
-            text += f"{verb} = {json.dumps(paths, indent=2, ensure_ascii=False)}\n"
-    (root / FILES).write_text(text, "utf-8", newline="\n")
+    rows = [f'{json.dumps(place)} = "{verb}"\n' for place, verb in compare_steps(root).items()]
+    (root / FILES).write_text(HEAD + "".join(rows), "utf-8", newline="\n")
 
 
 def list_problems(root: Path) -> Iterator[str]:
@@ -63,15 +57,11 @@ def list_problems(root: Path) -> Iterator[str]:
     except (OSError, ValueError) as error:
         yield f"{FILES} cannot be read: {error}."
         return
-    made = make_lists(root)
-    for label in sorted(made.keys() | listed.keys()):
-        for verb, text in VERBS.items():
-            now = set(made.get(label, {}).get(verb, []))
-            then = set(listed.get(label, {}).get(verb, []))
-            for path in sorted(now - then):
-                yield f"{label}/{path} {text}, but {FILES} does not say so."
-            for path in sorted(then - now):
-                yield f"{FILES} says that {label}/{path} {text}, which is not so."
+    found, same = compare_steps(root), "is the same as in the step before"
+    for place in sorted(found.keys() | listed.keys()):
+        now, then = (VERBS.get(str(rows.get(place)), same) for rows in (found, listed))
+        if now != then:
+            yield f"{place} {now}, but {FILES} says that it {then}."
 
 
 def blank_problems(steps: list[Step]) -> Iterator[str]:
