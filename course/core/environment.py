@@ -70,6 +70,16 @@ def write_stamp(venv: Path, found: list[str]) -> None:
     (venv / STAMP).write_text("\n".join(found) + "\n", "utf-8")
 
 
+def require_venv() -> None:
+    """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
+    if importlib.util.find_spec("ensurepip") is None:
+        package = f"python{python_version()}-venv"
+        raise UserError(
+            f"This Python {python_version()} cannot make virtual environments: install {package} "
+            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
+        )
+
+
 @contextmanager
 def alone(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file`, so that one command at a time does `what`; other commands wait.
@@ -146,13 +156,8 @@ def create(venv: Path, uv: Path | None) -> None:
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
-    elif importlib.util.find_spec("ensurepip") is None:
-        # Debian packs this module, which `venv` needs, by itself.
-        package = f"python{python_version()}-venv"
-        raise UserError(
-            f"This Python {python_version()} cannot make virtual environments: install {package} "
-            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
-        )
+    else:
+        require_venv()
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 

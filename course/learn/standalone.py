@@ -79,6 +79,7 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
     if step.number > 1:
         environment.ensure(files, f"Installing {step.label}", lock.parent, copy)
         return
+    environment.require_venv()
     run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
     pip = environment.venv_program(Path(VENV), "pip")
     run_shown([pip, "install", "-r", "requirements.txt"], copy, env)
