@@ -274,14 +274,17 @@ async def closed_with(communicator):
 
 
 async def end_sessions(user):
+    """Delete all sessions."""
     await Session.objects.all().adelete()
 
 
 async def ban(user):
+    """Make the account inactive."""
     await get_user_model().objects.filter(pk=user.pk).aupdate(is_active=False)
 
 
 async def change_password(user):
+    """Give the account another password."""
     password = make_password("another one")
     await get_user_model().objects.filter(pk=user.pk).aupdate(password=password)
 

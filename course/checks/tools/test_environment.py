@@ -76,6 +76,19 @@ def test_everything_includes_each_step(root, done):
     assert ".venv" not in Path(environment.base_python()).parts
 
 
+def test_the_packages_of_one_step_are_not_those_of_another(root, done):
+    """Each step and the whole course get theirs, also after a change of the lock file."""
+    other = add_step(root, "step02_groups", {"requirements.txt": "django\nredis\n"})
+    for lock in ("django==5.2\n", "django==5.2.1\n"):
+        (root / "requirements.lock").write_text(lock)
+        ensure(root)
+        environment.ensure([other / "requirements.txt"], "Installing", root)
+        environment.ensure_everything(root)
+    everything = "install requirements.lock requirements.txt requirements.txt"
+    installed = ["install requirements.txt", "install requirements.txt", everything]
+    assert done == ["create", *installed * 2]
+
+
 def change_stamp(venv: Path, old: str, new: str) -> None:
     """Replace a text in the stamp of an environment."""
     stamp = venv / environment.STAMP
@@ -87,7 +100,7 @@ DAMAGES = {
     "the system was upgraded": lambda venv: environment.venv_program(venv, "python").unlink(),
     "another Python": lambda venv: change_stamp(venv, environment.python_version(), "3.8"),
     "an installation was stopped": lambda venv: (venv / environment.STAMP).unlink(),
-    "half a stamp": lambda venv: change_stamp(venv, "}", ""),
+    "half a stamp": lambda venv: (venv / environment.STAMP).write_text("Python"),
     "the course was moved": lambda venv: change_stamp(venv, venv.parent.name, "elsewhere"),
 }
 

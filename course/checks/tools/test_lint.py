@@ -10,16 +10,19 @@ from course.maintain import lint
 
 STEP = "step01_echo/chat"
 WORKFLOW = "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: make}]}}\n"
+UNTYPED = '''"""Bad."""\n\n\ndef double(number):\n    """Double."""\n    return 2 * number\n'''
 JS = "export const answer = 42;\n"
 DEFECTS = {
-    f"{STEP}/unused.py": "import os\n",
-    f"{STEP}/spaced.py": "urls = [ 1 ]\n",
-    "course/tight.py": "ANSWER=42\n",
+    f"{STEP}/unused.py": '"""Bad."""\n\nimport os\n',
+    f"{STEP}/spaced.py": '"""Bad."""\n\nurls = [ 1 ]\n',
+    "step01_echo/tests/test_bare.py": '"""Tests."""\n\n\ndef test_one():\n    pass\n',
+    "step01_echo/tests/test_half.py": '"""No sentence"""\n',
+    "course/tight.py": '"""Bad."""\n\nANSWER=42\n',
     f"{STEP}/templates/chat/open.html": "<html><p></html>\n{% endblock %}\n",
     "course/interim/step02_x/part01/chat/templates/chat/half.html": "<html><p></html>\n",
     "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",
     f"{STEP}/static/chat/loose.js": "if (a == 1) { debugger; }\n",
-    "course/untyped.py": "def double(number):\n    return 2 * number\n",
+    "course/untyped.py": UNTYPED,
     ".github/workflows/jobless.yml": "on: push\njobs: {}\n",
 }
 
@@ -76,9 +79,9 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     good = {
         f"{STEP}/templates/chat/ok.html": "<p>Hello</p>\n",
         f"{STEP}/static/chat/ok.js": JS,
-        "course/ok.py": "ANSWER = 42\n",
+        "course/ok.py": '"""Good."""\n\nANSWER = 42\n',
         ".github/workflows/ok.yml": WORKFLOW,
-        "step01_echo/manage.py": "",
+        "step01_echo/manage.py": '"""Good."""\n',
         "course/interim/step02_x/part01/chat/static/chat/ok.js": JS,
         "course/interim/step02_x/part01/chat/templates/chat/ok.html": "<p>Hello</p>\n",
     }
@@ -89,7 +92,7 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     assert all(code != 0 for _, code, _ in found)
     named = [[Path(file).name for file in files if Path(file).name in said] for *_, said in found]
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
-        ("ruff", ["unused.py"]),
+        ("ruff", ["unused.py", "test_bare.py", "test_half.py"]),
         ("ruff", ["tight.py"]),
         ("ruff", ["spaced.py"]),
         ("djlint", ["open.html", "half.html"]),

@@ -373,7 +373,7 @@ BROKEN = [
     (INITIAL, '("text", models.TextField())', "", f"`manage.py makemigrations --check` {SAID}"),
     ("chat/models.py", "TextField()", "IntegerField(choices=1)", f"`manage.py check` {SAID}"),
     (INITIAL, "s = [", "s = [migrations.RunSQL('no'),", f"`manage.py migrate` {SAID}"),
-    ("urls.py", 'path("",', 'path("chat/",', "/ answered 404 instead of 200."),
+    ("urls.py", 'path("",', 'path("chat/",', "/ failed: HTTP Error 404: Not Found."),
 ]
 MODEL = {"chat/models.py": MODELS, "chat/migrations/__init__.py": "", INITIAL: MIGRATION}
 RIGHT = SITE | MODEL

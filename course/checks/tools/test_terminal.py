@@ -12,6 +12,7 @@ class Screen(io.StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
+        """Claim to be a terminal."""
         return True
 
 
