@@ -46,7 +46,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "wire": lambda o: wire.draw(o.file),
     "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
-    "guarantees": lambda o: guarantees.guarantees(o.check),
+    "guarantees": lambda o: guarantees.guarantees(),
     "scaling": lambda o: tables.scaling(o.take),
     "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
     "propagate": lambda o: (
@@ -135,8 +135,6 @@ def build_parser() -> Parser:
     add("redgreen", "--fix", fix, metavar="COMMIT")
     add("redgreen standalone", "--results", "folder for JUnit files", type=Path)
     add("scaling", "--take", "take the last figures of make bench (TAKE=1)", action="store_true")
-    check = "write nothing; fail if the page is out of date"
-    add("guarantees", "--check", check, action="store_true")
     tested = made["test"].add_mutually_exclusive_group(required=True)
     tested.add_argument("step", nargs="?", help=step)
     tested.add_argument("--only", metavar="KIND", help=f"one kind of tests: {kinds}")

@@ -1,14 +1,13 @@
 """The virtual environment `.venv`: made once, kept up to date, repaired when broken.
 
-A stamp in the environment, `course.json`, names its Python, its folder, and a hash of each
-requirement file that is installed. The stamp is deleted while packages are being installed, so
-the next call repairs an interrupted installation. An environment whose folder was moved is made
-anew, because its programs begin with the old path of Python.
+A stamp in the environment, `course.txt`, has the marks of what is installed there: its Python with
+its folder, the lock file, and each requirement file. The stamp is deleted while packages are being
+installed, so the next call repairs an interrupted installation. An environment whose folder was
+moved is made anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -18,12 +17,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from course.core.steps import ROOT, Step, all_steps
 from course.core.terminal import UserError, say
 
-STAMP = "course.json"
+STAMP = "course.txt"
 LOCK = "requirements.lock"
 LAST_LINES = 8
 
@@ -53,34 +51,32 @@ def fingerprint(file: Path) -> str:
         raise UserError(f"{file} cannot be read: {error.strerror}.") from None
 
 
-def origin(venv: Path) -> str:
-    """Return the Python and the folder of an environment that this Python makes in `venv`."""
-    return f"Python {python_version()} in {venv.resolve()}"
+def marks(venv: Path, lock: Path, files: Sequence[Path]) -> list[str]:
+    """Return the marks that the stamp of `venv` has if this Python installed `files` there."""
+    python = f"Python {python_version()} in {venv.resolve()}"
+    pins = f"pinned by {fingerprint(lock)}"
+    return [python, pins, *(f"{file.name} {fingerprint(file)}" for file in files)]
 
 
-def read_stamp(venv: Path) -> dict[str, Any] | None:
-    """Return the stamp of `venv`; None unless this Python made the environment in this folder."""
-    try:
-        stamp: dict[str, Any] = json.loads((venv / STAMP).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    sound = stamp.get("origin") == origin(venv) and venv_program(venv, "python").exists()
-    return stamp if sound else None
+def read_stamp(venv: Path) -> list[str]:
+    """Return the marks in the stamp of `venv`; none if it has no stamp or no Python."""
+    stamp = venv / STAMP
+    is_there = stamp.is_file() and venv_program(venv, "python").exists()
+    return stamp.read_text("utf-8").splitlines() if is_there else []
 
 
-def write_stamp(venv: Path, lock: str, installed: dict[str, str]) -> None:
-    """Write the stamp: the hash of the lock file, and the hash of each installed file by name."""
-    stamp = {"origin": origin(venv), "lock": lock, "installed": installed}
-    (venv / STAMP).write_text(json.dumps(stamp, indent=2), "utf-8")
+def write_stamp(venv: Path, found: list[str]) -> None:
+    """Write the stamp of `venv`."""
+    (venv / STAMP).write_text("\n".join(found) + "\n", "utf-8")
 
 
 def require_venv() -> None:
     """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
     if importlib.util.find_spec("ensurepip") is None:
+        package = f"python{python_version()}-venv"
         raise UserError(
-            f"This Python {python_version()} cannot make virtual environments: "
-            f"install python{python_version()}-venv (Debian and Ubuntu: "
-            f"sudo apt install python{python_version()}-venv) and run the command again."
+            f"This Python {python_version()} cannot make virtual environments: install {package} "
+            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
         )
 
 
@@ -165,26 +161,31 @@ def create(venv: Path, uv: Path | None) -> None:
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 
-def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
-    """Install the requirement `files` in `.venv` of `root`, if needed; return its Python.
+def ensure(
+    files: Sequence[Path], title: str, root: Path = ROOT, folder: Path | None = None
+) -> Path:
+    """Install the requirement `files` in `.venv` of `folder`, if needed; return its Python.
 
-    `requirements.lock` pins every version. Raises UserError if the installation fails.
+    Without `folder`, this is `.venv` of `root`. `requirements.lock` of `root` pins every version.
+    Raises UserError if the installation fails.
     """
-    venv, python = root / ".venv", venv_program(root / ".venv", "python")
-    lock = fingerprint(root / LOCK)
-    wanted = {file.relative_to(root).as_posix(): fingerprint(file) for file in files}
+    venv, lock = (folder or root) / ".venv", root / LOCK
+    python = venv_program(venv, "python")
+    wanted = marks(venv, lock, files)
     with alone(root / ".course" / "environment.lock", "preparing the environment"):
-        stamp = read_stamp(venv)
-        present = stamp["installed"] if stamp and stamp["lock"] == lock else {}
-        if stamp and wanted.items() <= present.items():
+        present = read_stamp(venv)
+        if set(wanted) <= set(present):
             return python
-        uv = find_uv(root)
-        if not stamp:
+        # Debian's Python has no pip that could fetch uv, but our own environment has uv.
+        own = venv_program(root / ".venv", "uv")
+        uv = own if folder and own.exists() else find_uv(root)
+        if wanted[0] not in present:
             create(venv, uv)
+            present = wanted[:1]
         command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
         if uv:
             command = [uv, "pip", "install", "--python", python]
-        command += ["-c", root / LOCK]
+        command += ["-c", lock]
         for file in files:
             command += ["-r", file]
         (venv / STAMP).unlink(missing_ok=True)
@@ -192,9 +193,11 @@ def ensure(files: Sequence[Path], title: str, root: Path = ROOT) -> Path:
             run_quietly(title, command, "Is there a network connection? ")
         except UserError:
             # The installer failed by itself, so the environment has not changed.
-            write_stamp(venv, lock, present)
+            write_stamp(venv, present)
             raise
-        write_stamp(venv, lock, present | wanted)
+        # Marks that were made with another lock file no longer hold.
+        kept = present if wanted[1] in present else []
+        write_stamp(venv, [*kept, *wanted])
     return python
 
 

@@ -12,6 +12,7 @@ import fnmatch
 import stat
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,13 @@ class Midpoint:
         """Tell whether the owner may execute a file."""
         return bool(self.files[path].stat().st_mode & stat.S_IXUSR)
 
+    def nodes(self, path: str) -> dict[str, ast.Module | TestFunction]:
+        """Return the code of each test in a file, by name, and that of the file, by ""."""
+        return parse_tests(self.text(path), self.place(path)) if path in self.files else {}
+
     def tests(self, path: str) -> set[str]:
-        """Return the tests in a file, such as `TestY::test_x`; raise SyntaxError if that fails."""
-        return set(named_tests(ast.parse(self.text(path)))) if path in self.files else set()
+        """Return the tests in a file, such as `TestY::test_x`; none if there is no such file."""
+        return self.nodes(path).keys() - {""}
 
 
 def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
@@ -107,26 +112,20 @@ def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
     return found
 
 
-def read_toml(name: str, root: Path) -> dict[str, Any]:
-    """Return the content of a file of the manifest; raise UserError if it cannot be read."""
+@cache
+def parse_tests(source: bytes, place: str) -> dict[str, ast.Module | TestFunction]:
+    """Return the code of a file of tests; raise UserError if it is no Python."""
     try:
-        return tomllib.loads((root / name).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}.") from None
-    except ValueError as error:  # broken TOML, or no UTF-8
-        raise UserError(f"{name} cannot be understood: {error}.") from None
+        module = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{place} is no valid Python: {error}.") from None
+    return {"": module, **named_tests(module)}
 
 
-def read_entry(number: int, table: dict[str, Any]) -> Entry:
-    """Return one `[[step]]` of the manifest; raise UserError if the table is malformed."""
-    try:
-        parts = tuple(Part(**part) for part in table.pop("part", []))
-        return Entry(**table, parts=parts)
-    except (TypeError, AttributeError) as error:  # a key is unknown or missing
-        raise UserError(
-            f"{NAME}, step {number}: a [[step]] has a label, a concept and perhaps retires, and a "
-            f"[[step.part]] has a name and files, but {error}."
-        ) from None
+def read_entry(table: dict[str, Any]) -> Entry:
+    """Return one `[[step]]` of the manifest; raise TypeError if a key is unknown or missing."""
+    parts = tuple(Part(**part) for part in table.pop("part", []))
+    return Entry(**table, parts=parts)
 
 
 def load(root: Path = ROOT) -> list[Entry]:
@@ -134,8 +133,16 @@ def load(root: Path = ROOT) -> list[Entry]:
 
     Raises UserError if the manifest cannot be read, or if its steps are not the step folders.
     """
-    tables = read_toml(NAME, root).get("step", [])
-    entries = [read_entry(number, table) for number, table in enumerate(tables, 1)]
+    try:
+        tables = tomllib.loads((root / NAME).read_text("utf-8")).get("step", [])
+        entries = [read_entry(table) for table in tables]
+    except OSError as error:
+        raise UserError(f"{NAME} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError, AttributeError) as error:  # no TOML, or not these keys
+        raise UserError(
+            f"{NAME} cannot be understood: {error}. A [[step]] has a label, a concept and perhaps "
+            f"retires, and a [[step.part]] has a name and files."
+        ) from None
     described = ", ".join(entry.label for entry in entries) or "no steps"
     found = ", ".join(step.label for step in all_steps(root))
     if described != found:

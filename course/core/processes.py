@@ -135,3 +135,18 @@ def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: floa
             # A job leads its own process group, whose id is that of the job; other children do not.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_to_the_end(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    patience: float = 0.0,
+) -> int:
+    """Run `command` in our terminal; return its exit code. After Ctrl-C, stop the command."""
+    process = subprocess.Popen(command, cwd=cwd, env=env)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        stop(process, patience=patience, grace=10.0)
+        raise

@@ -11,24 +11,22 @@ from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS
 # The tests of the tools are two jobs: these files, and all others.
 TOOLS = ["cli", "environment", "processes", "redgreen", "results", "run"]
 TOOLS += ["standalone", "terminal", "testing"]
-# The tests of each job. A job that names a folder leaves out the files that other jobs name. The
-# tests of the production stack mostly wait, so they run in parallel.
+# The tests of each job. Those of the production stack mostly wait, so they run in parallel.
 PYTEST_JOBS = {
-    "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
-    "course": ["course/checks/tools"],
-    "browser": ["course/checks/browser"],
     "stack": [
         f"course/checks/production/test_{name}.py"
         for name in ("stack", "contract", "any_bytes", "services")
     ],
-    "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
+    "browser": ["course/checks/browser"],
+    "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
+    "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
+    "course": ["course/checks/tools"],
     "services": [
         f"course/checks/production/test_{name}.py"
         for name in ("command", "compose", "deploy", "daphne", "programs", "wire")
     ],
 }
-
 # These jobs take longest, so they start first.
 LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse", "tools", "course")
 # The jobs of each kind of tests, for `make test ONLY=browser`.
@@ -51,15 +49,11 @@ class Job:
     env: dict[str, str] = field(default_factory=clean_environment)
 
 
-def left_to_others(name: str) -> list[str]:
-    """Return the files in the folders of the job `name` that other jobs run."""
-    folders = tuple(f"{tests}/" for tests in PYTEST_JOBS[name])
-    others = [tests for other, listed in PYTEST_JOBS.items() if other != name for tests in listed]
-    return [tests for tests in others if tests.startswith(folders)]
-
-
 def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
-    """Return the jobs of `make test-all`; `python` is that of the course's environment."""
+    """Return the jobs of `make test-all`, in the order in which they start.
+
+    `python` is that of the course's environment.
+    """
     state = root / ".course"
     steps = all_steps(root)
     jobs = list[Job]()
@@ -83,12 +77,7 @@ def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
     for name, tests in PYTEST_JOBS.items():
         if (root / tests[0]).exists():
             made = add(name, str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS)
-            made.command += [f"--ignore={file}" for file in left_to_others(name)]
+            if name == "course":
+                made.command += [f"--ignore={file}" for file in PYTEST_JOBS["tools"]]
             made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
-    return jobs
-
-
-def longest_first(jobs: list[Job]) -> list[Job]:
-    """Return the jobs in the order in which they start."""
-    named = [job for name in LONGEST for job in jobs if job.name == name]
-    return named + [job for job in jobs if job.name not in LONGEST]
+    return sorted(jobs, key=lambda job: job.name not in LONGEST)

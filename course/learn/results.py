@@ -1,11 +1,11 @@
 """Read the results of tests from JUnit files, and show them as one table."""
 
-import re
+import ast
 import textwrap
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from course.core.terminal import colour
@@ -17,9 +17,8 @@ PYTEST_OPTIONS = ("-q", "--maxfail=0", "-o", "junit_family=xunit1")
 NO_HYPOTHESIS = ("-p", "no:hypothesispytest")
 WIDTH = 80
 SLOWEST = 10
+OUTCOMES = ("passed", "failed", "skipped")
 MESSAGE_LINES = 4
-# Pytest's text for a skipped file of tests: the path, a line number, and this pattern.
-SKIPPED = re.compile(r"""(["'])Skipped: (.*)\1\)\s*\Z""")
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,15 @@ def test_id(case: ElementTree.Element) -> str:
 def message_of(element: ElementTree.Element) -> str:
     """Return why a test failed or was skipped.
 
-    If a whole file could not be imported, or is skipped, pytest's message gives no reason. The last
-    line of the element's text gives the reason.
+    If a whole file could not be imported, or is skipped, pytest's message gives no reason. The
+    element's text has it: in its last line, or in a tuple of path, line number and reason.
     """
-    message = element.get("message", "").strip()
-    if message == "collection skipped" and (why := SKIPPED.search(element.text or "")):
-        return why[2]
-    if message == "collection failure" and element.text and element.text.strip():
-        return f"{message}: {element.text.strip().splitlines()[-1].removeprefix('E').strip()}"
-    return message
+    message, text = element.get("message", "").strip(), (element.text or "").strip()
+    if message == "collection skipped":
+        message = str(ast.literal_eval(text)[2])
+    elif message == "collection failure" and text:
+        message += f": {text.splitlines()[-1].removeprefix('E').strip()}"
+    return message.removeprefix("Skipped: ")
 
 
 def read_case(case: ElementTree.Element) -> Test:
@@ -108,27 +107,17 @@ def write_junit(test: Test, file: Path) -> None:
     ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
 
 
-def without_skips(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts with each skip turned into a failure, for CI."""
-
-    def strict(test: Test) -> Test:
-        if test.outcome != "skipped":
-            return test
-        message = f"skipped, and with CI=true a skip is a failure: {test.message}"
-        return replace(test, outcome="failed", message=message)
-
-    return [replace(part, tests=[strict(test) for test in part.tests]) for part in parts]
-
-
-def paragraph(text: str, indent: str) -> list[str]:
-    """Return a text, indented and wrapped to the width of the table."""
-    return [
-        wrapped
-        for line in text.splitlines()
-        for wrapped in textwrap.wrap(
-            line, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-        )
-    ]
+def wrap(text: str, indent: str, lines: int | None = None) -> list[str]:
+    """Return `text`, indented, wrapped to the width of the table and cut to a number of lines."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        max_lines=lines,
+        placeholder=" …",
+    )
 
 
 def failures(parts: Iterable[Part]) -> list[str]:
@@ -137,8 +126,8 @@ def failures(parts: Iterable[Part]) -> list[str]:
     for part in parts:
         for test in part.tests:
             if test.outcome == "failed":
-                message = paragraph(test.message, "      ")
-                lines += [f"  {part.name}: {test.id}", *message[:MESSAGE_LINES]]
+                lines.append(f"  {part.name}: {test.id}")
+                lines += wrap(test.message, "      ", MESSAGE_LINES)
     return ["", "Failed", *lines] if lines else []
 
 
@@ -148,19 +137,18 @@ def skips(parts: Iterable[Part]) -> list[str]:
     for part in parts:
         for test in part.tests:
             if test.outcome == "skipped":
-                found.setdefault(test.message.removeprefix("Skipped: "), Counter())[part.name] += 1
+                found.setdefault(test.message, Counter())[part.name] += 1
     lines = []
     for reason, tests in found.items():
-        lines += paragraph(f"{tests.total()} in {', '.join(tests)}: {reason}", "  ")
+        lines += wrap(f"{tests.total()} in {', '.join(tests)}: {reason}", "  ")
     return ["", "Skipped", *lines] if lines else []
 
 
 def slowest(parts: Iterable[Part]) -> list[str]:
     """Return the lines that name the slowest tests of this run."""
-    tests = [(test, part) for part in parts for test in part.tests]
-    timed = sorted(((test.seconds, part.name, test.id) for test, part in tests), reverse=True)
-    lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in timed[:SLOWEST]]
-    cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines]
+    timed = [(test.seconds, part.name, test.id) for part in parts for test in part.tests]
+    lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in sorted(timed)[::-1]]
+    cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines[:SLOWEST]]
     return ["", "Slowest tests", *cut] if cut else []
 
 
@@ -169,26 +157,17 @@ def row(name: str, *cells: object) -> str:
     return f"{name:<25}" + "".join(f"{cell:>10}" for cell in cells)
 
 
-def report(parts: list[Part], seconds: float, made_of: str = "") -> str:
-    """Return the table, the skips, the failures, the slowest tests and the closing line.
-
-    `made_of` is a paragraph about the time, which comes before the closing line.
-    """
-    lines = [colour(row("part", "passed", "failed", "skipped", "seconds", "work"), "bold")]
+def report(parts: list[Part], seconds: float) -> str:
+    """Return the table, the skips, the failures, the slowest tests and the closing line."""
+    lines = [colour(row("part", *OUTCOMES, "seconds", "work"), "bold")]
     for part in parts:
-        counts = [part.count(outcome) for outcome in ("passed", "failed", "skipped")]
+        counts = [part.count(outcome) for outcome in OUTCOMES]
         text = row(part.name, *counts, f"{part.seconds:.1f}", f"{part.work:.1f}")
-        lines.append(colour(text, "red") if counts[1] else text)
-    passed, failed, skipped = (
-        sum(part.count(outcome) for part in parts) for outcome in ("passed", "failed", "skipped")
-    )
+        lines.append(colour(text, "red") if part.count("failed") else text)
+    passed, failed, skipped = (sum(part.count(each) for part in parts) for each in OUTCOMES)
     work = sum(part.work for part in parts)
     lines.append("-" * len(row("", *[""] * 5)))
     lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}", f"{work:.1f}"))
-    lines += skips(parts)
-    lines += failures(parts)
-    lines += slowest(parts)
-    lines += ["", *paragraph(made_of, "")] if made_of else []
+    lines += [*skips(parts), *failures(parts), *slowest(parts)]
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
-    lines += ["", colour(closing, "red" if failed else "green")]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", colour(closing, "red" if failed else "green")])

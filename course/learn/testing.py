@@ -1,67 +1,55 @@
 """`make test` and `make test-all`: run tests in parallel and print the results."""
 
 import os
-import subprocess
+import shutil
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from course.core import environment, parts
-from course.core.processes import clean_environment, start_job, stop
-from course.core.steps import ROOT, all_steps, find_step
+from course.core.processes import clean_environment, run_to_the_end, start_job, stop
+from course.core.steps import ROOT, find_step
 from course.core.terminal import LiveLine, UserError, say
-from course.learn.jobs import KINDS, Job, collect_jobs, longest_first
-from course.learn.results import (
-    Part,
-    Test,
-    read_junit,
-    report,
-    without_skips,
-)
+from course.learn.jobs import KINDS, Job, collect_jobs
+from course.learn.results import Part, Test, read_junit, report
 
 TIME_LIMIT = 900.0  # seconds for one job, with its first installation
 MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
 ROOM = 4 * 2**30  # bytes, several times the size of a run's files
 
 
-@dataclass
 class Running:
     """A running job: its process and its start (monotonic seconds)."""
 
-    job: Job
-    process: subprocess.Popen[bytes]
-    started: float
+    def __init__(self, job: Job) -> None:
+        """Start the job with an empty folder of results."""
+        shutil.rmtree(job.results, ignore_errors=True)
+        job.results.mkdir(parents=True)
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        self.job, self.started = job, time.monotonic()
+        self.process = start_job(job.command, job.log, job.cwd, job.env)
 
     @property
     def seconds(self) -> float:
         """The seconds since the start of the job."""
         return time.monotonic() - self.started
 
-
-@contextmanager
-def files_in_memory() -> Iterator[dict[str, str]]:
-    """Yield variables that put temporary files in memory; delete these files at the end.
-
-    Writing many small files to a disk is slow. If memory has too little room, or allows no
-    programs, yield no variables.
-    """
-    try:
-        state = os.statvfs(MEMORY)
-        roomy = state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
-    except (AttributeError, OSError):  # Windows, macOS
-        roomy = False
-    if not roomy:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(
-        dir=MEMORY, prefix="course-", ignore_cleanup_errors=True
-    ) as folder:
-        Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
-        yield {"TMPDIR": folder}
+    def finish(self, time_limit: float) -> Part | None:
+        """Return the result of the job if it has ended or exceeds the limit, else None."""
+        before, problem = processor_seconds(), ""
+        code = self.process.poll()
+        if code is None:
+            if self.seconds < time_limit:
+                return None
+            code, problem = -1, f"the job was stopped after {time_limit:.0f} s"
+        # Also after a normal end, because the job may have left processes behind.
+        stop(self.process)
+        part = judge(self.job, code, self.seconds, problem)
+        # The system adds a process's time, and that of all its children, when we ask how it ended.
+        part.work = processor_seconds() - before
+        return part
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -75,66 +63,40 @@ def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> i
     python = environment.ensure_everything(root)
     if midpoint:
         step = parts.open_midpoint(midpoint, root)
+    # A terminal's Ctrl-C reaches pytest too, which then stops the servers of its tests.
     command = [str(python), "-m", "pytest"]
-    process = subprocess.Popen(command, cwd=step.folder, env=clean_environment())
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        stop(process, patience=5.0)
-        raise
+    return run_to_the_end(command, step.folder, clean_environment(), patience=5.0)
 
 
-def judge(job: Job, code: int, seconds: float, broken: str = "") -> Part:
+def strict(test: Test) -> Test:
+    """Return the result of a test as CI counts it: with CI=true, a skip is a failure."""
+    if test.outcome != "skipped" or os.environ.get("CI") != "true":
+        return test
+    message = f"skipped, and with CI=true a skip is a failure: {test.message}"
+    return replace(test, outcome="failed", message=message)
+
+
+def judge(job: Job, code: int, seconds: float, problem: str = "") -> Part:
     """Return the result of a job that has ended, from its exit code and its JUnit files.
 
-    `broken` says why the job was stopped, if so. These are failures too: no JUnit file, a JUnit
-    file without tests, and a bad exit code without a failed test.
+    `problem` says why the job was stopped, if so. These are failures too: a JUnit file that cannot
+    be read or has no tests, no JUnit file, and a bad exit code without a failed test.
     """
     tests: list[Test] = []
-    problems = [broken] if broken else []
-    files = sorted(job.results.glob("*.xml"))
-    for file in files:
+    for file in sorted(job.results.glob("*.xml")):
         try:
             found = read_junit(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
-            problems.append(f"{file.name} cannot be read: {error}")
-            continue
-        tests += found
-        if not found:
-            problems.append("no test was run")
-    if not problems and not files:
-        problems.append(f"the job left no results (exit code {code})")
-    if not problems and code != 0 and not any(test.outcome == "failed" for test in tests):
-        problems.append(f"the job ended with exit code {code}")
-    tests += [Test(f"the job {job.name}", "failed", 0.0, problem) for problem in problems]
+            problem = problem or f"{file.name} cannot be read: {error}"
+        else:
+            tests += map(strict, found)
+            problem = problem or ("" if found else "no test was run")
+    has_failed = any(test.outcome == "failed" for test in tests)
+    if not problem and not has_failed and (code or not tests):
+        problem = f"the job ended with exit code {code}" + ("" if tests else ", without results")
+    if problem:
+        tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
     return Part(job.name, seconds, tests)
-
-
-def start(job: Job) -> Running:
-    """Start a job with an empty folder of results; return the running job."""
-    job.results.mkdir(parents=True, exist_ok=True)
-    for old in job.results.glob("*.xml"):
-        old.unlink()
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    return Running(job, start_job(job.command, job.log, job.cwd, job.env), time.monotonic())
-
-
-def finish(running: Running, time_limit: float) -> Part | None:
-    """Return the result of a job that has ended or exceeds the limit, else None."""
-    before = processor_seconds()
-    code = running.process.poll()
-    if code is None and running.seconds < time_limit:
-        return None
-    broken = ""
-    if code is None:
-        broken = f"the job was stopped after {time_limit:.0f} s"
-        code = -1
-    # Also after a normal end, because the job may have left processes behind.
-    stop(running.process)
-    part = judge(running.job, code, running.seconds, broken)
-    # The system adds a process's time, and that of all its children, when we ask how it ended.
-    part.work = processor_seconds() - before
-    return part
 
 
 def processor_seconds() -> float:
@@ -143,29 +105,25 @@ def processor_seconds() -> float:
     return times.children_user + times.children_system
 
 
-def run_jobs(
-    jobs: list[Job],
-    at_once: int,
-    time_limit: float = TIME_LIMIT,
-) -> list[Part]:
+def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
     """Run the jobs, `at_once` of them in parallel, and show progress; return their results.
 
     A job that exceeds `time_limit` seconds is stopped and counts as a failure.
     """
     waiting, running = list(jobs), list[Running]()
-    parts: dict[str, Part] = {}
+    parts = list[Part]()
     line = LiveLine()
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(start(waiting.pop(0)))
+                running.append(Running(waiting.pop(0)))
                 if not line.live:
                     say(f"{running[-1].job.name}: started")
             for entry in list(running):
-                part = finish(entry, time_limit)
+                part = entry.finish(time_limit)
                 if part:
                     running.remove(entry)
-                    parts[part.name] = part
+                    parts.append(part)
                     line.clear()
                     failed = part.count("failed")
                     verdict = f"{failed} failed" if failed else f"{part.count('passed')} passed"
@@ -176,7 +134,16 @@ def run_jobs(
     finally:
         line.clear()
         stop(*(entry.process for entry in running), grace=10.0)
-    return [parts[job.name] for job in jobs]
+    return sorted(parts, key=lambda part: part.name)
+
+
+def memory() -> Path | None:
+    """Return a folder in memory, where writing is quick, if it has room and allows programs."""
+    if not MEMORY.is_dir():
+        return None
+    state = os.statvfs(MEMORY)
+    is_roomy = state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
+    return MEMORY if is_roomy else None
 
 
 def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
@@ -184,35 +151,24 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
 
     `only` is one of `KINDS`. Raises UserError for another one.
     """
-    if not all_steps(root):
-        raise UserError("There are no steps here to test.")
     if only and only not in KINDS:
         raise UserError(f"ONLY must be one of {', '.join(KINDS)}, not {only!r}.")
     with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
-        return test_everything(only, root)
-
-
-def test_everything(only: str | None, root: Path) -> int:
-    """Run the tests of all kinds, or of one, and print the report; return the exit code."""
-    started, before = time.monotonic(), processor_seconds()
-    python = environment.ensure_everything(root)
-    jobs = collect_jobs(python, root)
-    if only:
-        jobs = [job for job in jobs if job.name in KINDS[only]]
-    cores = os.cpu_count() or 1
-    with files_in_memory() as variables:
-        for job in jobs:
-            job.env |= variables
-        parts = run_jobs(longest_first(jobs), cores + 2)
-    parts.sort(key=lambda part: [job.name for job in jobs].index(part.name))
-    if os.environ.get("CI") == "true":
-        parts = without_skips(parts)
-    for job, part in zip(jobs, parts, strict=True):
-        if part.count("failed"):
-            say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
-            say(job.log.read_text("utf-8", errors="replace").rstrip())
-    say()
-    seconds, processor = time.monotonic() - started, processor_seconds() - before
-    made_of = f"{processor:.0f} s of work in {seconds:.0f} s on {cores} processors."
-    say(report(parts, seconds, made_of))
+        started = time.monotonic()
+        jobs = collect_jobs(environment.ensure_everything(root), root)
+        if only:
+            jobs = [job for job in jobs if job.name in KINDS[only]]
+        place = memory()
+        with tempfile.TemporaryDirectory(
+            dir=place, prefix="course-", ignore_cleanup_errors=True
+        ) as folder:
+            Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
+            for job in jobs if place else ():
+                job.env["TMPDIR"] = folder
+            parts = run_jobs(jobs, (os.cpu_count() or 1) + 2)
+        logs = {job.name: job.log for job in jobs}
+        for name in [part.name for part in parts if part.count("failed")]:
+            say(f"\n===== {name}: {logs[name].relative_to(root)} =====")
+            say(logs[name].read_text("utf-8", errors="replace").rstrip())
+        say(f"\n{report(parts, time.monotonic() - started)}")
     return 1 if any(part.count("failed") for part in parts) else 0

@@ -9,6 +9,7 @@ last mid-point is the step, so the step's own job proves green there. `trials.py
 import ast
 import fnmatch
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -189,6 +190,8 @@ def redgreen(
     JUnit file for each file of new tests to the folder `results`, if given. Return 1 if there is a
     complaint, else 0.
     """
+    if os.name == "nt":
+        raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
     chosen = changed_since(fix, root) if fix else choose(wanted, part, root)
     if not chosen:
         raise UserError(f"No test of a step has changed since {fix}.")

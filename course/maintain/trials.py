@@ -97,7 +97,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     waiting: list[Any] = list(enumerate(json.load(sys.stdin)))
     for name in IMPORTS if len(waiting) > 1 else ():
-        import_module(name)
+        with suppress(ImportError):  # not every system has each package
+            import_module(name)
     running: dict[Any, Any] = {}
     try:
         while waiting or running:

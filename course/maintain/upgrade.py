@@ -10,16 +10,12 @@ from pathlib import Path
 from course.core import environment
 from course.core.environment import LOCK, venv_program
 from course.core.manifest import INTERIM
-from course.core.processes import stop
+from course.core.processes import run_to_the_end
 from course.core.steps import ROOT, all_steps, copy_files, step_files
 from course.core.terminal import UserError, colour, say
 
 # A package's name with its extras, then its range.
 REQUIREMENT = re.compile(r"^(([A-Za-z][\w.-]*)(?:\[[\w,]+\])?)([^\s;#]*)", re.MULTILINE)
-HEAD = """\
-# Every version that make and CI install, for Python 3.11 and later. Made by `make upgrade` from
-# course/requirements.txt and the requirements.txt of each step.
-"""
 
 
 def requirement_files(root: Path) -> list[Path]:
@@ -68,13 +64,13 @@ def resolve(root: Path, requirements: list[str], *options: str) -> None:
     wanted.write_text("\n".join(requirements), "utf-8")
     # If a new release has left the oldest Python behind, "fewest" takes the release before for
     # all Pythons, not one release for each.
-    command = ["pip", "compile", "--quiet", "--universal", "--no-header", "--no-annotate"]
+    command = ["pip", "compile", "--quiet", "--universal", "--no-annotate"]
+    command += ["--custom-compile-command", "make upgrade"]
     command += ["--fork-strategy", "fewest", "--output-file", str(root / LOCK), str(wanted)]
     say("Looking for versions that work together …")
     uv = str(venv_program(venv, "uv"))
     if subprocess.run([uv, *command, *options], stdout=subprocess.DEVNULL).returncode:
         raise UserError("Looking for versions failed: read the lines above. No file has changed.")
-    (root / LOCK).write_text(HEAD + (root / LOCK).read_text("utf-8"), "utf-8")
 
 
 def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -127,10 +123,7 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     series = "" if wanted == "latest" else f"~={wanted}.0"
     version = environment.python_version()
     copy = root / ".course" / f"django-{wanted}-python-{version}"
-    copy.mkdir(parents=True, exist_ok=True)
-    for entry in copy.iterdir():
-        if entry.name not in (".course", ".venv"):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    shutil.rmtree(copy, ignore_errors=True)
     copy_files(step_files(root), root, copy)
     if shutil.which("git"):
         # The copy needs its own repository, because the course's repository ignores `.course`.
@@ -143,9 +136,4 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     # Resolve for this Python only: the newest Django may not support the oldest Python.
     resolve(copy, texts, "--python-version", version, "--upgrade-package", "django")
     say(f"Django {locked_versions(copy)['django']} on Python {version}")
-    process = subprocess.Popen([sys.executable, "-m", "course", "test-all"], cwd=copy)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        stop(process, grace=10.0)
-        raise
+    return run_to_the_end([sys.executable, "-m", "course", "test-all"], copy)

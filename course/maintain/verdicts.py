@@ -1,12 +1,13 @@
 """Judge the new tests of a part: why they fail without the part, and whether they pass with it."""
 
 import re
+import symtable
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.core.manifest import Midpoint
+from course.core.manifest import Midpoint, difference
 from course.core.terminal import colour, say
 from course.learn.results import Test, read_junit
 from course.maintain.trials import NOT_RUNNING
@@ -15,12 +16,10 @@ WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
 RAN = (0, 1)  # pytest's exit codes: all passed, some failed
 
-# The right reasons to fail without the part: pytest's message begins like this. A misspelt import
-# is no danger: the test would fail on its own mid-point as well.
+# The right reasons to fail without the part: pytest's message begins like this.
 RIGHT_REASONS = re.compile(
     r"""
       assert\ | AssertionError | Failed:\ DID\ NOT\ RAISE | Failed:\ DID\ NOT\ WARN
-    | (collection\ failure:\ )? (ImportError | ModuleNotFoundError):
     | (\w+\.)* (InvalidStatus | InvalidHandshake) \b
     | (\w+\.)* ConnectionClosed (OK | Error)? \b
     | (\w+\.)* ConnectionRefusedError \b
@@ -35,6 +34,11 @@ RIGHT_REASONS = re.compile(
     re.VERBOSE,
 )
 WAITING = re.compile(r"(\w+\.)*(\w*TimeoutError|TimeoutExpired|\w*Timeout)\b")
+# A missing module; or a missing name and its module.
+MISSING = re.compile(
+    r"(?:collection failure: )?(?:ModuleNotFoundError: No module named '([\w.]+)'"
+    r"|ImportError: cannot import name '(\w+)' from '([\w.]+)')"
+)
 IMPORT_ERROR = re.compile(r"\b(ImportError|ModuleNotFoundError|SyntaxError|IndentationError): .*")
 ON_SETUP = re.compile(r'failed on setup with "(.*)"\Z', re.DOTALL)
 ON_TEARDOWN = re.compile(r'failed on teardown with "(.*)"\Z', re.DOTALL)
@@ -98,11 +102,41 @@ def gist(message: str) -> str:
     return line if len(line) <= GIST else f"{line[: GIST - 1]}…"
 
 
-def red_complaint(test: Test, on: str) -> str:
+def adds_module(pair: Pair, module: str) -> bool:
+    """Tell whether the later mid-point of a pair adds the module or package `module`."""
+    path = module.replace(".", "/")
+    found = difference(pair.before, pair.after)
+    added = [name for name, verb in found.items() if verb == "adds"]
+    return any(name == f"{path}.py" or name.startswith(f"{path}/") for name in added)
+
+
+def defined(midpoint: Midpoint, module: str) -> set[str]:
+    """Return the names that a module of a mid-point defines or imports."""
+    path = module.replace(".", "/")
+    for name in (f"{path}.py", f"{path}/__init__.py"):
+        if name in midpoint.files:
+            symbols = symtable.symtable(midpoint.text(name).decode(), name, "exec").get_symbols()
+            return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
+    return set()
+
+
+def waits_for_the_part(message: str, pair: Pair) -> bool:
+    """Tell whether an import fails only because the later mid-point adds the module or name."""
+    found = MISSING.match(message)
+    if not found:
+        return False
+    module, name, source = found.groups()
+    if module or adds_module(pair, f"{source}.{name}"):
+        return adds_module(pair, module or f"{source}.{name}")
+    return name in defined(pair.after, source) - defined(pair.before, source)
+
+
+def red_complaint(test: Test, pair: Pair) -> str:
     """Return the complaint about a test on the mid-point before, or "" if there is none.
 
     The text continues the test's name: `passes on step01_echo already …`.
     """
+    on = pair.before.label
     if test.outcome == "passed":
         return f"passes on {on} already: this test proves nothing"
     if test.outcome == "skipped":
@@ -116,13 +150,18 @@ def red_complaint(test: Test, on: str) -> str:
     if WAITING.match(message):
         place = "in a fixture" if on_setup else f"for {test.seconds:.1f} s"
         return f"waits {place} on {on} until a time-out: {gist(message)}"
+    if IMPORT_ERROR.search(message):
+        if waits_for_the_part(message, pair):
+            return ""
+        return f"fails on {on} because an import fails: {gist(message)}"
     if not RIGHT_REASONS.match(message):
         return f"fails on {on} for the wrong reason: {gist(message)}"
     return ""
 
 
-def green_complaint(test: Test, on: str) -> str:
-    """Return the complaint about a test on its own mid-point `on`, or "" if there is none."""
+def green_complaint(test: Test, pair: Pair) -> str:
+    """Return the complaint about a test on its own mid-point, or "" if there is none."""
+    on = pair.after.label
     return f"fails on {on}, its own: {gist(test.message)}" if test.outcome == "failed" else ""
 
 
@@ -154,7 +193,7 @@ def judge_file(
     """Return the result of one file of new tests, and its sentences of complaint."""
     label, on = trial.pair.after.label, trial.on.label
     complaint = red_complaint if trial.is_red else green_complaint
-    texts = [(test.id, complaint(test, on)) for test in tests]
+    texts = [(test.id, complaint(test, trial.pair)) for test in tests]
     sentences = [full_stop(f"{label}: {name} {text}") for name, text in texts if text]
     if broken:
         sentences.append(broken)

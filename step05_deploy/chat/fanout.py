@@ -68,7 +68,8 @@ class Subscription:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                except (RedisError, OSError) as error:
+                # RuntimeError: two tasks used a connection that redis-py restores.
+                except (RedisError, OSError, RuntimeError) as error:
                     redis_outage.begins(self.group, error)
                 await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)
@@ -78,7 +79,6 @@ class Subscription:
             for outbox in self.outboxes:
                 outbox.close(TOO_SLOW)
         finally:
-            redis_outage.missing.discard(self.group)
             self.ready.set()
             del subscriptions[asyncio.get_running_loop()][self.group]
 

@@ -272,22 +272,6 @@ async def test_a_client_that_joins_without_the_database_comes_back_later(
     await hears(socket, "welcome back")
 
 
-async def test_clients_come_back_when_a_hole_cannot_be_filled(join, monkeypatch):
-    """The database is away for a moment. All clients of the room get 4013."""
-
-    async def fail(room, seq, newest):
-        raise OperationalError("the database has gone")
-
-    sockets = [await join(), await join()]
-    await stored("lost")
-    with monkeypatch.context() as patch:
-        patch.setattr(reader, "read_after", fail)
-        await tell(await stored("two"))
-        for socket in sockets:
-            assert await is_closed_with(socket) == TOO_SLOW
-    await hears(await join("/ws/chat/lobby/?after=0"), "lost", "two")
-
-
 async def test_nothing_is_read_for_a_client_that_has_left(ann, monkeypatch):
     """A client asks for everything and hangs up. The rest of it need not be read."""
     await Room.objects.acreate(name="lobby", seq=1000)

@@ -71,23 +71,40 @@ async def test_signing_in_says_that_it_does_not_work(redis, worker, connect, ses
 
 
 async def test_an_outage_has_two_lines_in_the_log(connect, redis, worker):
-    """One when Redis goes, and one when it is back, for any number of rooms."""
+    """One when Redis goes, and one when it is back: for many rooms, and for left ones."""
+
+    def lines():
+        text = worker.log.read_text().splitlines()
+        return [line for line in text if "ERROR" in line or "WARNING" in line]
+
+    async def wait_for_lines(count):
+        async with asyncio.timeout(4 * SECONDS):
+            while len(lines()) < count:
+                await asyncio.sleep(0.1)
+
+    async def take_redis_away(sockets):
+        redis.stop()
+        for socket in sockets:
+            await say(socket, "one")
+            await say(socket, "two")
+            while (await hear(socket))["message"] != "two":
+                pass
+        await asyncio.sleep(3)  # longer than a sweep
+
     sockets = [await connect(f"/ws/chat/{room}/", server=worker) for room in "abcde"]
-    redis.stop()
-    for socket in sockets:
-        await say(socket, "one")
-        await say(socket, "two")
-        while (await hear(socket))["message"] != "two":
-            pass
-    await asyncio.sleep(3)  # longer than a sweep
+    await take_redis_away(sockets)
     redis.start()
-    async with asyncio.timeout(4 * SECONDS):
-        while "Redis answers again" not in worker.log.read_text():
-            await asyncio.sleep(0.1)
-    lines = worker.log.read_text().splitlines()
-    lines = [line for line in lines if "ERROR" in line or "WARNING" in line]
-    assert len(lines) == 2, lines
-    assert "Redis does not answer" in lines[0]
+    await wait_for_lines(2)
+    await take_redis_away(sockets)
+    for socket in sockets:
+        await socket.close()
+    redis.start()
+    await connect("/ws/chat/f/", server=worker)  # an empty process asks nobody
+    await wait_for_lines(4)
+    gone, back, *again = (line.partition(" Redis ")[2] for line in lines())
+    assert gone.startswith("does not answer: ")
+    assert back == "answers again"
+    assert again == [gone, back]
 
 
 def test_many_troubles_are_one_outage(caplog):

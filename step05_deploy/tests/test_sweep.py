@@ -24,6 +24,7 @@ from chat.tokens import make_token
 from .conftest import Visitor
 from .helpers import SECONDS, close_code, hear, hear_inside, say, submit
 from .server import UvicornWorker, free_port
+from .test_seq import missing
 
 TOO_SLOW = 4013
 
@@ -84,6 +85,23 @@ async def test_a_lost_message_is_found_though_none_follows(connect, workers):
             while "caught_up" in (frame := json.loads(await socket.recv())):
                 pass
             assert frame["message"] == "last words"
+
+
+async def test_a_hole_waits_for_the_database(connect, workers):
+    """It is away for a moment. Nobody loses the connection, or the lost message."""
+    socket = await connect("/ws/chat/hole/", server=workers[0])
+    await say(socket, "one")
+    assert (await hear(socket))["message"] == "one"
+    await stored("hole", "lost")
+    # Storing needs no users; reading does, for their names.
+    with missing("auth_user"):
+        failures = workers[0].log.read_text().count("no such table")
+        await say(socket, "three")
+        async with asyncio.timeout(4 * SECONDS):
+            while workers[0].log.read_text().count("no such table") == failures:
+                await asyncio.sleep(0.02)
+    heard = [(await hear(socket))["message"] for _ in range(2)]
+    assert heard == ["lost", "three"]
 
 
 async def test_a_sign_out_reaches_all_workers(connect, workers, session, bens_session):
@@ -202,7 +220,7 @@ async def test_a_socket_that_could_not_hear_of_a_sign_out_is_closed(join, monkey
 
     async def fail_for_everybody(group, channel):
         if group == EVERYBODY:
-            raise RuntimeError("no subscription")
+            raise LookupError("no subscription")
         await group_add(group, channel)
 
     with monkeypatch.context() as patch:
@@ -256,14 +274,17 @@ async def closed_with(communicator):
 
 
 async def end_sessions(user):
+    """Delete all sessions."""
     await Session.objects.all().adelete()
 
 
 async def ban(user):
+    """Make the account inactive."""
     await get_user_model().objects.filter(pk=user.pk).aupdate(is_active=False)
 
 
 async def change_password(user):
+    """Give the account another password."""
     password = make_password("another one")
     await get_user_model().objects.filter(pk=user.pk).aupdate(password=password)
 

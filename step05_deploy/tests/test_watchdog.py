@@ -95,6 +95,7 @@ def test_a_message_that_is_refused_is_not_the_last(systemd, tmp_path):
 
 class Hanging(UvicornWorker):
     def command(self):
+        """Return the command, with another application."""
         command = unit_command("uvicorn", self.port)
         return ["hangs:application" if ":" in word else word for word in command]
 

@@ -10,6 +10,7 @@ from channels.layers import get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chat import fanout, live
@@ -141,12 +142,12 @@ def layer(monkeypatch):
     """Return the channel layer, which fails as long as ``layer.is_away``."""
     monkeypatch.setattr(fanout, "LAYER_TIMEOUT", 0.05)
     layer = get_channel_layer()
-    layer.is_away = True
+    layer.is_away, layer.error = True, RedisConnectionError("no Redis")
 
     def failing(method):
         async def fail(*args):
             if layer.is_away:
-                raise RedisConnectionError("no Redis")
+                raise layer.error
             return await method(*args)
 
         return fail
@@ -156,10 +157,12 @@ def layer(monkeypatch):
     return layer
 
 
+@pytest.mark.parametrize("error", [RedisConnectionError, RuntimeError])
 async def test_a_room_that_tries_to_subscribe_reads_what_is_new(
-    join, layer, monkeypatch
+    join, layer, monkeypatch, error
 ):
     """It tries again and again, and does not wait for the next sweep."""
+    layer.error = error("no Redis")
     monkeypatch.setattr(live, "SWEEP", 3600)
     socket = await join()
     await socket.send_json_to({"message": "alone?"})
@@ -175,6 +178,27 @@ async def test_a_room_that_tries_to_subscribe_reads_what_is_new(
     async with asyncio.timeout(SECONDS):
         while layer.groups:
             await asyncio.sleep(0.01)
+
+
+async def test_a_room_that_subscribes_again_needs_no_database(
+    join, layer, monkeypatch
+):
+    """Redis and the database may be away together. Nobody loses the connection."""
+    tries = []
+
+    async def fail(room):
+        tries.append(room)
+        raise OperationalError("the database has gone")
+
+    socket = await join()
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "read_seq", fail)
+        async with asyncio.timeout(SECONDS):
+            while len(tries) < 3:
+                await asyncio.sleep(0.01)
+    layer.is_away = False
+    await socket.send_json_to({"message": "still here"})
+    assert (await hear_inside(socket))["message"] == "still here"
 
 
 async def test_nothing_piles_up_without_redis(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from queue import Queue
 
@@ -29,7 +30,7 @@ window.WebSocket = class extends WebSocket {
 OPENED = "window.opened"
 
 
-class Wire:
+class Wire(ABC):
     """The page's ends of all its sockets."""
 
     def __init__(self, page: Page) -> None:
@@ -38,9 +39,9 @@ class Wire:
         self.said: Queue[dict] = Queue()
         page.route_web_socket(re.compile("/ws/"), self.route)
 
+    @abstractmethod
     def route(self, socket: WebSocketRoute) -> None:
         """Take a socket that the page opens."""
-        raise NotImplementedError
 
     def accept(self, number: int) -> str:
         """Wait for the page's socket of this number, from 1; return its query."""

@@ -18,6 +18,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from course.checks.production.crowd import Background
+from course.checks.production.daphne import is_limited
 from course.checks.production.prepared import PUPILS
 from course.checks.production.wire import (
     BOTH,
@@ -41,9 +42,9 @@ RATE, BURST = 10, 20  # messages that one person may send, per second and at onc
 MAX_SOCKETS = 50  # sockets that one person may have open
 FLOODING = 4008
 MANY_MESSAGES = """
-INSERT INTO chat_room (name, seq) VALUES ('long', 500);
+INSERT INTO chat_room (name, seq) VALUES ('long', 2000);
 INSERT INTO chat_message (room, seq, text, sent_at)
-SELECT 'long', seq, 'hi', now() FROM generate_series(1, 500) AS seq;
+SELECT 'long', seq, 'hi', now() FROM generate_series(1, 2000) AS seq;
 """
 GARBAGE = [
     *(b"garbage", b"", b"null", b"[]", b"1e999", b'{"message": 7}', b'{"message": "\\ud800"}'),
@@ -51,10 +52,14 @@ GARBAGE = [
 ]
 
 
-async def stall(lone: Wire, sent: bytes, slowly: bytes = b"") -> float:
-    """Send some bytes, then one byte a second; return the seconds until we are cut off."""
+async def stall(lone: Wire, sent: bytes, slowly: bytes = b"") -> tuple[float, float]:
+    """Send some bytes, then one byte a second; return the seconds until we are cut off.
+
+    nginx began to count at a moment that we do not see: return the fewest and the most seconds.
+    """
+    called = time.monotonic()
     reader, writer = await lone.open()
-    began = time.monotonic()
+    opened = time.monotonic()
     writer.write(sent)
 
     async def drip() -> None:
@@ -73,10 +78,11 @@ async def stall(lone: Wire, sent: bytes, slowly: bytes = b"") -> float:
     finally:
         dripping.cancel()
         writer.transport.abort()
-    return time.monotonic() - began
+    ended = time.monotonic()
+    return ended - opened, ended - called
 
 
-async def stall_all(lone: Wire) -> list[float]:
+async def stall_all(lone: Wire) -> list[tuple[float, float]]:
     """Connect slow clients of all kinds; return the seconds until each was cut off."""
     head = lone.request("GET /ws/chat/lobby/", HANDSHAKE, **lone.headers())
     form = lone.request("POST /accounts/login/", Content_Length="100")
@@ -92,7 +98,7 @@ async def stall_all(lone: Wire) -> list[float]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def slow(lone_stack: Wire, background: Background) -> Future[list[float]] | None:
+def slow(lone_stack: Wire, background: Background) -> Future[list[tuple[float, float]]] | None:
     """Start slow clients, which stay while other tests run, so no test waits for them alone."""
     if lone_stack.stack.server != SERVERS[0]:
         return None
@@ -132,11 +138,18 @@ def test_ten_thousand_garbage_frames(lone: Wire, background: Background) -> None
     """Ten clients at once send garbage, and reconnect each time the worker closes them."""
     who = PUPILS[5]
     sent = b"".join(frame(TEXT, data) for data in islice(cycle(GARBAGE), 250))
+    hurried = is_limited(
+        lone.stack.server, "A client has less than a second to answer a close frame"
+    )
 
     async def pester() -> None:
-        for _ in range(4):
+        closed = 0
+        while closed < 4:
             frames = await lone.wire(sent, who=who)
+            if hurried and close_code(frames) is None:
+                continue  # ten clients at once may be slow to answer
             assert close_code(frames) == FLOODING
+            closed += 1
             answers = [json.loads(data) for opcode, data in frames if opcode == TEXT]
             errors = [answer for answer in answers if "caught_up" not in answer]
             assert 0 < len(errors) < 4 * BURST
@@ -242,7 +255,7 @@ def test_who_tries_too_often_waits(
 
 
 @ONE
-def test_who_is_slow_is_cut_off(lone: Wire, slow: Future[list[float]]) -> None:
+def test_who_is_slow_is_cut_off(lone: Wire, slow: Future[list[tuple[float, float]]]) -> None:
     """Slow clients are cut off after ten seconds.
 
     Such clients send nothing, half a request, a byte a second, or no answer to a close frame. All
@@ -250,8 +263,8 @@ def test_who_is_slow_is_cut_off(lone: Wire, slow: Future[list[float]]) -> None:
     """
     conf = (lone.stack.folder / "site.conf").read_text()
     assert set(re.findall(r"client_(?:header|body)_timeout (\w+);", conf)) == {"10s"}
-    seconds = slow.result(40)
-    print(f"{min(seconds):.1f} to {max(seconds):.1f} s")
-    assert len(seconds) > 2000
-    assert min(seconds) > 8
-    assert max(seconds) < 13
+    fewest, most = zip(*slow.result(40), strict=True)
+    print(f"{min(most):.1f} to {max(fewest):.1f} s")
+    assert len(most) > 2000
+    assert min(most) > 8
+    assert max(fewest) < 13

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket as sockets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from websockets.sync.client import connect
 
 from course.checks.production.clients import connect_narrowly
 from course.checks.production.daphne import LIMITS, is_limited
+from course.checks.production.wire import HANDSHAKE
 from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT
@@ -63,6 +65,22 @@ def site(tmp_path: Path, server: str) -> Iterator[tuple[str, Path]]:
     part.stop(signal.SIGKILL)
 
 
+def is_waited_for(url: str) -> bool:
+    """Read a close frame and do not answer; tell whether the connection stays for three seconds."""
+    address = url.removeprefix("ws://")
+    host, _, port = address.partition(":")
+    with sockets.create_connection((host, int(port)), 3) as client:
+        client.sendall(f"GET /4008 HTTP/1.1\r\nHost: {address}\r\n{HANDSHAKE}\r\n".encode())
+        try:
+            while client.recv(1024):
+                pass
+        except TimeoutError:
+            return True
+        except ConnectionError:
+            pass
+        return False
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals to processes are those of Linux and macOS")
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_a_server_makes_of_an_application(site: tuple[str, Path], server: str) -> None:
@@ -80,6 +98,8 @@ def test_what_a_server_makes_of_an_application(site: tuple[str, Path], server: s
     refused = is_limited(server, "Close codes other than 1000 and 3000 to 4999 are refused")
     assert codes.pop(1012) == (1011 if refused else 1012)
     assert [*codes] == [*codes.values()]
+    hurried = is_limited(server, "A client has less than a second to answer a close frame")
+    assert is_waited_for(url) != hurried
     kept = is_limited(server, "No back-pressure for a client that does not read")
     narrow = {"sock": connect_narrowly(url), "compression": None}
     with connect(f"{url}/0", **narrow, max_queue=1, close_timeout=0):

@@ -243,4 +243,4 @@ def test_a_stack_that_does_not_start_takes_its_own_parts_with_it(
     assert [name for name, part in stack.parts.items() if part.running] == []
     assert [*place_for_stacks.iterdir()] == []
     assert not set(stack.ports.values()) & set(place.stack.ports.values())
-    assert place.is_ready()
+    assert wait_until(place.is_ready, 30)

@@ -40,6 +40,12 @@ def run_course(*arguments: str, root: Path = ROOT, **variables: str) -> subproce
     )
 
 
+def run_make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
+    """Run `make` with this Python; return the process."""
+    command = ["make", *arguments, f"PYTHON={python}"]
+    return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
+
+
 def sentence(result: subprocess.CompletedProcess) -> str:
     """Check that a command failed with one line; return the line."""
     assert result.returncode == 2
@@ -117,18 +123,6 @@ files = ["chat/limits.py", "chat/views.py", "tests/test_numbers.py", "tests/test
 name = "a crowd"
 files = ["chat/crowd.py", "chat/counter.py", "chat/views.py", "tests/test_crowd.py"]
 """
-LISTS = """
-[step02_groups]
-adds = ["chat/rooms.py"]
-changes = ["README.md", "chat/views.py", "tests/test_page.py"]
-removes = ["chat/echo.html", "tests/test_echo.py"]
-
-[step03_crowd]
-adds = ["chat/crowd.py", "chat/limits.py", "chat/migrations/0001_initial.py", "chat/models.py",
-        "tests/test_crowd.py", "tests/test_limits.py", "tests/test_numbers.py"]
-changes = ["README.md", "chat/views.py"]
-removes = []
-"""
 # The interim files of step 3.
 INTERIM = {
     "part01/chat/views.py": "def room(): number\n",
@@ -154,7 +148,7 @@ def plant_parts(root: Path) -> Path:
     third |= {f"tests/test_{name}.py": f"def test_{name}(): ...\n" for name in ("limits", "crowd")}
     add_step(root, "step03_crowd", same | third)
     interim = {f"interim/step03_crowd/{path}": text for path, text in INTERIM.items()}
-    add_step(root, "course", interim | {"steps.toml": MANIFEST, "files.toml": LISTS})
+    add_step(root, "course", interim | {"steps.toml": MANIFEST})
     (root / "course" / "manage.py").unlink()
     return root
 
@@ -172,17 +166,10 @@ def plant(root: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Path:
-    """A course of fake steps without environments."""
-    return plant(tmp_path)
-
-
-def plant_environment(venv: Path, lock: Path, files: dict[str, Path]) -> None:
+def plant_environment(venv: Path, lock: Path, files: list[Path]) -> None:
     """Make an environment without pip, which is quick; its stamp says that `files` are there."""
     subprocess.run([environment.base_python(), "-m", "venv", "--without-pip", venv], check=True)
-    installed = {name: environment.fingerprint(file) for name, file in files.items()}
-    environment.write_stamp(venv, environment.fingerprint(lock), installed)
+    environment.write_stamp(venv, environment.marks(venv, lock, files))
 
 
 @pytest.fixture(scope="session")
@@ -190,18 +177,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A course of fake steps with its environment."""
     root = plant(tmp_path_factory.mktemp("prepared"))
     files = [root / "requirements.lock", *root.glob("step*/requirements.txt")]
-    named = {file.relative_to(root).as_posix(): file for file in files}
-    plant_environment(root / ".venv", files[0], named)
+    plant_environment(root / ".venv", files[0], files)
     return root
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A course of fake steps after its first `test-all`: folder, output, and the log of step 1."""
+    """A course of fake steps after its first `test-all`: its folder and the command's output."""
 
     root: Path
     shown: subprocess.CompletedProcess
-    log: str
 
 
 @pytest.fixture(scope="session")
@@ -211,16 +196,9 @@ def tested(prepared: Path) -> Tested:
     Step 2 has its own environment from the start, because pip takes seconds.
     """
     venv = prepared / ".course" / "standalone" / "step02_groups" / ".venv"
-    requirements = {"requirements.txt": prepared / "step02_groups" / "requirements.txt"}
-    plant_environment(venv, prepared / "requirements.lock", requirements)
-    shown = run_course("test-all", root=prepared)
-    return Tested(prepared, shown, (prepared / ".course/logs/step01_echo.log").read_text())
-
-
-@pytest.fixture
-def ready(tested: Tested) -> Path:
-    """A course of fake steps in which each step has its own environment."""
-    return tested.root
+    requirements = prepared / "step02_groups" / "requirements.txt"
+    plant_environment(venv, prepared / "requirements.lock", [requirements])
+    return Tested(prepared, run_course("test-all", root=prepared))
 
 
 @pytest.fixture

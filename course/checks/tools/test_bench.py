@@ -12,7 +12,6 @@ import pytest
 from course.bench import driver, raw, tables
 from course.bench.client import Client, find_faults
 from course.bench.contenders import CONTENDERS, Contender, measure
-from course.checks.tools.conftest import run_course, sentence
 from course.core.ports import answers, free_port
 from course.stack import Part
 
@@ -22,12 +21,11 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements nee
 @pytest.mark.parametrize(
     ("data", "answers", "ended"),
     [
-        (b"\x81\x02{}\x89\x02hi", 1, ""),
-        (b"\x81\x02{}\x88\x02\x0f\xa1", 0, "closed with 4001"),
-        (b"\x81\x7e\x01\x88" + b"{" * 392, 0, ""),
-        (b"\x81\x7e\x01\x89", 0, ""),
+        pytest.param(b"\x81\x02{}\x89\x02hi", 1, "", id="ping"),
+        pytest.param(b"\x81\x02{}\x88\x02\x0f\xa1", 0, "closed with 4001", id="close"),
+        pytest.param(b"\x81\x7e\x01\x88" + b"{" * 392, 0, "", id="length like a close"),
+        pytest.param(b"\x81\x7e\x01\x89", 0, "", id="length like a ping"),
     ],
-    ids=["ping", "close", "length like a close", "length like a ping"],
 )
 def test_pings_are_answered_and_closes_are_noted(data, answers, ended):
     """The length of a message may have the byte of a ping or of a close."""
@@ -73,12 +71,6 @@ def test_lost_doubled_and_overtaken_messages_are_found(messages, found):
         assert part in reason
     # The tutorial pattern keeps only the order of each sender.
     assert find_faults(said(*messages), 3, False) == [r for r in reasons if "numbers" not in r]
-
-
-def test_numbers_have_three_digits():
-    """The tables round numbers as these examples do."""
-    shown = {0.456: "0.456", 9.996: "10", 99.94: "99.9", 1234.5: "1,230", 1_666_667.0: "1,670,000"}
-    assert {value: tables.short(value) for value in shown} == shown
 
 
 def run_of(**rates: float) -> tables.Run:
@@ -168,29 +160,25 @@ RATES = {"rate", "cpu", "client", "server", "postgres"}
 
 @LINUX
 @pytest.mark.parametrize(
-    ("job", "keys"),
+    ("measure", "job", "keys"),
     [
-        ({"measure": "idle", "warm_up": 2}, RATES | {"base", "memory"}),
-        ({"measure": "deliveries"} | TALK, RATES | {"median", "p99"}),
-        ({"measure": "latency", "rate": 50} | TALK, RATES | {"median", "p99"}),
-        ({"measure": "stored", "rooms": 2} | TALK, RATES | {"median", "p99"}),
-        (
-            {"measure": "crowd", "seconds": 0.1},
-            {"sockets", "half", "all", "server", "reached", "seconds"},
-        ),
+        ("idle", {"warm_up": 2}, RATES | {"base", "memory"}),
+        ("deliveries", TALK, RATES | {"median", "p99"}),
+        ("latency", TALK | {"rate": 50}, RATES | {"median", "p99"}),
+        ("stored", TALK | {"rooms": 2}, RATES | {"median", "p99"}),
+        ("crowd", {"seconds": 0.1}, {"sockets", "half", "all", "server", "reached", "seconds"}),
     ],
-    ids=lambda value: value["measure"] if isinstance(value, dict) else "",
 )
-def test_each_measure_gives_the_figures_that_are_kept(load, job, keys):
+def test_each_measure_gives_the_figures_that_are_kept(load, measure, job, keys):
     """docs/bench.json has these names, and a correct server has no faults."""
-    result = load(job)
+    result = load(job | {"measure": measure})
     assert result["faults"] == []
     assert result.keys() == keys | {"faults"}
     assert result.get("base", 2000) > 1000
     assert result.get("reached", 5) == 5
     assert 0 < result.get("client", 1) < 1.1
     assert 0 < result.get("half", 1) <= result.get("all", 1)
-    if job["measure"] == "deliveries":
+    if measure == "deliveries":
         assert result["rate"] > 100
 
 
@@ -234,8 +222,3 @@ def test_the_exit_code_is_for_what_is_wrong_alone(tmp_path, monkeypatch, capsys,
     assert driver.bench("1", root=tmp_path) == code
     assert json.loads((tmp_path / tables.RESULTS).read_text()) == results
     assert "missed" in capsys.readouterr().out
-
-
-def test_the_number_of_runs_is_a_number():
-    """The command answers any other text with one sentence."""
-    assert "RUNS must be a number from 1 to 25" in sentence(run_course("bench", "--runs=many"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from course.bench import capacity
-from course.bench.capacity import need, processes_with, read_costs
+from course.bench.capacity import need
 from course.bench.tables import KEPT, PAGE, RESULTS, scaling
 from course.core.steps import ROOT
 from course.core.terminal import UserError
@@ -76,29 +76,6 @@ def test_each_part_may_be_full_first():
     assert 0 <= row["Redis servers"] - full < 1
 
 
-@pytest.mark.parametrize(
-    ("size", "workers", "expected"), [(1, 7, 1), (5, 1, 1), (2, 2, 1.5), (1000, 3, 3)]
-)
-def test_a_room_is_on_some_of_the_workers(size, workers, expected):
-    """A room of one person is on one worker, a room of two on one or two, a large room on all."""
-    assert processes_with(size, workers) == pytest.approx(expected)
-
-
-def test_costs_are_read_from_what_was_measured():
-    """The costs are medians; in many rooms, two people receive each message."""
-    measured = {
-        "deliveries_500": {"cpu": 10.0},
-        "stored_20": {"cpu": 1020.0, "postgres": 400.0}, "stored_1": {"rate": 1500.0},
-        "joins": {"cpu": 4.0, "postgres": 900.0}, "idle": {"memory": 30.0, "base": 70_000},
-    }  # fmt: skip
-    parts = {"sweep_us": 5.0, "publish_us": 1.0, "subscriber_us": 0.5, "hear_us": 90.0}
-    slow = {name: {key: 9 * value for key, value in measured[name].items()} for name in measured}
-    results = {"runs": [{"uvicorn": run} for run in (slow, measured, measured)], "parts": parts}
-    results |= {"crowd": {"reached": 5000, "sockets": 5000, "all": 20.0}}
-    expected = (10, 1000, 90, 4000, 400, 900, 5, 1, 0.5, 30, 70_000, 5000, 1500)
-    assert read_costs(results) == dict(zip(COSTS, expected, strict=True))
-
-
 def test_the_model_knows_the_step():
     """The model has the step's interval of sweeps."""
     live = (ROOT / "step05_deploy" / "chat" / "live.py").read_text()
@@ -124,19 +101,16 @@ def test_the_page_is_what_its_figures_say(copy, capsys):
     assert (copy / PAGE).read_text() == fresh
 
 
-def test_a_table_without_its_place_is_told(copy):
-    """If the marks of a table are missing, a sentence says so."""
-    (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
-    with pytest.raises(UserError, match="one place for each of: measured, compared, costs, needs"):
-        scaling(root=copy)
-
-
-def test_the_last_measurement_is_taken_when_asked_for(copy):
-    """Without `--take`, a new measurement does not change the page."""
-    with pytest.raises(UserError, match="Run: make bench"):
-        scaling(take=True, root=copy)
+@pytest.fixture
+def measured(copy) -> Path:
+    """Return the file of a new measurement, on more processors."""
     (copy / RESULTS).parent.mkdir(parents=True)
     (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"cpus": ', '"cpus": 9'))
+    return copy / RESULTS
+
+
+def test_the_last_measurement_is_taken_when_asked_for(copy, measured):
+    """Without `--take`, a new measurement does not change the page."""
     before = (copy / PAGE).read_text()
     assert scaling(root=copy) == 0
     assert (copy / PAGE).read_text() == before
@@ -144,11 +118,16 @@ def test_the_last_measurement_is_taken_when_asked_for(copy):
     assert re.search(r"shared 9\d+ cores", (copy / PAGE).read_text())
 
 
-def test_a_measurement_that_lacks_something_is_not_taken(copy):
-    """If a measurement has no crowd, for example, the page and its figures stay."""
+def test_a_page_that_cannot_be_written_is_told(copy, measured):
+    """If a table has no place, or a measurement has no crowd, the page and its figures stay."""
     before = [(copy / file).read_bytes() for file in (PAGE, KEPT)]
-    (copy / RESULTS).parent.mkdir(parents=True)
-    (copy / RESULTS).write_text((copy / KEPT).read_text().replace('"reached"', '"gone"'))
+    measured.write_text((copy / KEPT).read_text().replace('"reached"', '"gone"'))
     with pytest.raises(UserError, match=r"results.json lacks .*'reached'.* run make bench"):
         scaling(take=True, root=copy)
+    measured.unlink()
+    with pytest.raises(UserError, match="Run: make bench"):
+        scaling(take=True, root=copy)
     assert [(copy / file).read_bytes() for file in (PAGE, KEPT)] == before
+    (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
+    with pytest.raises(UserError, match="one place for each of: measured, compared, costs, needs"):
+        scaling(root=copy)

@@ -9,20 +9,14 @@ import sys
 import pytest
 
 from course import cli
-from course.checks.tools.conftest import clean, run_course, sentence
+from course.checks.tools.conftest import clean, run_course, run_make, sentence
 from course.core.steps import ROOT, choices
 from course.core.terminal import UserError
 
 
-def make(*arguments: str, python: str = sys.executable) -> subprocess.CompletedProcess:
-    """Run `make` with this Python; return the process."""
-    command = ["make", *arguments, f"PYTHON={python}"]
-    return subprocess.run(command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8")
-
-
 def test_make_alone_lists_the_commands_a_line_each():
     """The list names every target of the Makefile, fits a terminal, and comes from the course."""
-    listed = make()
+    listed = run_make()
     assert listed.returncode == 0
     assert listed.stdout == run_course().stdout
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -36,7 +30,7 @@ def test_make_takes_a_path_with_a_space_and_a_command_of_several_words(tmp_path)
     python.parent.mkdir()
     python.symlink_to(sys.executable)
     for named in (str(python), f"env '{python}'"):
-        assert make(python=named).stdout.startswith("Django Channels in five steps\n")
+        assert run_make(python=named).stdout.startswith("Django Channels in five steps\n")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -52,24 +46,26 @@ def test_each_command_explains_itself(command, capsys):
     ("arguments", "said"),
     [
         ("run", f"Which step? Say: make run STEP=1 [PORT=8000] (the steps are {choices()})."),
-        ("test", "Which step? Say: make test STEP=2 (the steps are"),
         ("standalone", "Which step? Say: python -m course standalone 1 (the steps are"),
         ("propagate", "Which step? Say: make propagate FROM=1 (the steps are"),
-        ("diff", "Which step? Say: make diff FROM=4 TO=5 [PART=1] (the steps are"),
-        ("diff 1", "Which step?"),
+        ("diff 1", "Which step? Say: make diff FROM=4 TO=5 [PART=1] (the steps are"),
         ("run 99", f"There is no step 99; the steps are {choices()}."),
-        ("test echo?", "There is no step echo?"),
-        ("standalone 99", "There is no step 99"),
-        ("diff 1 99", "There is no step 99"),
+        ("diff 1 echo?", "There is no step echo?"),
         ("run 1 --port=http", "PORT must be a number from 1024 to 65535, not 'http'"),
         ("run 1 --port=80", "PORT must be"),
         ("run 1 --port=65536", "PORT must be"),
         ("run 1 2", "Unrecognized arguments: 2. See: python -m course --help"),
         ("dance", "Invalid choice: 'dance'"),
+        ("run 2 --part=99", "step02_groups has no part 99; its parts are 1"),
+        ("test 2 --part=99", "step02_groups has no part 99"),
+        ("diff 1 2 --part=99", "step02_groups has no part 99"),
+        ("redgreen 2 --part=99", "step02_groups has no part 99"),
+        ("bench --runs=many", "RUNS must be a number from 1 to 25"),
+        ("test-all --django newest", "DJANGO must be latest or a series"),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(arguments, said):
-    """The sentence says what is wrong or missing, and what to type."""
+    """The sentence says what is wrong or missing, and what to type, before any installation."""
     with pytest.raises(UserError) as refused:
         cli.dispatch(cli.build_parser().parse_args(arguments.split()))
     assert str(refused.value).startswith(said)
@@ -78,7 +74,7 @@ def test_a_mistake_is_answered_with_one_sentence(arguments, said):
 
 def test_make_passes_parameters_on():
     """STEP and PORT reach the course; after a mistake, the exit code is 2."""
-    refused = make("run", "STEP=1", "PORT=x")
+    refused = run_make("run", "STEP=1", "PORT=x")
     assert refused.returncode == 2
     assert refused.stderr.startswith("PORT must be a number")
     assert sentence(run_course("diff", "1", "1")).startswith("step01_echo against itself")
@@ -86,15 +82,8 @@ def test_make_passes_parameters_on():
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     """If `| head` closes the pipe early, the command ends without a traceback."""
-    command = [sys.executable, "-c", "import os, sys; os.close(0)"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "course", "diff", "1", "2"],
-        cwd=ROOT,
-        env=clean(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as course:
-        subprocess.run(command, stdin=course.stdout)
+    command, pipe = [sys.executable, "-m", "course", "diff", "1", "2"], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=clean(), stdout=pipe, stderr=pipe) as course:
         course.stdout.close()
         assert course.stderr.read() == b""
 

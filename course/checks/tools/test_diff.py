@@ -1,21 +1,19 @@
 """`make diff`: the changes for a class, the files left out, and the counted lines."""
 
 import re
-import subprocess
 import sys
 from itertools import pairwise
 
 import pytest
 
-from course.checks.tools.conftest import add_step, clean
+from course.checks.tools.conftest import add_step, run_make
 from course.core.steps import ROOT, all_steps
 from course.core.terminal import UserError
 from course.learn import diff
 
+NAME = "chat/static/chat/chat.js"
 LINES = "".join(f"line {n}\n" for n in range(20))
-
-
-MANIFEST = """
+MANIFEST = f"""
 [[step]]
 label = "step01_echo"
 concept = "a socket"
@@ -26,57 +24,46 @@ concept = "groups"
 [[step.part]]
 name = "the server"
 files = ["requirements.txt", "chat/new.py", "chat/old.py", "chat/consumers.py", "chat/gone.py",
-  "chat/static/chat/chat.js", "chat/migrations/0001_initial.py", "tests/test_groups.py"]
+  "{NAME}", "chat/migrations/0001_initial.py", "tests/test_groups.py"]
 [[step.part]]
 name = "the page"
-files = [
-  "chat/templates/chat/日本語.html",
-  "chat/static/chat/chat.js",
-  "chat/static/chat/chat.css",
-]
+files = ["chat/templates/chat/日本語.html", "{NAME}", "chat/static/chat/chat.css"]
 [[step.part]]
 name = "proxy"
 files = ["deploy/nginx.conf", "chat/static/chat/icon.png"]
 """
+BEFORE = {
+    "README.md": "one\n",
+    "chat/apps.py": "same\n",
+    "chat/old.py": LINES,
+    "chat/consumers.py": "a\nb\nc\n",
+    "chat/gone.py": "x\ny\n",
+    NAME: "1\n",
+    "chat/static/chat/chat.css": "1\n",
+}
+AFTER = {
+    "README.md": "two\nlines\n",
+    "chat/apps.py": "same\n",
+    "chat/new.py": LINES,
+    "chat/consumers.py": "a\nB\nc\nd\n",
+    NAME: "2\n3\n",
+    "chat/static/chat/chat.css": "2\n",
+    "chat/templates/chat/日本語.html": "<p>\n",
+    "chat/migrations/0001_initial.py": "m\n" * 7,
+    "tests/test_groups.py": "t\n" * 5,
+    "deploy/nginx.conf": "n\n",
+    "requirements.txt": "django\n",
+}
 
 
 @pytest.fixture
 def root(tmp_path):
     """A course of two small steps that differ in every possible way."""
-    same = {"chat/apps.py": "same\n", "chat/old.py": LINES}
-    add_step(
-        tmp_path,
-        "step01_echo",
-        same
-        | {
-            "chat/consumers.py": "a\nb\nc\n",
-            "chat/gone.py": "x\ny\n",
-            "README.md": "one\n",
-            "chat/static/chat/chat.js": "1\n",
-            "chat/static/chat/chat.css": "1\n",
-        },
-    )
-    second = add_step(
-        tmp_path,
-        "step02_groups",
-        {
-            "chat/apps.py": "same\n",
-            "chat/new.py": LINES,
-            "chat/consumers.py": "a\nB\nc\nd\n",
-            "chat/templates/chat/日本語.html": "<p>\n",
-            "chat/static/chat/chat.js": "2\n3\n",
-            "chat/static/chat/chat.css": "2\n",
-            "chat/migrations/0001_initial.py": "m\n" * 7,
-            "README.md": "two\nlines\n",
-            "tests/test_groups.py": "t\n" * 5,
-            "deploy/nginx.conf": "n\n",
-            "requirements.txt": "django\n",
-        },
-    )
+    add_step(tmp_path, "step01_echo", BEFORE)
+    second = add_step(tmp_path, "step02_groups", AFTER)
     (second / "chat" / "static" / "chat" / "icon.png").write_bytes(b"\x89PNG\0")
     # chat.js has a version between the two steps: part 1 writes the 2, and part 2 writes the 3.
-    interim = {"chat/static/chat/chat.js": "2\n"}
-    add_step(tmp_path, "course/interim/step02_groups/part01", interim)
+    add_step(tmp_path, "course/interim/step02_groups/part01", {NAME: "2\n"})
     (tmp_path / "course" / "steps.toml").write_text(MANIFEST, "utf-8")
     return tmp_path
 
@@ -98,9 +85,6 @@ def outline(text):
         r"^(?:=+\n(.*)\n(?:Python, .*\n)?=+|diff --git \S+ [^/]+/(\S+))$", text, re.MULTILINE
     )
     return [" ".join(title.split()) or file for title, file in found]
-
-
-NAME = "chat/static/chat/chat.js"
 
 
 def test_parts_come_in_the_order_of_the_manifest(shown):
@@ -126,7 +110,10 @@ def test_parts_come_in_the_order_of_the_manifest(shown):
 
 
 def test_changes_are_shown_under_paths_that_read_well(shown):
-    """Paths start with the name of their mid-point, and a pipe gets no colours or hashes."""
+    """Paths start with the name of their mid-point, and a pipe gets no colours or hashes.
+
+    Each part names the lines of its tests, migrations and pictures; the first part the README too.
+    """
     text, name = shown(), "chat/consumers.py"
     assert f"--- step01_echo/{name}\n+++ step02_groups-part01/{name}\n" in text
     assert "\n-b\n+B\n" in text
@@ -134,12 +121,8 @@ def test_changes_are_shown_under_paths_that_read_well(shown):
     assert "--- step01_echo/chat/gone.py\n+++ /dev/null" in text
     assert "\033" not in text
     assert "\nindex " not in text
-
-
-def test_what_is_left_out_is_named_with_its_lines(shown):
-    """Each part names its tests, migrations and pictures, and the first part the README."""
-    left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", shown(), re.M)
-    assert [" ".join(text.split()) for text in left_out] == [
+    left_out = re.findall(r"^Left out above: (.*(?:\n.+)*)$", text, re.M)
+    assert [" ".join(each.split()) for each in left_out] == [
         "chat/migrations/0001_initial.py +7 −0, tests/test_groups.py +5 −0, README.md +2 −1",
         "chat/static/chat/icon.png +0 −0",
     ]
@@ -148,13 +131,7 @@ def test_what_is_left_out_is_named_with_its_lines(shown):
 def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(shown):
     """The diff compares mid-point with mid-point, under the names of both."""
     text = shown(only=NAME)
-    assert outline(text) == [
-        "Part 1 of 3: the server +1 −1",
-        NAME,
-        "Part 2 of 3: the page +1 −0",
-        NAME,
-        "All lines above +2 −1",
-    ]
+    assert outline(text)[-1] == "All lines above +2 −1"
     first, second = re.findall(r"^--- (.*)\n\+\+\+ (.*)\n@@.*\n((?:[-+ ].*\n)+)", text, re.M)
     assert first == (f"step01_echo/{NAME}", f"step02_groups-part01/{NAME}", "-1\n+2\n")
     assert second == (f"step02_groups-part01/{NAME}", f"step02_groups-part02/{NAME}", " 2\n+3\n")
@@ -162,12 +139,14 @@ def test_a_file_of_several_parts_shows_in_each_what_that_part_changes(shown):
 
 
 def test_a_part_or_a_file_is_shown_alone(shown):
-    """A file that the reader asks for is shown, even a test."""
+    """A file that the reader asks for is shown, even a test. Backwards, there are no parts."""
     alone = outline(shown(part="2"))
     assert (alone[0], alone[-1]) == ("Part 2 of 3: the page +3 −1", "All lines above +3 −1")
     assert len(alone) == 5
     heading, file, _ = outline(shown(part="1", only="tests/test_groups.py"))
     assert (heading, file) == ("Part 1 of 3: the server +5 −0", "tests/test_groups.py")
+    back = outline(shown("2", "1"))
+    assert (back[0], back[-1]) == ("chat/consumers.py", "All lines above +5 −8")
 
 
 def test_a_maintainer_who_is_writing_a_step_sees_all_of_it(root, shown):
@@ -176,13 +155,6 @@ def test_a_maintainer_who_is_writing_a_step_sees_all_of_it(root, shown):
     assert outline(shown())[-3:-1] == ["deploy/nginx.conf", "chat/a.py"]
     (root / "course" / "steps.toml").write_text(MANIFEST.partition("[[step.part]]")[0], "utf-8")
     assert outline(shown())[:2] == ["chat/a.py", "chat/consumers.py"]
-
-
-def test_backwards_there_are_no_parts(shown):
-    """A diff from the later step to the earlier step has no parts, and counts the other way."""
-    found = outline(shown("2", "1"))
-    assert found[0] == "chat/consumers.py"
-    assert found[-1] == "All lines above +5 −8"
 
 
 @pytest.mark.parametrize(
@@ -203,11 +175,7 @@ def test_a_mistake_is_answered_with_one_sentence(root, arguments, said):
 
 def test_make_passes_the_part_on():
     """PART and ONLY reach the course."""
-    command = ["make", "diff", "FROM=1", "TO=2", "PART=1", "ONLY=chat/consumers.py"]
-    command.append(f"PYTHON={sys.executable}")
-    shown = subprocess.run(
-        command, cwd=ROOT, env=clean(), capture_output=True, encoding="utf-8", timeout=60
-    )
+    shown = run_make("diff", "FROM=1", "TO=2", "PART=1", "ONLY=chat/consumers.py")
     assert shown.returncode == 0
     heading, *files, total = outline(shown.stdout)
     assert heading.startswith("Part 1 of ")
@@ -227,40 +195,30 @@ def test_on_a_terminal_it_is_coloured_and_paged(terminal):
     assert "ALL LINES ABOVE" in shown.seen
 
 
-def test_a_colour_of_two_words_changes_nothing_but_the_colour(shown, monkeypatch):
-    """The lines of hashes are left out, whatever their colour."""
+def test_the_readers_own_settings_of_git_change_nothing_but_a_colour(shown, monkeypatch, tmp_path):
+    """The diff ignores prefixes and external tools. Lines of hashes go, whatever their colour."""
+    usual = shown()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    (tmp_path / "settings").write_text(
+        "[diff]\nexternal = false\nmnemonicPrefix = true\nrenames = false\n"
+        '[color]\nui = always\n[color "diff"]\nmeta = yellow bold\n'
+    )
+    assert shown() == usual
     monkeypatch.setattr(diff, "wants_colour", lambda stream: True)
-    setting = {"COUNT": "1", "KEY_0": "color.diff.meta", "VALUE_0": "yellow bold"}
-    for name, value in setting.items():
-        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     text = shown(part="3")
     assert "\033[1;33mdiff --git " in text
     assert "index " not in text
 
 
-def test_a_hunk_names_its_method(root, shown):
-    """Git's headers of hunks name the method of Python, not only the class."""
+def test_a_hunk_names_its_method_and_another_encoding_is_seen(root, shown):
+    """Git's headers of hunks name the method. Bytes in no UTF-8 are replaced."""
     method = "class A:\n    def b(self):\n" + "        c()\n" * 9
     for number, label in enumerate(("step01_echo", "step02_groups")):
         (root / label / "chat" / "apps.py").write_text(f"{method}        d({number})\n", "utf-8")
-    assert re.search(r"^@@ .* @@ def b\(self\):$", shown(), re.MULTILINE)
-
-
-def test_a_file_in_another_encoding_is_shown_as_far_as_it_can_be_read(root, shown):
-    """The diff shows replacement characters, so the reader sees the wrong encoding."""
     (root / "step02_groups" / "chat" / "consumers.py").write_bytes("a\ncafé\n".encode("latin-1"))
-    assert "\n+caf\ufffd\n" in shown()
-
-
-def test_the_readers_own_settings_of_git_do_not_matter(shown, monkeypatch, tmp_path_factory):
-    """The diff ignores the reader's prefixes, colours and external tools."""
-    config = tmp_path_factory.mktemp("home") / "config"
-    config.write_text(
-        "[diff]\nexternal = false\nmnemonicPrefix = true\nrenames = false\n[color]\nui = always\n"
-    )
-    usual = shown()
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
-    assert shown() == usual
+    text = shown()
+    assert re.search(r"^@@ .* @@ def b\(self\):$", text, re.MULTILINE)
+    assert "\n+caf\ufffd\n" in text
 
 
 @pytest.mark.parametrize("pair", list(pairwise(all_steps())), ids=lambda pair: pair[1].label)

@@ -10,6 +10,7 @@ import pytest
 
 from course.checks.tools.conftest import add_step, clean, run_course
 from course.core import environment
+from course.core.processes import start_job, wait_until
 from course.core.steps import ROOT
 from course.core.terminal import UserError
 
@@ -65,43 +66,46 @@ def test_packages_are_installed_once_and_after_a_change(root, done, changed):
 
 
 def test_everything_includes_each_step(root, done):
-    """After an installation of the whole course, no step needs an installation."""
+    """After an installation of the whole course, no step needs an installation.
+
+    `.venv` may be replaced, so its own Python cannot make the new environment.
+    """
     environment.ensure_everything(root)
     ensure(root)
     assert done == ["create", "install requirements.lock requirements.txt"]
+    assert ".venv" not in Path(environment.base_python()).parts
 
 
-def break_python(venv: Path) -> None:
-    """Delete the environment's Python, as an upgrade of the system does."""
-    environment.venv_program(venv, "python").unlink()
+def test_the_packages_of_one_step_are_not_those_of_another(root, done):
+    """Each step and the whole course get theirs, also after a change of the lock file."""
+    other = add_step(root, "step02_groups", {"requirements.txt": "django\nredis\n"})
+    for lock in ("django==5.2\n", "django==5.2.1\n"):
+        (root / "requirements.lock").write_text(lock)
+        ensure(root)
+        environment.ensure([other / "requirements.txt"], "Installing", root)
+        environment.ensure_everything(root)
+    everything = "install requirements.lock requirements.txt requirements.txt"
+    installed = ["install requirements.txt", "install requirements.txt", everything]
+    assert done == ["create", *installed * 2]
 
 
-def age_python(venv: Path) -> None:
-    """Make the environment look like one of another Python."""
+def change_stamp(venv: Path, old: str, new: str) -> None:
+    """Replace a text in the stamp of an environment."""
     stamp = venv / environment.STAMP
-    stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
+    assert old in stamp.read_text()
+    stamp.write_text(stamp.read_text().replace(old, new))
 
 
-def interrupt_install(venv: Path) -> None:
-    """Delete the stamp, as during an installation."""
-    (venv / environment.STAMP).unlink()
+DAMAGES = {
+    "the system was upgraded": lambda venv: environment.venv_program(venv, "python").unlink(),
+    "another Python": lambda venv: change_stamp(venv, environment.python_version(), "3.8"),
+    "an installation was stopped": lambda venv: (venv / environment.STAMP).unlink(),
+    "half a stamp": lambda venv: (venv / environment.STAMP).write_text("Python"),
+    "the course was moved": lambda venv: change_stamp(venv, venv.parent.name, "elsewhere"),
+}
 
 
-def interrupt_stamp(venv: Path) -> None:
-    """Write half a stamp."""
-    (venv / environment.STAMP).write_text('{"python": "3.1')
-
-
-def copy_stamp(venv: Path) -> None:
-    """Write the stamp of an environment in another folder, as if the course was moved."""
-    stamp = venv / environment.STAMP
-    stamp.write_text(stamp.read_text().replace(venv.parent.name, "elsewhere"))
-
-
-DAMAGES = [break_python, age_python, interrupt_install, interrupt_stamp, copy_stamp]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_broken_environment_is_made_anew(root, done, damage):
     """The next command repairs the environment, whatever is broken."""
     ensure(root)
@@ -121,14 +125,14 @@ with alone(Path(sys.argv[1]), "sleeping"):
     sys.stdin.read()
 """
     command = [sys.executable, "-c", code, str(tmp_path / "new" / "lock")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes, log = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}, tmp_path / "log"
     with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as first:
-        assert first.stdout.readline() == "here\n"
-        with subprocess.Popen(command, cwd=ROOT, env=clean(), **pipes) as second:
-            waiting = "Another command is sleeping: waiting for it.\n"
-            assert second.stdout.readline() == waiting
-            first.stdin.close()
-            assert second.communicate(timeout=20) == ("here\n", None)
+        assert first.stdout.readline() == b"here\n"
+        second = start_job(command, log, ROOT, clean())
+        waiting = "Another command is sleeping: waiting for it.\n"
+        assert wait_until(lambda: log.read_text() == waiting, 20)
+    assert second.wait(20) == 0
+    assert log.read_text() == f"{waiting}here\n"
 
 
 @pytest.mark.parametrize(
@@ -209,9 +213,3 @@ def test_an_installer_that_fails_is_quoted(prepared):
     assert failed.stderr.startswith("Installing the packages of step 2 failed (exit code ")
     assert "no-such-package.whl" in failed.stderr
     assert "Traceback" not in failed.stderr
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX names")
-def test_environments_are_not_made_from_an_environment():
-    """`.venv` may be replaced, so its own Python cannot make the new environment."""
-    assert ".venv" not in Path(environment.base_python()).parts

@@ -5,38 +5,26 @@ import sys
 from pathlib import Path
 
 from course.checks.tools.conftest import add_step, run_course
-from course.core.environment import venv_program
 from course.core.steps import ROOT
 from course.maintain import lint
 
 STEP = "step01_echo/chat"
 WORKFLOW = "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: make}]}}\n"
+UNTYPED = '''"""Bad."""\n\n\ndef double(number):\n    """Double."""\n    return 2 * number\n'''
 JS = "export const answer = 42;\n"
 DEFECTS = {
-    f"{STEP}/unused.py": "import os\n",
-    f"{STEP}/spaced.py": "urls = [ 1 ]\n",
-    "course/tight.py": "ANSWER=42\n",
+    f"{STEP}/unused.py": '"""Bad."""\n\nimport os\n',
+    f"{STEP}/spaced.py": '"""Bad."""\n\nurls = [ 1 ]\n',
+    "step01_echo/tests/test_bare.py": '"""Tests."""\n\n\ndef test_one():\n    pass\n',
+    "step01_echo/tests/test_half.py": '"""No sentence"""\n',
+    "course/tight.py": '"""Bad."""\n\nANSWER=42\n',
     f"{STEP}/templates/chat/open.html": "<html><p></html>\n{% endblock %}\n",
     "course/interim/step02_x/part01/chat/templates/chat/half.html": "<html><p></html>\n",
     "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",
     f"{STEP}/static/chat/loose.js": "if (a == 1) { debugger; }\n",
-    "course/untyped.py": "def double(number):\n    return 2 * number\n",
+    "course/untyped.py": UNTYPED,
     ".github/workflows/jobless.yml": "on: push\njobs: {}\n",
 }
-ASGI = '''"""The order of this file matters."""
-
-import os
-
-from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application = get_asgi_application()
-
-from chat.routing import websocket_urlpatterns
-
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket_urlpatterns})
-'''
 
 
 def run_linters(root, files):
@@ -91,9 +79,9 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     good = {
         f"{STEP}/templates/chat/ok.html": "<p>Hello</p>\n",
         f"{STEP}/static/chat/ok.js": JS,
-        "course/ok.py": "ANSWER = 42\n",
+        "course/ok.py": '"""Good."""\n\nANSWER = 42\n',
         ".github/workflows/ok.yml": WORKFLOW,
-        "step01_echo/manage.py": "",
+        "step01_echo/manage.py": '"""Good."""\n',
         "course/interim/step02_x/part01/chat/static/chat/ok.js": JS,
         "course/interim/step02_x/part01/chat/templates/chat/ok.html": "<p>Hello</p>\n",
     }
@@ -104,7 +92,7 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     assert all(code != 0 for _, code, _ in found)
     named = [[Path(file).name for file in files if Path(file).name in said] for *_, said in found]
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
-        ("ruff", ["unused.py"]),
+        ("ruff", ["unused.py", "test_bare.py", "test_half.py"]),
         ("ruff", ["tight.py"]),
         ("ruff", ["spaced.py"]),
         ("djlint", ["open.html", "half.html"]),
@@ -112,15 +100,3 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
         ("mypy", ["untyped.py"]),
         ("check-jsonschema", []),  # prints nothing, so its exit code must do
     ]
-
-
-def test_the_order_of_asgi_py_is_kept(tmp_path):
-    """Imports that reach a model stay below the call that sets up Django."""
-    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    asgi = tmp_path / "step01_echo" / "config" / "asgi.py"
-    asgi.parent.mkdir(parents=True)
-    asgi.write_text(ASGI)
-    ruff = venv_program(Path(sys.executable).parent.parent, "ruff")
-    done = subprocess.run([ruff, "check", "--fix", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert asgi.read_text() == ASGI

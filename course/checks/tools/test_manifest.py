@@ -16,7 +16,7 @@ def root(tmp_path):
 
 TWO = MANIFEST.partition('[[step]]\nlabel = "step03')[0]
 ALL = "step01_echo, step02_groups, step03_crowd"
-STEP_2 = "course/steps.toml, step 2: a [[step]] has a label, a concept and perhaps retires, and a"
+KEYS = "A [[step]] has a label, a concept and perhaps retires, and a [[step.part]] has a name and"
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ STEP_2 = "course/steps.toml, step 2: a [[step]] has a label, a concept and perha
     [
         ("[[step]", "course/steps.toml cannot be understood: "),
         ("steps = 1\n", f"course/steps.toml describes no steps: describe {ALL}, each once"),
-        ('[step]\nlabel = "x"\n', "course/steps.toml, step 1: "),
-        (TWO.replace('label = "step02_groups"', ""), STEP_2),
-        (TWO.replace('concept = "groups"', 'concept = "groups"\nadds = []'), STEP_2),
-        (TWO.replace('name = "rooms"', ""), STEP_2),
-        (TWO.replace('name = "rooms"', 'name = "rooms"\nmore = 1'), STEP_2),
-        (TWO.replace("[[step.part]]", "[step.part]"), STEP_2),
+        ('[step]\nlabel = "x"\n', KEYS),
+        (TWO.replace('label = "step02_groups"', ""), KEYS),
+        (TWO.replace('concept = "groups"', 'concept = "groups"\nadds = []'), KEYS),
+        (TWO.replace('name = "rooms"', ""), KEYS),
+        (TWO.replace('name = "rooms"', 'name = "rooms"\nmore = 1'), KEYS),
+        (TWO.replace("[[step.part]]", "[step.part]"), KEYS),
         (TWO, f"describes step01_echo, step02_groups: describe {ALL}, each once, in this order."),
         (MANIFEST + '[[step]]\nlabel = "step04_x"\nconcept = "x"\n', "step04_x: describe"),
         (MANIFEST.replace("01_echo", "09").replace("02_groups", "01_echo"), f"describe {ALL}"),
@@ -41,13 +41,6 @@ def test_a_manifest_that_cannot_be_used_is_refused(root, text, said):
     with pytest.raises(UserError) as refused:
         manifest.load(root)
     assert said in str(refused.value)
-
-
-def test_a_missing_manifest_is_refused(root):
-    """The sentence names the file."""
-    (root / "course" / "steps.toml").unlink()
-    with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
-        manifest.load(root)
 
 
 def texts(midpoint):
@@ -88,8 +81,11 @@ def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
         assert manifest.difference(last, manifest.read_step(step)) == {}
 
 
-def test_a_mid_point_without_its_interim_file_is_refused(root):
-    """The sentence names the file."""
+def test_a_missing_file_is_refused(root):
+    """The sentence names the interim file or the manifest."""
     (root / "course/interim/step03_crowd/part02/chat/views.py").unlink()
     with pytest.raises(UserError, match=r"part02/chat/views\.py is missing"):
         manifest.midpoints(find_step("3", root), root)
+    (root / "course" / "steps.toml").unlink()
+    with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
+        manifest.load(root)

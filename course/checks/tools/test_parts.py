@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from course import cli
 from course.checks.tools.conftest import INTERIM, plant_parts
 from course.core.parts import RECORD, find_midpoint, lay_out, open_midpoint
 from course.core.ports import free_port
@@ -50,14 +49,13 @@ def test_a_part_that_is_none_is_a_mistake(root, step, wanted):
 def test_a_mid_point_is_laid_out_with_nothing_but_its_files(root, step, tmp_path):
     """The executable bit is kept, and the last mid-point is the step."""
     (root / "step02_groups" / "manage.py").chmod(0o755)
-    midpoint = find_midpoint(step, "01", root)
-    assert lay_out(midpoint, tmp_path / "one") == []
-    found = laid_out(tmp_path / "one")
-    assert found == {path: midpoint.text(path).decode() for path in midpoint.files}
-    assert (tmp_path / "one" / "manage.py").stat().st_mode & 0o100
-    lay_out(find_midpoint(step, "3", root), tmp_path / "three")
-    names = [path.as_posix() for path in step_files(step.folder)]
-    assert sorted(laid_out(tmp_path / "three")) == names
+    for number in ("01", "3"):
+        midpoint = find_midpoint(step, number, root)
+        assert lay_out(midpoint, tmp_path / number) == []
+        expected = {path: midpoint.text(path).decode() for path in midpoint.files}
+        assert laid_out(tmp_path / number) == expected
+    assert (tmp_path / "01" / "manage.py").stat().st_mode & 0o100
+    assert sorted(expected) == [path.as_posix() for path in step_files(step.folder)]
 
 
 def test_what_the_learner_changed_stays_and_is_named(root, step, capsys):
@@ -66,7 +64,6 @@ def test_what_the_learner_changed_stays_and_is_named(root, step, capsys):
     opened = open_midpoint(midpoint, root)
     place = "midpoints/step03_crowd-part01"
     assert opened.folder == root / place
-    assert (opened.number, opened.name) == (step.number, step.name)
     told = f"Step 3 after part 1 (numbers) is in {place}.\n"
     assert capsys.readouterr().out == told
     (opened.folder / "db.sqlite3").write_text("rows")
@@ -105,37 +102,19 @@ def test_a_file_that_has_gone_from_the_course_goes(root, step, tmp_path):
     assert lay_out(find_midpoint(step, "3", root), folder) == ["chat/counter.py"]
 
 
-@pytest.fixture
-def folders(monkeypatch):
-    """The folders in which a database is made, a server runs and tests run; nothing is started."""
+def test_a_mid_point_is_run_and_tested(root, monkeypatch, capfd):
+    """The database is made, the server runs, and the tests run in the mid-point's folder."""
     used = []
     for module, name in ((run, "ensure_step"), (testing, "ensure_everything")):
         monkeypatch.setattr(module.environment, name, lambda *_: Path(sys.executable))
     monkeypatch.setattr(run.environment, "run_quietly", lambda *_, cwd, env: used.append(cwd))
     monkeypatch.setattr(run, "serve", lambda python, step, port, env: used.append(step.folder))
-    return used
-
-
-def test_a_mid_point_is_run(root, folders):
-    """The database is made, and the server runs, in the mid-point's folder."""
     run.run("3", str(free_port()), "2", root)
     folder = root / "midpoints" / "step03_crowd-part02"
-    assert folders == [folder, folder]
+    assert used == [folder, folder]
     assert laid_out(folder)["chat/views.py"] == INTERIM["part02/chat/views.py"]
-
-
-def test_a_mid_point_is_tested(root, folders, capfd):
-    """Its tests run in its folder."""
     assert testing.run_step_tests("3", "1", root) == 0
     shown = capfd.readouterr().out
     assert "midpoints/step03_crowd-part01" in shown
     assert "test_numbers.py ." in shown
     assert "test_limits.py" not in shown
-
-
-@pytest.mark.parametrize("command", ["run", "test", "diff 1", "redgreen"])
-def test_the_commands_refuse_a_part_that_is_none(command):
-    """The refusal comes before any installation."""
-    options = cli.build_parser().parse_args([*command.split(), "2", "--part=99"])
-    with pytest.raises(UserError, match="step02_groups has no part 99; its parts are 1"):
-        cli.dispatch(options)

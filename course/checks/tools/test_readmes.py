@@ -19,33 +19,22 @@ $ .venv/bin/python manage.py migrate
 $ .venv/bin/python manage.py runserver
 """
 
-readmes = pytest.mark.parametrize(
-    "readme", READMES, ids=lambda path: path.relative_to(ROOT).as_posix()
-)
 
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_it_names_exists(readme: Path) -> None:
+    """The repository has each linked file, and the step has each named test.
 
-@readmes
-def test_links_and_pictures_exist(readme: Path) -> None:
-    """Each file to which a README links is in the repository."""
-    targets = re.findall(r"\]\(([^)#]+)\)", readme.read_text("utf-8"))
+    The README has the four commands that `standalone` runs in a copy of a step.
+    """
+    text = readme.read_text("utf-8")
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
     local = [target for target in targets if not target.startswith("http")]
     assert local
     assert [target for target in local if not (readme.parent / target).exists()] == []
-
-
-@readmes
-def test_the_four_commands_are_the_contracts(readme: Path) -> None:
-    """The README has the four commands that `standalone` runs in a copy of a step."""
-    assert FOUR_COMMANDS in readme.read_text("utf-8")
-
-
-@readmes
-def test_what_it_names_exists(readme: Path) -> None:
-    """Each test that a README names is a test of that step."""
-    text = readme.read_text("utf-8")
     tests = "".join(file.read_text("utf-8") for file in readme.parent.glob("tests/test_*.py"))
     named = re.findall(r"`(test_\w+)`", text)
     assert [name for name in named if f"def {name}(" not in tests] == []
+    assert FOUR_COMMANDS in text
 
 
 @pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)

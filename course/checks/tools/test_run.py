@@ -58,17 +58,13 @@ def test_the_end_leaves_no_process_behind(running, port, how):
 
 
 def test_the_server_can_ask_the_learner(running):
-    """Standard input reaches the step, so `breakpoint()` works."""
+    """Standard input reaches the step, so `breakpoint()` works.
+
+    A debugger reads without echo; if Ctrl-C ends it there, the terminal shows what is typed again.
+    """
     shown = running(FAKE_ASK="1")
     shown.type("where am I\n")
     shown.read(until="heard where am I")
-    shown.type("\x03")
-    assert shown.wait() == 0
-
-
-def test_after_a_debugger_the_terminal_shows_what_is_typed(running):
-    """A debugger reads without echo; if Ctrl-C ends it there, echo comes back."""
-    shown = running(FAKE_ASK="1")
     silent = termios.tcgetattr(shown.screen)
     silent[3] &= ~termios.ECHO
     termios.tcsetattr(shown.screen, termios.TCSANOW, silent)
@@ -87,14 +83,14 @@ def test_a_server_that_ends_by_itself_is_a_failure(prepared, port, code):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_in_use_is_refused_before_anything_is_done(fresh):
+def test_a_port_in_use_is_refused_before_anything_is_done(tmp_path):
     """One sentence names another port, and no environment is made."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = sentence(run_course("run", "1", f"--port={port}", root=fresh))
+        line = sentence(run_course("run", "1", f"--port={port}", root=plant(tmp_path)))
     assert f"Port {port} is already in use" in line
     assert "make run STEP=1 PORT=" in line
-    assert not (fresh / ".venv").exists()
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_the_real_first_step(tmp_path, terminal, port):

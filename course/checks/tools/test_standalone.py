@@ -9,35 +9,31 @@ import pytest
 from course.checks.tools.conftest import HERE, add_step, run_course
 from course.core import environment
 from course.core.processes import clean_environment
-from course.core.steps import Step, find_step
+from course.core.steps import Step
 from course.learn import standalone
 from course.learn.results import read_junit
 
 
-def copy_of(root: Path) -> Path:
-    """Return the folder of the copy of step 1 of `root`."""
-    return root / ".course" / "standalone" / "step01_echo"
-
-
 def test_the_four_plain_commands_are_run(tested):
-    """The log shows the commands as a reader types them, and the status of `/`."""
+    """The log shows the commands as a reader types them, and that `/` is served."""
     python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
-    commands = [line[2:] for line in tested.log.splitlines() if line.startswith("$ ")]
+    log = (tested.root / ".course" / "logs" / "step01_echo.log").read_text()
+    commands = [line[2:] for line in log.splitlines() if line.startswith("$ ")]
     assert commands[0].endswith("-m venv .venv")
     assert commands[1] == f"{pip} install -r requirements.txt"
     assert commands[2] == f"{python} manage.py migrate"
     assert commands[3].startswith(f"{python} manage.py runserver 127.0.0.1:")
     assert commands[4].startswith(f"{python} -m pytest")
-    assert ": 200\n" in tested.log
+    assert "/: OK\n" in log
 
 
-def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
+def test_a_warm_run_makes_no_environment_and_forgets_old_files(tested):
     """The environment is kept, and old files of the step or of a run are deleted."""
-    copy = copy_of(ready)
+    copy = tested.root / ".course" / "standalone" / "step01_echo"
     for name in ("old.py", "db.sqlite3", "tests/test_old.py"):
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).touch()
-    shown = run_course("standalone", "1", root=ready)
+    shown = run_course("standalone", "1", root=tested.root)
     assert shown.returncode == 0
     assert "The environment is up to date." in shown.stdout
     assert "-m venv" not in shown.stdout
@@ -45,9 +41,16 @@ def test_a_warm_run_makes_no_environment_and_forgets_old_files(ready):
     assert left == {"manage.py", "pytest.py", "requirements.txt"}
 
 
-@pytest.mark.parametrize("changed", ["requirements", "lock", "python"])
-def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed):
-    """New requirements, a new lock file or a new Python make the environment anew."""
+@pytest.mark.parametrize(
+    ("changed", "old", "new"),
+    [
+        ("requirements.txt", "django", "django==5.2.1"),
+        ("requirements.lock", "5.2", "5.2.1"),
+        (f".venv/{environment.STAMP}", environment.python_version(), "3.8"),
+    ],
+)
+def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed, old, new):
+    """New requirements, a new lock file or a new Python make the environment anew, and empty."""
     made = []
 
     def run_shown(command, copy, env):
@@ -57,20 +60,53 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
         python.touch()
 
     monkeypatch.setattr(standalone, "run_shown", run_shown)
-    lock, requirements = tmp_path / "requirements.lock", tmp_path / "requirements.txt"
-    step = Step(1, "echo", tmp_path)
+    lock = tmp_path / "requirements.lock"
     lock.write_text("django==5.2\n")
-    requirements.write_text("django\n")
-    standalone.install(step, tmp_path, lock, {})
-    standalone.install(step, tmp_path, lock, {})
-    assert len(made) == 2  # venv and pip, once
-    if changed == "python":
-        stamp = tmp_path / ".venv" / environment.STAMP
-        stamp.write_text(stamp.read_text().replace(environment.python_version(), "3.8"))
-    else:
-        (lock if changed == "lock" else requirements).write_text("django==5.2.1\n")
-    standalone.install(step, tmp_path, lock, {})
-    assert len(made) == 4
+    (tmp_path / "requirements.txt").write_text("django\n")
+    for expected in (2, 2, 4):  # venv and pip, once, and then again
+        if expected == 4:
+            (tmp_path / ".venv" / "old").touch()
+            (tmp_path / changed).write_text((tmp_path / changed).read_text().replace(old, new))
+        standalone.install(Step(1, "echo", tmp_path), tmp_path, lock, {})
+        assert len(made) == expected
+    assert not (tmp_path / ".venv" / "old").exists()
+
+
+def test_only_the_first_step_pays_for_the_plain_commands(tmp_path, monkeypatch):
+    """A later step gets its environment from uv, in its own copy."""
+    made = []
+    monkeypatch.setattr(environment, "ensure", lambda *arguments: made.append(arguments))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in (tmp_path / "requirements.lock", copy / "requirements.txt"):
+        file.touch()
+    step = Step(2, "groups", tmp_path / "step02_groups")
+    standalone.install(step, copy, tmp_path / "requirements.lock", {})
+    title = "Installing step02_groups"
+    assert made == [([copy / "requirements.txt"], title, tmp_path, copy)]
+
+
+FAKE_PYTEST = """
+import pathlib, sys, time
+pathlib.Path("here").touch()
+while len(list(pathlib.Path("..").glob("*/here"))) < 2:
+    time.sleep(0.01)
+pathlib.Path(sys.argv[-1].partition("=")[2]).write_text(sys.argv[-2])
+sys.exit(5 if sys.argv[-2] == "tests/test_redis.py" else 0)
+"""
+
+
+@pytest.mark.timeout(20)
+def test_files_that_mostly_wait_are_tested_beside_the_others(tmp_path):
+    """The two runs, which wait for each other here, have their own folders; a failure counts."""
+    files = {"pytest.py": FAKE_PYTEST, "tests/test_redis.py": ""}
+    step = Step(5, "deploy", add_step(tmp_path, "step05_deploy", files))
+    copy = tmp_path / "copies" / step.label
+    standalone.refresh_copy(step, copy)
+    python, env = Path(sys.executable), clean_environment()
+    assert standalone.run_tests(step, copy, python, env, tmp_path) == 5
+    assert (tmp_path / "step05_deploy.xml").read_text() == "--ignore=tests/test_redis.py"
+    assert (tmp_path / "step05_deploy-waiting.xml").read_text() == "tests/test_redis.py"
 
 
 def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
@@ -96,7 +132,7 @@ def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"FAKE_STATUS": "500"}, "answered 500 instead of 200"),
+        ({"FAKE_STATUS": "500"}, "GET http.* failed: HTTP Error 500"),
         ({"FAKE_CODE": "3"}, "runserver ended by itself with exit code 3"),
     ],
 )
@@ -107,32 +143,12 @@ def test_a_server_that_does_not_serve_fails_the_proof(tmp_path, variables, reaso
         standalone.serve_once(tmp_path, Path(sys.executable), clean_environment() | variables)
 
 
-def test_a_failed_proof_is_a_failed_test(ready, tmp_path):
+def test_a_failed_proof_is_a_failed_test(tested, tmp_path):
     """If a command before pytest fails, a result names the command."""
     arguments = ["standalone", "1", "--results", str(tmp_path)]
-    failed = run_course(*arguments, root=ready, FAKE_MIGRATE="4")
+    failed = run_course(*arguments, root=tested.root, FAKE_MIGRATE="4")
     assert failed.returncode == 1
     assert "step01_echo does not run on its own" in failed.stderr
     (proof,) = read_junit(tmp_path / "proof.xml")
     assert (proof.id, proof.outcome) == ("runs on its own", "failed")
     assert "manage.py migrate` ended with exit code 4" in proof.message
-
-
-@pytest.mark.parametrize("code", [0, 3, -9])
-def test_tests_that_mostly_wait_run_beside_the_others(tmp_path, capfd, code):
-    """Each file of tests runs once, in one of two copies, and both copies can fail the run."""
-    fake = "import os, sys; print(os.path.basename(os.getcwd()), *sys.argv[1:], flush=True)\n"
-    end = f"sys.exit({code})" if code >= 0 else f"os.kill(os.getpid(), {-code})"
-    fake += f"if 'tests/test_redis.py' in sys.argv: {end}\n"
-    add_step(tmp_path, "step05_deploy", {"pytest.py": fake, "tests/test_redis.py": ""})
-    step, copy = find_step("5", tmp_path), tmp_path / "step05_deploy-copy"
-    standalone.refresh_copy(step, copy)
-    lock, python = tmp_path / "lock", Path(sys.executable)
-    assert standalone.run_tests(step, copy, python, lock, tmp_path) == code
-    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("$")]
-    here, beside = sorted(lines)
-    assert here.startswith("step05_deploy-copy ")
-    assert "--ignore=tests/test_redis.py" in here.split()
-    assert "tests/test_redis.py" not in here.split()
-    assert beside.startswith("step05_deploy-waiting ")
-    assert "tests/test_redis.py" in beside.split()

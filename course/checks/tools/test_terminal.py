@@ -4,8 +4,6 @@ import io
 import re
 import sys
 
-import pytest
-
 from course.core.environment import run_quietly
 from course.core.terminal import colour
 
@@ -14,25 +12,20 @@ class Screen(io.StringIO):
     """A stream that is a terminal."""
 
     def isatty(self) -> bool:
+        """Claim to be a terminal."""
         return True
-
-
-@pytest.fixture(autouse=True)
-def usual(monkeypatch):
-    """A terminal that shows colour, independent of this machine's settings."""
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
 
 
 def test_colour_is_for_terminals(monkeypatch):
     """A pipe or a file gets plain text, and so does a reader who wants no colour."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert colour("hi", "red", Screen()) == "\033[31mhi\033[0m"
     assert colour("hi", "red", io.StringIO()) == "hi"
-    monkeypatch.setenv("TERM", "dumb")
-    assert colour("hi", "red", Screen()) == "hi"
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert colour("hi", "red", Screen()) == "hi"
+    for name, value in {"TERM": "dumb", "NO_COLOR": "1"}.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert colour("hi", "red", Screen()) == "hi"
 
 
 def test_long_work_is_one_line(capsys):

@@ -4,19 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import ROOT, clean, is_alive, pids, run_course
+from course.checks.tools.conftest import ROOT, clean, is_alive, pids, plant, run_course
 from course.core import environment
-from course.core.processes import clean_environment, wait_until
+from course.core.processes import start_job, stop, wait_until
 from course.learn import testing
-from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs, longest_first
-from course.learn.results import Test, write_junit
+from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs
 from course.learn.testing import judge, run_jobs
 
-EMPTY = "<testsuites><testsuite/></testsuites>"
 # A job with a child; both would run for a minute.
 HANGING = """
 import os, subprocess, sys, time
@@ -33,59 +33,46 @@ def make_job(root: Path, name: str, code: str) -> Job:
     return Job(name, command, root, root / name, root / f"{name}.log")
 
 
-@pytest.fixture
-def job(tmp_path):
-    """A job whose folder of results exists."""
-    made = make_job(tmp_path, "step01_echo", "")
-    made.results.mkdir()
-    return made
-
-
 def reasons(part) -> list[str]:
     """Return the messages of the failures."""
     return [test.message for test in part.tests if test.outcome == "failed"]
 
 
-def test_a_job_with_passed_tests_passes(job):
-    """The result is that of the JUnit files."""
-    write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
-    assert [test.id for test in judge(job, 0, 1.0).tests] == ["test_one"]
+PASSED = '<testsuite><testcase name="runs on its own" time="0.1"/></testsuite>'
 
 
-def test_a_job_without_results_fails(job):
-    """The message gives the exit code."""
-    assert reasons(judge(job, 4, 1.0)) == ["the job left no results (exit code 4)"]
+@pytest.mark.parametrize(
+    ("results", "code", "reason"),
+    [
+        ({"proof": PASSED, "pytest": PASSED}, 0, ""),
+        ({}, 4, "the job ended with exit code 4, without results"),
+        ({"proof": PASSED, "pytest": "<testsuite/>"}, 0, "no test was run"),
+        ({"proof": PASSED}, 3, "the job ended with exit code 3"),
+        ({"pytest": "<testsuites><test"}, -9, "pytest.xml cannot be read: "),
+    ],
+)
+def test_a_job_passes_if_its_tests_have_passed(tmp_path, results, code, reason):
+    """A job without results, a crash after a passed proof, and half a file are failures."""
+    job = make_job(tmp_path, "step01_echo", "")
+    job.results.mkdir()
+    for name, text in results.items():
+        (job.results / f"{name}.xml").write_text(text)
+    part = judge(job, code, 1.0)
+    assert part.count("passed") == list(results.values()).count(PASSED)
+    assert [found[: len(reason)] for found in reasons(part)] == ([reason] if reason else [])
 
 
-def test_a_job_that_ran_no_test_fails(job):
-    """A passed proof alone is not enough."""
-    write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
-    (job.results / "pytest.xml").write_text(EMPTY)
-    assert reasons(judge(job, 0, 1.0)) == ["no test was run"]
-
-
-def test_a_job_that_ends_badly_after_passing_fails(job):
-    """For example, if pytest crashes after the proof has passed, the job fails."""
-    write_junit(Test("runs on its own", "passed", 0.1), job.results / "proof.xml")
-    assert reasons(judge(job, 3, 1.0)) == ["the job ended with exit code 3"]
-
-
-def test_results_that_cannot_be_read_are_a_failure(job):
-    """A killed process leaves half a file, so the job fails."""
-    (job.results / "pytest.xml").write_text("<testsuites><test")
-    (reason,) = reasons(judge(job, 0, 1.0))
-    assert reason.startswith("pytest.xml cannot be read")
-
-
-def test_old_results_do_not_count(job):
+def test_old_results_do_not_count(tmp_path):
     """A job without new results does not pass by the tests of its last run."""
-    write_junit(Test("test_one", "passed", 0.1), job.results / "pytest.xml")
+    job = make_job(tmp_path, "step01_echo", "")
+    job.results.mkdir()
+    (job.results / "pytest.xml").write_text(PASSED)
     (part,) = run_jobs([job], at_once=1)
-    assert reasons(part) == ["the job left no results (exit code 0)"]
+    assert reasons(part) == ["the job ended with exit code 0, without results"]
 
 
 def test_jobs_run_side_by_side_and_come_back_in_order(tmp_path):
-    """Two jobs that wait for each other both end, and the report keeps their order."""
+    """Two jobs that wait for each other both end, and the results are sorted by name."""
     code = """
 import pathlib, sys, time
 pathlib.Path("{me}.here").touch()
@@ -95,29 +82,31 @@ pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/
 """
     jobs = [
         make_job(tmp_path, me, code.format(me=me, other=other))
-        for me, other in (("one", "two"), ("two", "one"))
+        for me, other in (("two", "one"), ("one", "two"))
     ]
     parts = run_jobs(jobs, at_once=2, time_limit=20)
     assert [(part.name, part.count("passed")) for part in parts] == [("one", 1), ("two", 1)]
 
 
-def test_a_job_that_hangs_is_stopped_and_named(tmp_path):
-    """After the time limit, job and children are killed, and the job is a failure."""
-    job = make_job(tmp_path, "step01_echo", HANGING)
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (HANGING, ["the job was stopped after 1 s"]),
+        (
+            HANGING.replace("sleeper.wait()", ""),
+            ["the job ended with exit code 0, without results"],
+        ),
+    ],
+    ids=["hangs", "leaves a child"],
+)
+def test_what_a_job_leaves_running_is_ended(tmp_path, code, expected):
+    """After the time limit, job and children are killed. The child of an ended job is killed."""
+    job = make_job(tmp_path, "step01_echo", code)
     (part,) = run_jobs([job], at_once=1, time_limit=1.0)
-    assert reasons(part) == ["the job was stopped after 1 s"]
+    assert reasons(part) == expected
     assert part.tests[0].id == "the job step01_echo"
     started = pids(job.log.read_text())
     assert len(started) == 2
-    assert wait_until(lambda: not any(map(is_alive, started)), 30)
-
-
-def test_what_a_job_leaves_running_is_ended(tmp_path):
-    """If a job ends and leaves a child, the run kills the child."""
-    code = HANGING.replace("sleeper.wait()", "")
-    job = make_job(tmp_path, "step01_echo", code)
-    run_jobs([job], at_once=1)
-    started = pids(job.log.read_text())
     assert wait_until(lambda: not any(map(is_alive, started)), 30)
 
 
@@ -134,14 +123,8 @@ job = testing.Job("hanging", [sys.executable, "-c", {HANGING!r}], Path({str(tmp_
 cli.dispatch = lambda options: testing.run_jobs([job], 1)
 sys.exit(cli.main(["test-all"]))
 """
-    running = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=clean(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    log = tmp_path / "hanging.log"
+    log, command, pipe = tmp_path / "hanging.log", [sys.executable, "-c", code], subprocess.PIPE
+    running = subprocess.Popen(command, cwd=ROOT, env=clean(), stdout=pipe, stderr=pipe)
     assert wait_until(lambda: log.exists() and len(pids(log.read_text())) == 2, 20)
     os.kill(running.pid, stop_signal)
     _, errors = running.communicate(timeout=20)
@@ -152,41 +135,36 @@ sys.exit(cli.main(["test-all"]))
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
 def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
     """The files are deleted at the end. Without free memory, the run uses the disk."""
-    monkeypatch.setattr(testing, "MEMORY", tmp_path)
-    monkeypatch.setattr(testing, "ROOM", 1)
-    with testing.files_in_memory() as variables:
-        code = "import tempfile; print(tempfile.mkdtemp())"
-        command = [sys.executable, "-c", code]
-        made = subprocess.check_output(command, env=clean() | variables, text=True).strip()
-        assert Path(made).parent.parent == tmp_path
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(testing, "ROOM", 2**62)
-    with testing.files_in_memory() as variables:
-        assert variables == {}
+    seen = []
+    monkeypatch.setattr(testing, "run_jobs", lambda jobs, _: seen.append(jobs[0].env) or [])
+    monkeypatch.setattr(testing.environment, "ensure_everything", lambda _: Path("python"))
+    monkeypatch.setattr(testing, "MEMORY", tmp_path / "memory")
+    testing.MEMORY.mkdir()
+    for room in (1, 2**62):
+        monkeypatch.setattr(testing, "ROOM", room)
+        testing.run_all_tests(root=plant(tmp_path / str(room)))
+    roomy, full = seen
+    assert Path(roomy["TMPDIR"]).parent == testing.MEMORY
+    assert list(testing.MEMORY.iterdir()) == []
+    assert full.get("TMPDIR") == os.environ.get("TMPDIR")
 
 
-def test_the_longest_jobs_start_first(tmp_path):
-    """The list names real jobs, and all other jobs follow."""
-    jobs = collect_jobs(Path("python"))
-    assert {job.name for job in jobs} >= set(LONGEST)
-    ordered = longest_first(jobs)
-    assert tuple(job.name for job in ordered[: len(LONGEST)]) == LONGEST
-    assert {job.name for job in ordered} == {job.name for job in jobs}
+def test_the_parts_of_the_course_are_found(tmp_path):
+    """There are jobs for each step, for red and green, and for the folders of tests.
 
-
-def test_the_parts_of_the_course_are_found(fresh):
-    """There are jobs for each step, for red and green, and for the folders of tests."""
-    assert [job.name for job in collect_jobs(Path("python"), fresh)] == [
-        "step01_echo",
-        "step02_groups",
-    ]
+    The longest jobs, which are real ones, start first.
+    """
+    fresh, steps = plant(tmp_path), ["step01_echo", "step02_groups"]
+    assert [job.name for job in collect_jobs(Path("python"), fresh)] == steps
     for tests in (tests for job in PYTEST_JOBS.values() for tests in job):
         file = fresh / tests if tests.endswith(".py") else fresh / tests / "test_one.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     (fresh / "course" / "steps.toml").touch()
-    names = [job.name for job in collect_jobs(Path("python"), fresh)]
-    assert names[2:] == ["redgreen02", *PYTEST_JOBS]
+    names = {job.name for job in collect_jobs(Path("python"), fresh)}
+    assert names == {*steps, "redgreen02", *PYTEST_JOBS}
+    ordered = [job.name for job in collect_jobs(Path("python"))]
+    assert set(ordered[: len(LONGEST)]) == set(LONGEST)
 
 
 def test_test_all_ends_with_the_table(tested):
@@ -195,62 +173,48 @@ def test_test_all_ends_with_the_table(tested):
     lines = tested.shown.stdout.splitlines()
     assert lines[-1] == "4 passed, 0 failed"
     assert any(line.split()[:4] == ["step02_groups", "2", "0", "0"] for line in lines)
-    assert tested.log.startswith("$ ")
 
 
-def rows(shown: subprocess.CompletedProcess) -> dict[str, list[str]]:
-    """Return the rows of the table for the steps: passed, failed, skipped, seconds."""
-    lines = [line.split() for line in shown.stdout.splitlines()]
-    return {words[0]: words[1:] for words in lines if len(words) == 5 and words[0][:4] == "step"}
-
-
-def test_two_runs_do_not_share_copies_and_results(ready):
+def test_two_runs_do_not_share_copies_and_results(tested):
     """The second run waits for the first."""
-    with environment.alone(ready / ".course" / "test-all.lock", "in the way"):
-        command = [sys.executable, "-m", "course", "test-all"]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, cwd=ready, env=clean(), stdout=pipe, text=True) as waiting:
-            said = waiting.stdout.readline()
-            waiting.terminate()
-    assert said == "Another command is running all tests: waiting for it.\n"
+    log, command = tested.root / "waiting.log", [sys.executable, "-m", "course", "test-all"]
+    with environment.alone(tested.root / ".course" / "test-all.lock", "in the way"):
+        waiting = start_job(command, log, tested.root, clean())
+        said = "Another command is running all tests: waiting for it.\n"
+        assert wait_until(lambda: log.read_text() == said, 20)
+        stop(waiting)
+
+
+@contextmanager
+def fake_pytest(step: Path, old: str, new: str) -> Iterator[None]:
+    """Replace a text in the fake pytest of a step for a while."""
+    file = step / "pytest.py"
+    before = file.read_text()
+    assert old in before
+    file.write_text(before.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(before)
 
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_a_skip_counts_as_ci_says(ready, ci, code):
+def test_a_skip_counts_as_ci_says(tested, ci, code):
     """A learner's run reports a skip and passes; in CI, a skip is a failure."""
-    step = ready / "step02_groups" / "pytest.py"
-    before = step.read_text()
-    try:
-        skipped = 'time="0"><skipped message="why"/></testcase>'
-        step.write_text(before.replace('time="0.1"/>', skipped))
-        shown = run_course("test-all", root=ready, CI=ci)
-    finally:
-        step.write_text(before)
+    skipped = 'time="0"><skipped message="why"/></testcase>'
+    with fake_pytest(tested.root / "step02_groups", 'time="0.1"/>', skipped):
+        shown = run_course("test-all", root=tested.root, CI=ci)
     assert shown.returncode == code
     closing = "3 passed, 1 failed" if ci else "3 passed, 0 failed, 1 skipped"
     assert shown.stdout.splitlines()[-1] == closing
-    assert "why" in shown.stdout
-    assert ("with CI=true a skip is a failure" in shown.stdout) is bool(ci)
+    assert ("with CI=true a skip is a failure: why" in shown.stdout) is bool(ci)
+    assert ("  1 in step02_groups: why\n" in shown.stdout) is not bool(ci)
     assert ("===== step02_groups: " in shown.stdout) is bool(ci)
 
 
-def test_one_step_is_tested_in_its_place(ready):
+def test_one_step_is_tested_in_its_place(tested):
     """`make test STEP=1` shows the output of the step's tests, and returns their exit code."""
-    assert run_course("test", "1", root=ready).returncode == 0
-    step = ready / "step01_echo" / "pytest.py"
-    before = step.read_text()
-    try:
-        step.write_text("print('1 failed', flush=True)\nraise SystemExit(1)\n")
-        shown = run_course("test", "1", root=ready)
-    finally:
-        step.write_text(before)
-    assert (shown.returncode, shown.stdout) == (1, "1 failed\n")
-
-
-def test_jobs_know_nothing_of_the_shell_they_are_started_from(monkeypatch):
-    """A variable of another project changes no result."""
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "other.settings")
-    monkeypatch.setenv("CI", "true")
-    env = clean_environment()
-    assert "DJANGO_SETTINGS_MODULE" not in env
-    assert env["CI"] == "true"
+    assert run_course("test", "1", root=tested.root).returncode == 0
+    with fake_pytest(tested.root / "step01_echo", "import sys", "raise SystemExit('1 failed')"):
+        shown = run_course("test", "1", root=tested.root)
+    assert (shown.returncode, shown.stderr) == (1, "1 failed\n")

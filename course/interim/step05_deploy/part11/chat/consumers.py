@@ -22,7 +22,7 @@ from .threads import in_a_thread
 logger = logging.getLogger(__name__)
 
 RETRY = 2  # seconds after which a client sends again what was not stored
-FLOODING = 4008  # close code: the client sends without end, or has too many sockets
+FLOODING = 4008  # the client sends without end, or has too many sockets
 
 
 class ChatConsumer(AsyncWebsocketConsumer):

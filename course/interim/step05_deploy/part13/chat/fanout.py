@@ -70,7 +70,8 @@ class Subscription:
             while True:
                 try:
                     await self.subscribe_and_receive()
-                except (RedisError, OSError) as error:
+                # RuntimeError: two tasks used a connection that redis-py restores.
+                except (RedisError, OSError, RuntimeError) as error:
                     logger.warning("not subscribed to %s: %r", self.group, error)
                 await self.start()
                 await asyncio.sleep(LAYER_TIMEOUT)
