@@ -123,6 +123,13 @@ def test_pause_step_clear_and_the_table(traced, new_context):
     expect(diagram.locator("#whole")).to_contain_text("event")
     diagram.locator("summary").press("Enter")
     expect(diagram.get_by_role("table").locator("tbody tr")).to_have_count(7)
+    (row,) = diagram.get_by_role("img", name="consumer 1 to tab 1: send").all()
+    before = row.bounding_box()["height"]
+    diagram.keyboard.press("+")
+    assert wait_until(lambda: row.bounding_box()["height"] > 1.2 * before, 5)
+    diagram.keyboard.press("-")
+    expect(row).to_be_visible()
+    assert row.bounding_box()["height"] == pytest.approx(before)
     diagram.keyboard.press("c")
     expect(diagram.locator(ROWS)).to_have_count(0)
 

@@ -28,19 +28,24 @@ from course.stack.services import redis
 from course.wire import APPLICATION
 from course.wire.collect import Collector, collecting
 
-LAYERS = ["channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"]
+UVICORN = ["uvicorn", APPLICATION, "--host", HOST, "--log-level", "warning", "--port", "{port}"]
+DAPHNE = ["daphne", "-b", HOST, "-v", "0", "-p", "{port}", APPLICATION]
+CHOICES = {
+    "core-daphne": ("channels_redis.core.RedisChannelLayer", DAPHNE),
+    "pubsub-uvicorn": ("channels_redis.pubsub.RedisPubSubChannelLayer", UVICORN),
+}
 PASSWORD = "sesame-open"
 SETTINGS = """
 CHANNEL_LAYERS = {{"default": {{"BACKEND": "{backend}", "CONFIG": {{"hosts": [
     {{"host": "127.0.0.1", "port": {port}, "password": "{password}", "socket_timeout": None}}
 ]}}}}}}
 """
-ASGI = ["-m", "uvicorn", APPLICATION, "--host", HOST, "--log-level", "warning", "--port"]
 
 
-@pytest.fixture(params=LAYERS, ids=["core", "pubsub"])
+@pytest.fixture(params=CHOICES.values(), ids=CHOICES.keys())
 def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
     """Start step 2 on two traced workers with Redis; return the events and the two ports."""
+    backend, server = request.param
     with ExitStack() as ends:
         layer = redis(
             "redis", find_programs(Path(sys.executable))["redis"], tmp_path, free_port(), PASSWORD
@@ -49,7 +54,7 @@ def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
         layer.start()
         site = tmp_path / "site"
         Edition(find_step("2")).copy(site)
-        found = SETTINGS.format(backend=request.param, port=layer.port, password=PASSWORD)
+        found = SETTINGS.format(backend=backend, port=layer.port, password=PASSWORD)
         with (site / "config" / "settings.py").open("a") as settings:
             settings.write(found)
         collector = ends.enter_context(collecting(free_port()))
@@ -57,7 +62,8 @@ def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
         for name, port in zip(("worker1", "worker2"), ports, strict=True):
             env = clean_environment() | collector.variables(name)
             log = tmp_path / f"{name}.log"
-            process = start_job([sys.executable, *ASGI, str(port)], log, site, env)
+            words = [word.format(port=port) for word in server]
+            process = start_job([sys.executable, "-m", *words], log, site, env)
             ends.callback(stop, process)
             assert wait_until(lambda port=port: answers(port), 20), log.read_text()
         yield collector, ports
