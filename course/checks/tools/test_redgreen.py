@@ -92,7 +92,7 @@ STEPS = [
     {"top.py": "", "tests/test_top.py": f"import top\n{TWO}"}
     | {"tests/test_needs.py": f"import top\n{TWO}def test_top(): ...\n"},
     {"app.py": "VALUE = 9\n", "tests/test_needs.py": MORE},
-    {"pytest.ini": "[pytest]\ntimeout = 0.5\n", "tests/test_hanging.py": HANGING},
+    {"pytest.ini": "[pytest]\ntimeout = 3\n", "tests/test_hanging.py": HANGING},
 ]
 WRONG = "fails on step02_x for the wrong reason:"
 LINES = f"""\
@@ -122,7 +122,7 @@ step07_x-part01/tests/test_skipped.py on step06_x: skipped: no Redis
 step08_x-part01: all 3 new tests fail on step07_x, as they should (N s)
 step09_x-part01: its new test fails on step08_x, as it should (N s)
 step10_x-part01: tests/test_hanging.py::test_hangs fails on step09_x for the wrong reason: \
-Failed: Timeout (>0.5s) from pytest-timeout.
+Failed: Timeout (>3.0s) from pytest-timeout.
 """
 
 
