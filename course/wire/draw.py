@@ -6,7 +6,9 @@ The same events always give the same picture: nothing here asks the clock or the
 import shutil
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import accumulate
 from pathlib import Path
+from unicodedata import east_asian_width
 
 from course.core.terminal import UserError, colour, say
 from course.wire.events import DATABASE, LAYER, Event, fold
@@ -49,8 +51,9 @@ LAST = {"end", "disconnect", "close", "refuse"}  # after these, a lane has nothi
 
 def fit(text: str, room: float) -> str:
     """Return as much of a text as fits into `room` pixels."""
-    letters = int(room / LETTER)
-    return text if len(text) <= letters else text[: letters - 1] + "…"
+    widths = accumulate(2 if east_asian_width(letter) in "FW" else 1 for letter in text)
+    fitting = sum(width * LETTER <= room for width in widths)
+    return text if fitting == len(text) else text[: fitting - 1] + "…"
 
 
 def place(lane: str) -> tuple[str, int, bool, str]:

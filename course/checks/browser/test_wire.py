@@ -147,7 +147,7 @@ def test_a_bug_is_drawn_where_it_happens(traced, new_context):
         shown(
             diagram,
             f"consumer {number}: error ValueError: No handler for message type chat.mesage",
-            f"consumer {number} to tab {number}: close 1011 from Daphne",
+            f"consumer {number} to tab {number}: close 1011",
             f"consumer {number}: end",
         )
 

@@ -143,7 +143,8 @@ async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
         if "accept" not in told:
             tell_socket("refuse", "HTTP 500")
         elif not told & {"close", "disconnect"}:
-            tell_socket("close", "1011 from Daphne, 1006 with uvicorn")
+            # uvicorn sends no close frame here, so a browser sees 1006.
+            tell_socket("close", "1006" if "uvicorn" in sys.modules else "1011")
         raise
     finally:
         tell("end", own=own)
