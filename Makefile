@@ -3,13 +3,14 @@ PYTHON ?= python3
 # PYTHON is the path of a program, perhaps with a space, or a command such as "uv run python".
 COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
-.PHONY: help run test-all test diff stack bench redgreen guarantees scaling drift propagate lint upgrade
+.PHONY: help run test-all test diff stack wire bench redgreen guarantees scaling drift propagate lint upgrade
 
 help:
 	$(COURSE)
 
 run:
-	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT)) $(if $(PART),--part=$(PART))
+	$(COURSE) run $(STEP) $(if $(PORT),--port=$(PORT)) $(if $(PART),--part=$(PART)) \
+	    $(if $(filter-out 0,$(TRACE)),"--trace=$(TRACE)")
 
 test-all:
 	$(COURSE) test-all $(if $(DJANGO),--django=$(DJANGO))
@@ -23,7 +24,10 @@ diff:
 stack:
 	$(COURSE) stack $(if $(PORT),--port=$(PORT)) $(if $(WORKERS),--workers=$(WORKERS)) \
 	    $(if $(SERVER),--server=$(SERVER)) $(if $(SHARDS),--shards=$(SHARDS)) \
-	    $(if $(PART),--part=$(PART))
+	    $(if $(PART),--part=$(PART)) $(if $(filter-out 0,$(TRACE)),"--trace=$(TRACE)")
+
+wire:
+	$(COURSE) wire $(if $(FILE),"$(FILE)")
 
 bench:
 	$(COURSE) bench $(if $(RUNS),--runs=$(RUNS)) $(if $(filter-out 0,$(PARTS)),--parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from course import stack
+from course import stack, wire
 from course.bench import driver, tables
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
@@ -23,6 +23,7 @@ COMMANDS = {
     "test": ("test STEP=2", "run the tests of one step"),
     "diff": ("diff FROM=4 TO=5 [PART=1]", "show what one step changes in another"),
     "stack": ("stack [PORT=8080]", "run step 5 in production shape"),
+    "wire": ("wire FILE=talk.jsonl", "draw what TRACE=talk.jsonl recorded"),
     "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 and other ways to write it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail without their part"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
@@ -35,13 +36,14 @@ COMMANDS = {
 }
 # The function of each command; its argument is the namespace of the options.
 CALLS: dict[str, Callable[[Any], int]] = {
-    "run": lambda o: run.run(o.step, o.port, o.part),
+    "run": lambda o: run.run(o.step, o.port, o.part, o.trace),
     "test-all": lambda o: upgrade.try_django(o.django) if o.django else testing.run_all_tests(),
     "test": lambda o: (
         testing.run_all_tests(o.only) if o.only else testing.run_step_tests(o.step, o.part)
     ),
     "diff": lambda o: diff.show(o.first, o.second, o.part, o.only),
-    "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part),
+    "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part, o.trace),
+    "wire": lambda o: wire.draw(o.file),
     "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
     "guarantees": lambda o: guarantees.guarantees(),
@@ -60,6 +62,7 @@ HINTS = (
     "A step has parts. After each part, the project so far runs.",
     "PART=2 chooses a part for run, test, diff, stack, redgreen and propagate.",
     "ONLY=chat/consumers.py lets diff show one file.",
+    "TRACE=1 lets run and stack draw, live, what goes over the wire.",
     f"ONLY=browser lets test run one kind of tests: {', '.join(jobs.KINDS)}.",
     "",
     "Another Python:  make run STEP=1 PYTHON=python3.12",
@@ -111,6 +114,9 @@ def build_parser() -> Parser:
     add("diff", "second", step, metavar="to")
     add("run test diff stack redgreen propagate", "--part", "the number of one part of the step")
     add("run", "--port", "the server's port (default: 8000)", default="8000")
+    trace = "draw messages live (make: TRACE=1, or TRACE=talk.jsonl)"
+    add("run stack", "--trace", trace, metavar="1")
+    add("wire", "file", "a recording, such as talk.jsonl", nargs="?")
     add("stack", "--port", "the port of nginx (default: 8080)", default="8080")
     add("stack", "--workers", "number of workers (default: 2)", default="2")
     servers = "program of the workers: uvicorn (default) or daphne"

@@ -5,7 +5,8 @@ import shutil
 import sys
 from typing import TextIO
 
-COLOURS = {"bold": "1", "red": "31", "green": "32", "yellow": "33", "dim": "2"}
+COLOURS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+COLOURS |= {"blue": "34", "magenta": "35", "cyan": "36"}
 
 
 class UserError(Exception):

@@ -24,7 +24,7 @@ PYTEST_JOBS = {
     "course": ["course/checks/tools"],
     "services": [
         f"course/checks/production/test_{name}.py"
-        for name in ("command", "compose", "deploy", "daphne", "programs")
+        for name in ("command", "compose", "deploy", "daphne", "programs", "wire")
     ],
 }
 # These jobs take longest, so they start first.

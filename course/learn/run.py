@@ -13,6 +13,7 @@ from course.core.ports import HOST, answers, parse_port, require_free
 from course.core.processes import FOREIGN, stop
 from course.core.steps import ROOT, Step, find_step
 from course.core.terminal import UserError, colour, say
+from course.wire import check, traced
 
 
 def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
@@ -45,12 +46,20 @@ def serve(python: Path, step: Step, port: int, env: Mapping[str, str]) -> int:
     )
 
 
-def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT) -> int:
+def run(
+    wanted: str,
+    port_text: str,
+    part: str | None = None,
+    trace: str | None = None,
+    root: Path = ROOT,
+) -> int:
     """Start the step called `wanted` on `port_text`; return the exit code for the shell.
 
-    If `part` is the number of a part, start the mid-point after that part. Raises UserError for a
-    wrong step, part or port, and if the step cannot start.
+    If `part` is the number of a part, start the mid-point after that part. With `trace`, also draw
+    what goes over the wire. Raises UserError for a wrong step, part or port, and if the step cannot
+    start.
     """
+    check(trace)
     step = find_step(wanted, root)
     port = parse_port(port_text)
     command = f"make run STEP={step.number}" + (f" PART={part}" if part else "")
@@ -65,4 +74,5 @@ def run(wanted: str, port_text: str, part: str | None = None, root: Path = ROOT)
     migrate = [str(python), "manage.py", "migrate"]
     environment.run_quietly("Preparing the database", migrate, cwd=step.folder, env=env)
     require_free(port, command)
-    return serve(python, step, port, env)
+    with traced(trace, port) as variables:
+        return serve(python, step, port, env | variables("") if variables else env)

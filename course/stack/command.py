@@ -10,6 +10,7 @@ from course.core.steps import ROOT, find_step
 from course.core.terminal import LiveLine, UserError, colour, say
 from course.stack.part import Part
 from course.stack.stack import SERVERS, STEP, Stack
+from course.wire import check, traced
 
 LOOK = 0.2  # seconds between two checks of the parts
 PAUSE = 1.0  # seconds between the end of a part and its next start, as in deploy/chat@.service
@@ -79,12 +80,15 @@ def run(
     server: str,
     shards_text: str,
     part: str | None = None,
+    trace: str | None = None,
     root: Path = ROOT,
 ) -> int:
     """Run the stack until Ctrl-C; return the exit code.
 
-    If `part` is the number of a part, run the code of the mid-point after that part.
+    If `part` is the number of a part, run the code of the mid-point after that part. With `trace`,
+    also draw what goes over the wire.
     """
+    check(trace)
     port = parse_port(port_text)
     workers = parse_count("WORKERS", workers_text, 32)
     shards = parse_count("SHARDS", shards_text, 8)
@@ -93,6 +97,13 @@ def run(
     require_free(port, "make stack")
     code = find_code(part, root)
     python = environment.ensure_everything(root)
+    with traced(trace, port) as variables:
+        stack = Stack(port, workers, server, shards, python=python, code=code, trace=variables)
+        return keep_up(stack)
+
+
+def keep_up(stack: Stack) -> int:
+    """Run the stack until Ctrl-C; return 0. Raise UserError if a part dies too often."""
     line = LiveLine()
     began = time.monotonic()
 
@@ -100,8 +111,7 @@ def run(
         line.clear()
         show(part)
 
-    stack = Stack(port, workers, server, shards, python=python, code=code)
-    say(f"Step 5 in production shape: {server}, thrown away at the end\n")
+    say(f"Step 5 in production shape: {stack.server}, thrown away at the end\n")
     say(f"  {'process':<10} {'pid':>8}   address")
     try:
         stack.up(started, lambda text: line.show(f"{text} …"))

@@ -16,14 +16,16 @@ from course.core.terminal import UserError
 from course.stack import services
 from course.stack.part import Part, run_to_end
 from course.stack.programs import find_programs
+from course.wire import APPLICATION as TRACED
 
 STEP = "step05_deploy"
 POOL = 20  # the database connections of one worker, as in the step's settings
+APPLICATION = "config.asgi:application"
 # The command lines of the workers, for Python; `{port}` is the port of the worker. `course/` has
 # them only here. Tests compare the files in step 5's `deploy/` with this list.
 WORKERS = {
     "uvicorn": [
-        *("-m", "uvicorn", "config.asgi:application", "--host", HOST, "--port", "{port}"),
+        *("-m", "uvicorn", APPLICATION, "--host", HOST, "--port", "{port}"),
         *("--proxy-headers", "--forwarded-allow-ips", HOST, "--no-access-log"),
         *("--ws-max-size", "65536", "--ws-per-message-deflate", "false"),
         # Without a limit, a stop waits for ever for a client that does not read.
@@ -31,7 +33,7 @@ WORKERS = {
     ],
     "daphne": [
         *("-m", "daphne", "-b", HOST, "-p", "{port}", "--proxy-headers", "-v", "0"),
-        "config.asgi:application",
+        APPLICATION,
     ],
 }
 SERVERS = tuple(WORKERS)
@@ -44,7 +46,8 @@ class Stack:
     run under `server`, "uvicorn" or "daphne". `shards` is the number of Redis servers. `variables`
     are more environment variables for the workers. `code` is the folder with the step's code
     (default: step 5 itself). `password` is that of the database, Redis and Django (default: a new
-    one). The parts are called postgres, redis1, redis2 …, worker1, worker2 … and nginx.
+    one). If the stack is traced, `trace` returns the variables for a worker's name. The parts are
+    called postgres, redis1, redis2 …, worker1, worker2 … and nginx.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Stack:
         python: Path = Path(sys.executable),
         code: Path | None = None,
         password: str = "",
+        trace: Callable[[str], dict[str, str]] | None = None,
     ) -> None:
         self.port = port or free_port()
         self.host = f"{HOST}:{self.port}"
@@ -65,6 +69,7 @@ class Stack:
         self.python = python
         self.variables = dict(variables or {})
         self.code = code or find_step(STEP).folder
+        self.trace = trace
         self.password = password or secrets.token_urlsafe(24)
         self.made: tempfile.TemporaryDirectory[str] | None = None
         self.parts: dict[str, Part] = {}
@@ -164,7 +169,11 @@ class Stack:
         doing("Making a database")
         self.add_services(programs)
         for name in self.worker_names:
-            self.add_worker(name, WORKERS[self.server], self.ports[name], self.environment)
+            words, env = WORKERS[self.server], self.environment
+            if self.trace:
+                words = [TRACED if word == APPLICATION else word for word in words]
+                env |= self.trace(name)
+            self.add_worker(name, words, self.ports[name], env)
         nginx = services.nginx(programs["nginx"], self.folder, self.port, self.worker_hosts)
         self.parts["nginx"] = nginx
 

@@ -1,0 +1,294 @@
+"""`TRACE=1`: what an event hides, how bursts and lanes are drawn, and what is refused."""
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from websockets.sync.client import connect
+
+from course.checks.tools.conftest import clean, run_course, sentence
+from course.core import parts
+from course.core.ports import free_port
+from course.core.steps import ROOT, find_step
+from course.core.terminal import UserError
+from course.wire.collect import collecting
+from course.wire.draw import COLOURS, STYLE, Picture, find_lanes, mermaid, static_svg, wire
+from course.wire.events import Event, fold
+from course.wire.inside.hide import hide
+
+SECRET = "h20ge5ezwiexy54h8881ffq18zzvbi00"
+
+
+def receive(at=0.0, text="hi", number=1, worker=""):
+    """Return the event of a frame from a tab to its consumer."""
+    return Event(at, "receive", f"{worker}tab {number}", f"{worker}consumer {number}", text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"token": SECRET},
+        {"a": [{"sessionid": "short"}]},
+        {"password": "short words"},
+        '{"csrfmiddlewaretoken": "short"}',
+        '{"frame": "{\\"api_key\\": \\"short\\"}"}',
+        '{"password": "short',
+        "/ws/chat/?token=short&after=3",
+        f"KeyError: {SECRET}",
+        f"Authorization: Bearer {SECRET}",
+        f"a cookie: sessionid={SECRET}; csrftoken=short",
+        f"eyJ1c2VyIjoxLCJpZCI6Ill9:1xUu5d:{SECRET}",
+    ],
+)
+def test_secrets_are_hidden(value):
+    """Tokens, passwords, cookies and session keys never leave the step's process."""
+    shown = hide(value)
+    assert "short" not in shown
+    assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"message": "Hello, everybody!"}',
+        '{"sent_at": "2026-11-21T23:01:44.600053+00:00", "username": "ann", "seq": 3}',
+        "/ws/chat/日本語/?after=17&as=ann",
+        "ValueError: No handler for message type chat.mesage (chat/consumers.py:57 in receive)",
+    ],
+)
+def test_ordinary_text_is_shown(text):
+    """A reader sees what people wrote, names, numbers and times."""
+    assert hide(text) == text
+
+
+@pytest.mark.parametrize("text", ["a" * 65_536, "token" * 13_000, "[" * 65_536, "1" * 65_536])
+def test_the_longest_frames_cost_little(text):
+    """A frame of 64 KiB must not hold up the server."""
+    began = time.process_time()
+    assert len(hide(text)) <= 2000
+    assert time.process_time() - began < 5  # a search that begins again at each letter takes more
+
+
+def test_no_character_breaks_the_page_or_the_terminal():
+    """Control characters and halves of characters are replaced."""
+    shown = hide("a\x1b[31m\x00\ud800\nb")
+    assert shown == "a\ufffd[31m\ufffd\ufffd b"
+    ET.fromstring(static_svg([receive(text=shown + "<&\"'>")]))
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour such as "#0550ae", as WCAG defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("ground", [0, 1], ids=["light", "dark"])
+def test_each_colour_is_legible_on_its_ground(ground):
+    """Every kind of event has the contrast 4.5 that WCAG asks for, on light and on dark ground."""
+    behind = luminance(re.search(r"--ground: light-dark\((#\w+), (#\w+)\)", STYLE).groups()[ground])
+    for name, colours in COLOURS.items():
+        dark, bright = sorted([luminance(colours[ground]), behind])
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, name
+
+
+def test_a_burst_is_one_arrow_with_a_count():
+    """A hundred messages fold into one arrow; two messages do not."""
+    burst = [receive(number / 100, f"n{number}") for number in range(100)]
+    (row,) = fold(burst)
+    assert row.label == "100 × receive n0"
+    assert [row.count for row in fold(burst[:2])] == [1, 1]
+    assert [row.count for row in fold([receive(at, "slow") for at in range(10)])] == [1] * 10
+
+
+def test_the_layer_stands_between_two_workers():
+    """A message that crosses Redis is seen to cross it."""
+    events = [receive(number=2, worker="worker2 "), receive(worker="worker1 ")]
+    events += [Event(1.0, "group_send", f"worker{n} consumer {n}", "channel layer") for n in (1, 2)]
+    events += [Event(1.0, "database", "worker2 task Writer", "database")]
+    lanes = ["worker1 tab 1", "worker1 consumer 1", "channel layer", "worker2 tab 2"]
+    lanes += ["worker2 consumer 2", "worker2 task Writer", "database"]
+    assert find_lanes(events) == lanes
+    alone = [
+        receive(number=10),
+        receive(number=9),
+        Event(1.0, "group_send", "views", "channel layer"),
+    ]
+    lanes = ["tab 9", "consumer 9", "tab 10", "consumer 10", "views", "channel layer"]
+    assert find_lanes(alone) == lanes
+
+
+def test_a_label_is_cut_to_what_fits_and_kept_whole_beside_it():
+    """The title of a row, for hover and screen readers, has the whole text."""
+    text = "日本語 in a long frame " * 60
+    body = Picture([receive(text=text)], width=390).body()
+    row = ET.fromstring(body).find("{*}g")
+    assert text.strip() in row.find("{*}title").text
+    label = [each.text for each in row.findall("{*}text")][-1]
+    assert label.endswith("…")
+    assert 18 < sum(2 if letter in "日本語" else 1 for letter in label) < 23
+
+
+def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
+    """`make wire` writes an SVG without a script, and a Mermaid text."""
+    events = [
+        receive(),
+        receive(1.0, "bye; #1"),
+        Event(2, "error", "consumer 1", "consumer 1", "E"),
+    ]
+    file = tmp_path / "talk.jsonl"
+    file.write_text("".join(event.to_json() + "\n" for event in events), "utf-8")
+    assert wire(str(file)) == 0
+    first = (tmp_path / "talk.svg").read_text("utf-8"), (tmp_path / "talk.mmd").read_text("utf-8")
+    assert wire(str(file)) == 0
+    assert first == (
+        (tmp_path / "talk.svg").read_text("utf-8"),
+        (tmp_path / "talk.mmd").read_text("utf-8"),
+    )
+    ET.fromstring(first[0])
+    assert "<script" not in first[0]
+    assert "light-dark(" in first[0]
+    assert "receive bye#59; #35;1" in first[1]
+    assert mermaid(events).startswith("sequenceDiagram\n    participant l0 as tab 1\n")
+
+
+def test_what_is_no_recording_is_refused(tmp_path):
+    """A sentence names the line."""
+    (tmp_path / "talk.jsonl").write_text('{"at": 1, "kind": "dance"}\n')
+    with pytest.raises(UserError, match="no event of a recording"):
+        wire(str(tmp_path / "talk.jsonl"))
+
+
+def test_a_wrong_trace_is_refused_before_anything_is_done():
+    """`TRACE=yes` gets a sentence."""
+    assert "TRACE must be 1, or a file" in sentence(run_course("run", "1", "--trace=yes"))
+    assert sentence(run_course("wire")).startswith("Which recording? Say: make wire FILE=")
+
+
+def test_without_trace_nothing_is_loaded():
+    """The command line loads no module of the diagram."""
+    code = "import course.cli, sys; print([m for m in sys.modules if m.startswith('course.wire.')])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"DJANGO_ALLOWED_HOSTS": "localhost,chat.example"}, "chat.example"),
+        ({"DJANGO_DEBUG": "off", "DJANGO_ALLOWED_HOSTS": "localhost"}, "DEBUG = False"),
+    ],
+)
+def test_a_site_for_others_is_not_traced(variables, reason):
+    """A step that names another host, or runs with debug off, refuses to start with a sentence."""
+    secret = {"DJANGO_SECRET_KEY": "a long key for a test"}
+    with collecting(free_port()) as collector:
+        ended = subprocess.run(
+            [sys.executable, "manage.py", "check"],
+            cwd=find_step("5").folder,
+            env=clean() | collector.variables() | secret | variables,
+            capture_output=True,
+            text=True,
+        )
+    assert ended.returncode != 0
+    assert "TRACE shows everybody's messages" in ended.stderr
+    assert f"Remove {reason} from the settings" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# The command, but it lays mid-points out in another folder than the learner's.
+PART_COMMAND = """
+import pathlib, sys
+from course import cli
+from course.core import parts
+real = parts.open_midpoint
+parts.open_midpoint = lambda midpoint, root: real(midpoint, pathlib.Path(sys.argv[1]))
+sys.exit(cli.main(sys.argv[2:]))
+"""
+VIEW = "def room(request, room_name):\n"
+
+
+def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path):
+    """`make run STEP=2 PART=1 TRACE=talk.jsonl` shows the sockets, and an exception in a view."""
+    folder = parts.open_midpoint(parts.find_midpoint(find_step("2"), "1"), tmp_path).folder
+    views = folder / "chat" / "views.py"
+    text = views.read_text("utf-8")
+    assert VIEW in text
+    views.write_text(text.replace(VIEW, f"{VIEW}    raise LookupError('planted')\n"), "utf-8")
+    port, file = free_port(), tmp_path / "talk.jsonl"
+    words = ["run", "2", "--part=1", f"--port={port}", f"--trace={file}"]
+    shown = terminal([sys.executable, "-c", PART_COMMAND, str(tmp_path), *words], ROOT)
+    shown.read(until="(Ctrl-C stops it)")
+    assert "See its messages, drawn live: open " in shown.seen
+    assert f"http://127.0.0.1:{port + 1}/" in shown.seen
+    with connect(f"ws://127.0.0.1:{port}/ws/chat/lobby/", origin=f"http://127.0.0.1:{port}") as ann:
+        ann.send('{"message": "hello"}')
+        assert ann.recv(5) == '{"message": "hello"}'
+    with pytest.raises(HTTPError):
+        urlopen(f"http://127.0.0.1:{port}/chat/lobby/")
+    shown.read(until="(chat/views.py:")
+    assert re.search(r"views +→ views +error LookupError: planted", shown.seen)
+    shown.type("\x03")
+    assert shown.wait() == 0
+    kinds = [json.loads(line)["kind"] for line in file.read_text("utf-8").splitlines()]
+    talk = ["connect", "group_add", "accept", "receive", "group_send", "event", "send"]
+    assert kinds == [*talk, "disconnect", "group_discard", "end", "error"]
+
+
+def test_a_server_for_others_is_not_traced():
+    """A request from another machine gets an error, and not the step's answer."""
+    code = "import asyncio; from course.wire.inside.trace import application as it; "
+    code += "asyncio.run(it({'type': 'http', 'server': ('192.0.2.1', 80)}, None, None))"
+    with collecting(free_port()) as collector:
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=find_step("2").folder,
+            env=clean() | collector.variables(),
+            capture_output=True,
+            text=True,
+        )
+    assert "TRACE is for this machine only, but somebody has asked 192.0.2.1." in ended.stderr
+
+
+def ask(collector, path="/", host="", method="GET"):
+    """Return the status, the headers and the text of an answer of the page's server."""
+    place = collector.url.split("/")[2]
+    asked = http.client.HTTPConnection(place, timeout=5)
+    asked.request(method, path, headers={"Host": host or place, "Authorization": "guess"})
+    answer = asked.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+def test_the_page_is_for_this_machine_only():
+    """A foreign name for 127.0.0.1 is refused, and the page can ask no other host."""
+    with collecting(free_port()) as collector:
+        assert collector.url.startswith("http://127.0.0.1:")
+        assert ask(collector, host="evil.example:8001")[0] == 403
+        status, headers, page = ask(collector)
+        assert status == 200
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "http:" not in page
+        assert ask(collector, "/picture?size=abc")[0] == 404
+
+
+def test_a_process_without_the_password_is_not_heard():
+    """Only the step that the course has started can add events."""
+    with collecting(free_port()) as collector:
+        assert ask(collector, method="POST")[0] == 403
+
+
+def test_a_recording_is_for_its_owner_only(tmp_path):
+    """Other users of the machine cannot read what people wrote."""
+    file = tmp_path / "talk.jsonl"
+    with collecting(free_port(), file):
+        pass
+    assert file.stat().st_mode & 0o077 == 0
