@@ -35,7 +35,9 @@ def find_programs(python: Path) -> dict[str, Path]:
         program = shutil.which(command, path=path) or ours
         if not program:
             raise UserError(f"There is no {name} here: install it (sudo apt install {package}).")
-        found[name] = Path(program).resolve()
+        # Not resolved: Debian's redis-server is a link to redis-check-rdb, a program that reads
+        # its own name to know what to be.
+        found[name] = Path(program).absolute()
     return found
 
 

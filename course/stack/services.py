@@ -59,6 +59,7 @@ def postgres(program: Path, folder: Path, port: int, password: str, connections:
     data = home / "data"
     home.mkdir(0o700, exist_ok=True)
     user = unprivileged()
+    program = program.resolve()  # the folder of a link may have no initdb
     if user:
         shutil.chown(home, user["user"])
         program = within_reach(program, user, home)

@@ -25,9 +25,11 @@ def test_programs_of_the_machine_come_first(tmp_path, monkeypatch):
     ours = find_programs(Path(sys.executable))
     venv = Path(sys.executable).parent.parent.resolve()
     assert all(venv in program.parents for program in ours.values())
-    for name in ("redis-server", "nginx", "postgres"):
+    for name in ("redis-check-rdb", "nginx", "postgres"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
+    # As on Debian: one program that knows by its name what to be.
+    (tmp_path / "redis-server").symlink_to("redis-check-rdb")
     found = find_programs(Path(sys.executable))
     assert list(found.values()) == [
         tmp_path / name for name in ("redis-server", "postgres", "nginx")
