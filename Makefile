@@ -3,7 +3,7 @@ PYTHON ?= python3
 # PYTHON is the path of a program, perhaps with a space, or a command such as "uv run python".
 COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
-.PHONY: help run test-all test diff stack wire bench redgreen guarantees scaling drift propagate lint upgrade
+.PHONY: help run test-all test diff stack wire bench redgreen guarantees listings scaling drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -34,6 +34,9 @@ bench:
 
 redgreen:
 	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART)) $(if $(FIX),--fix=$(FIX))
+
+listings:
+	$(COURSE) listings
 
 guarantees:
 	$(COURSE) guarantees

@@ -1,0 +1,40 @@
+"""The pages of the book: every fence is taken from a step, run, or marked with a reason."""
+
+import subprocess
+import sys
+
+import pytest
+
+from course.book import pages
+from course.core.steps import ROOT, step_files
+from course.core.terminal import UserError
+
+BOOK = sorted(file for file in (ROOT / "docs").glob("*.md") if "[[[cog" in file.read_text("utf-8"))
+CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
+
+
+def shown(file):
+    """Return the code of all listings of a page."""
+    return "\n".join(part.code for part in pages.read(file))
+
+
+def test_each_listing_is_what_the_steps_say():
+    """The listings are as `make docs` writes them today."""
+    command = [sys.executable, "-m", "course", "listings", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", BOOK, ids=lambda file: file.stem)
+def test_something_checks_each_fence(file):
+    """A fence is a listing, an edit, a command that is run, or it is marked."""
+    assert list(pages.problems(file)) == []
+
+
+@pytest.mark.parametrize("file", CHAPTERS, ids=lambda file: file.stem)
+def test_each_file_of_a_step_is_shown(file):
+    """A chapter shows each file that it changes, or names it as copied."""
+    namespace = pages.names()
+    for part in pages.read(file):
+        exec(part.code, namespace)
+    assert namespace["chapter"].left() == []
