@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from course import stack, wire
-from course.book import build
 from course.bench import driver, tables
+from course.book import build
 from course.core.processes import forget_git, interrupt_on_signals
 from course.core.steps import choices
 from course.core.terminal import UserError, colour

@@ -2,6 +2,7 @@
 
 import subprocess
 
+from course.book.pages import book
 from course.core import environment
 from course.core.steps import ROOT
 from course.core.terminal import UserError, say
@@ -13,9 +14,9 @@ def listings(is_check: bool = False) -> int:
     Raises UserError if a listing names what is not there, or if a page differs and `is_check`.
     """
     python = environment.ensure_everything()
-    pages = [file for file in (ROOT / "docs").rglob("*.md") if "[[[cog" in file.read_text("utf-8")]
-    command = [python, "-m", "cogapp", "--check" if is_check else "-r", "-P"]
-    command += ["-p", "from course.book.listings import *", *sorted(pages)]
+    pages = book()
+    command = [str(python), "-m", "cogapp", "--check" if is_check else "-r", "-P"]
+    command += ["-p", "from course.book.listings import *", *map(str, pages)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     changed = [line for line in done.stdout.splitlines() if "(changed)" in line]
     if done.returncode and not (is_check and changed):

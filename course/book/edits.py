@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
 from pathlib import Path
 
-from course.book.source import is_dotted, find_symbol, language, read_lines, units
+from course.book.source import find_symbol, is_dotted, language, read_lines, units
 from course.core.steps import ROOT, find_step, step_files
 from course.core.terminal import UserError
 

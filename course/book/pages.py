@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from course.book import listings
 from course.core.steps import ROOT
 
+DOCS = ROOT / "docs"
 TAGS = ("won't run yet", "runs, nothing to see", "runs, look here")
 PART = re.compile(
     r"""
@@ -42,6 +44,12 @@ class Part:
         return bool(self.content)
 
 
+def book() -> list[Path]:
+    """Return the pages with listings; maintaining.md only speaks of listings."""
+    found = [file for file in DOCS.rglob("*.md") if "[[[cog" in file.read_text("utf-8")]
+    return sorted(file for file in found if file.name != "maintaining.md")
+
+
 def read(file: Path) -> Iterator[Part]:
     """Yield the parts of a page, in their order."""
     text = file.read_text("utf-8")
@@ -50,7 +58,7 @@ def read(file: Path) -> Iterator[Part]:
         yield Part(text.count("\n", 0, found.start()) + 1, **values)
 
 
-def names() -> dict[str, object]:
+def names() -> dict[str, Any]:
     """Return the names that the listings of a page can use."""
     return {name: value for name, value in vars(listings).items() if not name.startswith("_")}
 
@@ -61,8 +69,8 @@ def problems(file: Path) -> Iterator[str]:
         where = f"{file.relative_to(ROOT)}:{part.line}"
         if part.is_fence and part.language != "console" and not (part.mark and part.note):
             yield (
-                f"{where}: nothing checks this fence. Take it from a step with a listing, run it as "
-                f"`console`, or say before it `<!-- illustration: why -->`."
+                f"{where}: nothing checks this fence. Take it from a step with a listing, run it "
+                f"as `console`, or say before it `<!-- illustration: why -->`."
             )
         if part.mark and part.mark not in ("wrong", "seen", "illustration"):
             yield f"{where}: a mark is wrong, seen or illustration, not {part.mark!r}."

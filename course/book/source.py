@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from course.core.terminal import UserError
 
@@ -22,16 +23,16 @@ def language(path: str) -> str:
     return LANGUAGES.get(Path(path).suffix, "text")
 
 
-def first_line(node: ast.stmt, lines: Sequence[str]) -> int:
+def first_line(node: Any, lines: Sequence[str]) -> int:
     """Return the index of a statement's first line, with its decorators and its comment."""
     decorators = getattr(node, "decorator_list", [])
-    start = min([node.lineno, *(each.lineno for each in decorators)]) - 1
+    start: int = min([node.lineno, *(each.lineno for each in decorators)]) - 1
     while start and lines[start - 1].lstrip().startswith("#"):
         start -= 1
     return start
 
 
-def body_of(node: ast.AST) -> list[ast.stmt]:
+def body_of(node: Any) -> list[ast.stmt]:
     """Return the statements of a module or class, without its docstring."""
     body: list[ast.stmt] = getattr(node, "body", [])
     is_documented = body and isinstance(body[0], ast.Expr) and isinstance(node, ast.ClassDef)
@@ -47,7 +48,7 @@ def names_of(node: ast.stmt) -> set[str]:
 
 def find_symbol(name: str, lines: Sequence[str]) -> list[range]:
     """Return the lines of a symbol such as `EchoConsumer.connect`, by index: one range or none."""
-    scope: list[ast.AST] = [ast.parse("".join(lines))]
+    scope: list[Any] = [ast.parse("".join(lines))]
     for part in name.split("."):
         scope = [each for node in scope for each in body_of(node) if part in names_of(each)]
     return [range(first_line(node, lines), node.end_lineno or 0) for node in scope]

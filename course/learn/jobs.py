@@ -19,6 +19,7 @@ PYTEST_JOBS = {
     ],
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "browser": ["course/checks/browser"],
+    "docs": ["course/checks/docs"],
     "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
     "course": ["course/checks/tools"],
@@ -33,6 +34,7 @@ LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse"
 KINDS = {
     "tools": ["tools", "course"],
     "browser": ["browser"],
+    "docs": ["docs"],
     "stack": ["stack", "abuse", "workers", "services"],
 }
 

@@ -6,10 +6,9 @@ import sys
 import pytest
 
 from course.book import pages
-from course.core.steps import ROOT, step_files
-from course.core.terminal import UserError
+from course.core.steps import ROOT
 
-BOOK = sorted(file for file in (ROOT / "docs").glob("*.md") if "[[[cog" in file.read_text("utf-8"))
+BOOK = pages.book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
 
 
