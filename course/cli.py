@@ -27,7 +27,7 @@ COMMANDS = {
     "wire": ("wire FILE=talk.jsonl", "draw what TRACE=talk.jsonl recorded"),
     "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 and other ways to write it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail without their part"),
-    "listings": ("listings", "write the steps' code into the book"),
+    "docs": ("docs", "write the steps' code into the book, and make its web site"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),
@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "wire": lambda o: wire.draw(o.file),
     "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
-    "listings": lambda o: build.listings(o.check),
+    "docs": lambda o: build.docs(o.check),
     "guarantees": lambda o: guarantees.guarantees(),
     "scaling": lambda o: tables.scaling(o.take),
     "drift": lambda o: max(drift.drift(o.accept), propagate.remind()),
@@ -132,7 +132,7 @@ def build_parser() -> Parser:
     add("diff", "--only", "one file, such as chat/consumers.py", metavar="FILE")
     add("drift", "--accept", "write files.toml from the folders (ACCEPT=1)", action="store_true")
     dry = "show the changes, write nothing (make: DRY_RUN=1)"
-    add("listings", "--check", "change nothing, and fail if a page differs", action="store_true")
+    add("docs", "--check", "change nothing, and fail if a page differs", action="store_true")
     add("propagate", "--dry-run", dry, action="store_true")
     add("upgrade", "--only", "one package, such as redis", metavar="PACKAGE")
     fix = "run tests changed since this commit on its steps"

@@ -1,0 +1,87 @@
+"""The book as a web site: `make docs`, with a real browser."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from course.book import pages
+from course.book.build import docs
+from course.checks.browser.conftest import browser as browser
+
+OVERFLOW = "() => document.documentElement.scrollWidth > innerWidth"
+GROUND = "() => getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the site; every warning is an error, as are a broken link and an old listing."""
+    folder = tmp_path_factory.mktemp("book") / "site"
+    assert docs(is_check=True, site=folder) == 0
+    return folder
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Return a page of a window whose requests to other hosts fail the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    asked = []
+    context.on("request", lambda request: asked.append(request.url))
+    yield context.new_page()
+    context.close()
+    assert [url for url in asked if not url.startswith("file:")] == []
+
+
+def names(site: Path) -> list[str]:
+    """Return the names of the pages that a person wrote."""
+    return [file.relative_to(pages.DOCS).with_suffix(".html").as_posix() for file in PAGES]
+
+
+PAGES = [file for file in pages.DOCS.rglob("*.md") if "examples" not in file.parts]
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["projector", "phone"])
+def test_no_page_is_wider_than_its_window(site, page, width):
+    """Long code scrolls inside its own frame."""
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in names(site):
+        page.goto((site / name).as_uri())
+        assert not page.evaluate(OVERFLOW), name
+
+
+def test_an_error_is_found_by_its_text(site, page):
+    """A reader pastes what the terminal said into the search."""
+    page.goto((site / "search.html").as_uri() + "?q=ASGI_APPLICATION")
+    expect(page.locator("ul.search li").first).to_be_visible()
+
+
+def test_dark_and_light(site, page):
+    """The book follows the browser's choice, with the diagrams; a button changes it."""
+    page.goto((site / "01-echo.html").as_uri())
+    grounds = []
+    for scheme, shown in (("light", "only-light"), ("dark", "only-dark")):
+        page.emulate_media(color_scheme=scheme)
+        expect(page.locator(f"img.diagram.{shown}").first).to_be_visible()
+        expect(page.locator(f"img.diagram:not(.{shown})").first).to_be_hidden()
+        grounds.append(page.evaluate(GROUND))
+    assert grounds[0] != grounds[1]
+    page.get_by_role("button", name=re.compile("theme", re.IGNORECASE)).first.click()
+
+
+def test_the_keyboard_turns_the_pages(site, page):
+    """The right arrow leads to the next page, and the left arrow back."""
+    page.goto((site / "index.html").as_uri())
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(lambda url: not url.endswith("index.html"))
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**/index.html")
+
+
+def test_a_printed_page_has_no_menus(site, page):
+    """On paper there is the text alone."""
+    page.goto((site / "01-echo.html").as_uri())
+    page.emulate_media(media="print")
+    expect(page.get_by_role("search").first).to_be_hidden()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()

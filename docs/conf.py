@@ -1,0 +1,80 @@
+"""How Sphinx makes a web site of the book. `make docs` calls Sphinx."""
+
+import os
+import re
+from pathlib import Path
+
+import mermaidx
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+DOCS = Path(__file__).parent
+# Links to files outside the book lead here: on the web to the repository, else to this disk.
+SOURCE = os.environ.get("BOOK_SOURCE", DOCS.parent.as_uri())
+
+project = "Django Channels in five steps"
+html_title = project
+extensions = ["myst_parser"]
+exclude_patterns = ["start", "examples"]
+suppress_warnings = ["misc.highlighting_failure"]  # "…" is in no language
+myst_heading_anchors = 4
+myst_fence_as_directive = {"mermaid"}
+myst_enable_extensions = ["alert"]
+html_theme = "furo"
+html_theme_options = {"navigation_with_keys": True}
+html_copy_source = False
+html_show_sphinx = False
+
+logger = logging.getLogger(__name__)
+
+
+class Mermaid(SphinxDirective):
+    """A Mermaid diagram, drawn while the site is built: once light, once dark."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Write two pictures, and return the nodes that show one of them."""
+        text = "\n".join(self.content)
+        found: list[nodes.Node] = []
+        for theme, shown in (("default", "only-light"), ("dark", "only-dark")):
+            name = f"{Path(self.env.docname).name}-{self.lineno}-{theme}.svg"
+            folder = Path(self.env.app.doctreedir) / "diagrams"
+            folder.mkdir(parents=True, exist_ok=True)
+            svg = mermaidx.render(text, theme=theme).svg()
+            (folder / name).write_text(svg, "utf-8")
+            path = os.path.relpath(folder / name, Path(self.env.doc2path(self.env.docname)).parent)
+            found.append(nodes.image(uri=path, alt=text, classes=[shown, "diagram"]))
+        return found
+
+
+def lead_outside(app: Sphinx, page: str, source: list[str]) -> None:
+    """Lead links to files of the repository out of the site; a broken one is a warning."""
+    folder = (DOCS / page).parent
+
+    def target(link: re.Match[str]) -> str:
+        path = (folder / link[1]).resolve()
+        if not path.exists():
+            logger.warning("%s links to %s, which does not exist.", page, link[1])
+        if path.is_relative_to(DOCS):
+            return link[0]
+        return f"]({SOURCE}/{path.relative_to(DOCS.parent).as_posix()}{link[2] or ''})"
+
+    source[0] = re.sub(r"\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", target, source[0])
+
+
+def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give the first page its table of contents, in the order of its links; GitHub needs none."""
+    if page == "index":
+        pages = dict.fromkeys(re.findall(r"\]\((\w[\w/-]*)\.md", source[0]))
+        contents = "\n".join(["```{toctree}", ":hidden:", "", *pages, "```"])
+        source[0] += f"\n\n{contents}\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx what this file adds."""
+    app.add_directive("mermaid", Mermaid)
+    app.connect("source-read", lead_outside)
+    app.connect("source-read", add_contents)
