@@ -3,7 +3,7 @@ PYTHON ?= python3
 # PYTHON is the path of a program, perhaps with a space, or a command such as "uv run python".
 COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
-.PHONY: help run test-all test diff stack wire bench redgreen guarantees listings scaling drift propagate lint upgrade
+.PHONY: help run test-all test diff stack wire bench redgreen guarantees docs scaling drift propagate lint upgrade
 
 help:
 	$(COURSE)
@@ -35,8 +35,8 @@ bench:
 redgreen:
 	$(COURSE) redgreen $(STEP) $(if $(PART),--part=$(PART)) $(if $(FIX),--fix=$(FIX))
 
-listings:
-	$(COURSE) listings
+docs:
+	$(COURSE) docs
 
 guarantees:
 	$(COURSE) guarantees

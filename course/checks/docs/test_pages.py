@@ -1,6 +1,5 @@
 """The pages of the book: every fence is taken from a step, run, or marked with a reason."""
 
-
 import pytest
 
 from course.book import pages
