@@ -3,7 +3,6 @@
 import pytest
 
 from course.book import pages
-from course.core.steps import ROOT
 
 BOOK = pages.book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
