@@ -45,6 +45,7 @@ for name, (light, dark, _) in COLOURS.items():
 # In pixels: the width of a letter, the height of a line of text and of an arrow, the width of the
 # column with the times, and that of a lane, whose longest word is often "consumer".
 LETTER, LINE, ROW, LEFT, LANE = 10.9, 22, 41, 48, 100
+HEAD = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # of a Mermaid text
 MOST = 300  # rows of one picture on the page
 LAST = {"end", "disconnect", "close", "refuse"}  # after these, a lane has nothing to do
 
@@ -168,7 +169,8 @@ def mermaid(events: Sequence[Event]) -> str:
         # Mermaid has its own meaning for some signs.
         words = [f"#{ord(c)};" if c in "#;<>%&" else c for c in fit(row.label, 60 * LETTER)]
         lines.append(f"    {names[row.source]}{arrow}{names[row.target]}: {''.join(words)}")
-    return "\n".join(["sequenceDiagram", *lines]) + "\n"
+    # Without this, each name stands below the diagram again.
+    return "\n".join([HEAD, "sequenceDiagram", *lines]) + "\n"
 
 
 def terminal_line(event: Event) -> str:

@@ -158,7 +158,7 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
     assert "<script" not in first[0]
     assert "light-dark(" in first[0]
     assert "receive bye#59; #35;1" in first[1]
-    assert mermaid(events).startswith("sequenceDiagram\n    participant l0 as tab 1\n")
+    assert "\nsequenceDiagram\n    participant l0 as tab 1\n" in mermaid(events)
 
 
 def test_what_is_no_recording_is_refused(tmp_path):
