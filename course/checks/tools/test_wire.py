@@ -40,6 +40,12 @@ def receive(at=0.0, text="hi", number=1, worker=""):
         '{"csrfmiddlewaretoken": "short"}',
         '{"frame": "{\\"api_key\\": \\"short\\"}"}',
         '{"password": "short',
+        {"password": 'one"short'},
+        {"frame": '{"password": "one\\\\\\"short"}'},
+        "<QueryDict: {'password': ['short']}>",
+        "{b'authorization': b'Token short'}",
+        "Authorization: Basic short",
+        "connection failed: user=chat pwd=short",
         "/ws/chat/?token=short&after=3",
         f"KeyError: {SECRET}",
         f"Authorization: Bearer {SECRET}",
@@ -59,7 +65,7 @@ def test_secrets_are_hidden(value):
     [
         '{"message": "Hello, everybody!"}',
         '{"sent_at": "2026-11-21T23:01:44.600053+00:00", "username": "ann", "seq": 3}',
-        "/ws/chat/日本語/?after=17&as=ann",
+        "/ws/chat/日本語/?after=17&as=ann&author=ben&author_id=3",
         "ValueError: No handler for message type chat.mesage (chat/consumers.py:57 in receive)",
     ],
 )
@@ -78,8 +84,8 @@ def test_the_longest_frames_cost_little(text):
 
 def test_no_character_breaks_the_page_or_the_terminal():
     """Control characters and halves of characters are replaced."""
-    shown = hide("a\x1b[31m\x00\ud800\nb")
-    assert shown == "a\ufffd[31m\ufffd\ufffd b"
+    shown = hide("a\x1b[31m\x00\ud800\nb\u202ec")
+    assert shown == "a\ufffd[31m\ufffd\ufffd b\ufffdc"
     ET.fromstring(static_svg([receive(text=shown + "<&\"'>")]))
 
 
