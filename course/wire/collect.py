@@ -140,7 +140,8 @@ def collecting(port: int, file: Path | None = None) -> Iterator[Collector]:
     """
     try:
         if file:
-            file.touch(0o600)  # nobody else on this machine may read what people wrote
+            with file.open("a"):
+                file.chmod(0o600)  # nobody else on this machine may read what people wrote
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}): choose another.") from None
     with Collector(port if port <= 65535 and is_free(port) else free_port()) as collector:

@@ -19,7 +19,16 @@ from course.core.ports import free_port
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
 from course.wire.collect import collecting
-from course.wire.draw import COLOURS, STYLE, Picture, find_lanes, mermaid, static_svg, wire
+from course.wire.draw import (
+    COLOURS,
+    STYLE,
+    Picture,
+    find_lanes,
+    mermaid,
+    static_svg,
+    terminal_line,
+    wire,
+)
 from course.wire.events import Event, fold
 from course.wire.inside.hide import hide
 
@@ -292,9 +301,31 @@ def test_a_process_without_the_password_is_not_heard():
         assert ask(collector, method="POST")[0] == 403
 
 
-def test_a_recording_is_for_its_owner_only(tmp_path):
+@pytest.mark.parametrize("earlier", [False, True], ids=["a-new-file", "an-earlier-recording"])
+def test_a_recording_is_for_its_owner_only(tmp_path, earlier):
     """Other users of the machine cannot read what people wrote."""
     file = tmp_path / "talk.jsonl"
+    if earlier:
+        file.touch(0o644)
     with collecting(free_port(), file):
         pass
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_recording_that_cannot_be_written_is_refused_at_once(tmp_path):
+    """A missing folder, or a folder of that name, is told before anything is recorded."""
+    (tmp_path / "talk.jsonl").mkdir()
+    for file in (tmp_path / "talk.jsonl", tmp_path / "missing" / "talk.jsonl"):
+        with (
+            pytest.raises(UserError, match="cannot be written"),
+            collecting(free_port(), file),
+        ):
+            pytest.fail("the step must not start")
+
+
+def test_a_line_of_the_terminal_fits_its_width(monkeypatch):
+    """A cut line says that it is cut; a wide letter takes two columns."""
+    monkeypatch.setenv("COLUMNS", "60")
+    line = terminal_line(receive(text="日本語" * 30))
+    assert line.endswith("…")
+    assert 57 < sum(2 if letter in "日本語" else 1 for letter in line) <= 60
