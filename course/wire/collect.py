@@ -91,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(403, "Only a traced step may send events.")
         alive = set()  # the consumers of the process
         self.server.processes.add(self)
-        with suppress(OSError):
+        # A process that is killed may leave half a line.
+        with suppress(OSError, UnicodeError, UserError):
             for line in self.rfile:
                 event = Event.from_json(line.decode())
                 self.server.put(event)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from websockets.sync.client import connect
 from course.checks.tools.conftest import clean, run_course, sentence
 from course.core import parts
 from course.core.ports import free_port
+from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
 from course.wire.collect import collecting
@@ -293,6 +295,18 @@ def test_the_page_is_for_this_machine_only():
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "http:" not in page
         assert ask(collector, "/picture?size=abc")[0] == 404
+
+
+def test_a_process_that_dies_within_a_line():
+    """The half line is left out, and the consumers of the process end in the diagram."""
+    line = Event(1.0, "connect", "tab 1", "consumer 1").to_json()
+    with collecting(free_port()) as collector:
+        with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
+            head = f"POST / HTTP/1.0\r\nAuthorization: {collector.password}\r\n\r\n"
+            process.sendall(f'{head}{line}\n{{"at": 2, "kind": "rec'.encode())
+        assert wait_until(lambda: len(collector.events) == 2, 5)
+        assert collector.events[-1].label == "end the server has ended"
+        assert wait_until(lambda: not collector.processes, 5)
 
 
 def test_a_process_without_the_password_is_not_heard():
