@@ -247,7 +247,10 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     shown.read(until="(Ctrl-C stops it)")
     assert "See its messages, drawn live: open " in shown.seen
     assert f"http://127.0.0.1:{port + 1}/" in shown.seen
-    with connect(f"ws://127.0.0.1:{port}/ws/chat/lobby/", origin=f"http://127.0.0.1:{port}") as ann:
+    socket_url = (
+        f"ws://127.0.0.1:{port}/ws/chat/lobby/?token=one%26short&t%6Fken=short&as=J%C3%B6rg"
+    )
+    with connect(socket_url, origin=f"http://127.0.0.1:{port}") as ann:
         ann.send('{"message": "hello"}')
         assert ann.recv(5) == '{"message": "hello"}'
     with pytest.raises(HTTPError):
@@ -259,6 +262,7 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     kinds = [json.loads(line)["kind"] for line in file.read_text("utf-8").splitlines()]
     talk = ["connect", "group_add", "accept", "receive", "group_send", "event", "send"]
     assert kinds == [*talk, "disconnect", "group_discard", "end", "error"]
+    assert "connect /ws/chat/lobby/?token=(hidden)&token=(hidden)&as=Jörg" in shown.seen
 
 
 def test_a_server_for_others_is_not_traced():
