@@ -109,7 +109,7 @@ def test_a_mid_point_is_run_and_tested(root, monkeypatch, capfd):
         monkeypatch.setattr(module.environment, name, lambda *_: Path(sys.executable))
     monkeypatch.setattr(run.environment, "run_quietly", lambda *_, cwd, env: used.append(cwd))
     monkeypatch.setattr(run, "serve", lambda python, step, port, env: used.append(step.folder))
-    run.run("3", str(free_port()), "2", root)
+    run.run("3", str(free_port()), "2", root=root)
     folder = root / "midpoints" / "step03_crowd-part02"
     assert used == [folder, folder]
     assert laid_out(folder)["chat/views.py"] == INTERIM["part02/chat/views.py"]
