@@ -194,7 +194,10 @@ def redgreen(
         raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
     chosen = changed_since(fix, root) if fix else choose(wanted, part, root)
     if not chosen:
-        raise UserError(f"No test of a step has changed since {fix}.")
+        raise UserError(
+            f"No test of a step has changed since {fix}. If the fix is committed, name the commit "
+            "before the fix, such as FIX=HEAD^."
+        )
     python = environment.ensure_everything(root)
     empty = [pair.after.label for pair in chosen if not pair.old]
     for label in empty:
