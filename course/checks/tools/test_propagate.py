@@ -177,6 +177,16 @@ def test_every_kind_of_change_is_carried(root, capsys):
     assert f"renamed   {CHAT} → talk.py\n" in capsys.readouterr().out
 
 
+def test_a_renamed_file_takes_changes_of_each_later_step(root):
+    """Each later tree has the new name already, and takes the change all the same."""
+    (root / ONE / CHAT).rename(root / ONE / "talk.py")
+    assert propagate.propagate("1", root=root) == 0
+    edit(root, f"{TWO}/talk.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("2", root=root) == 0
+    assert holding(root, "fixed\n", "talk.py") == LATER
+    assert holding(root, "line 1\n") == []
+
+
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
     """One line names the file; the other files are carried, and no file waits."""
     (root / THREE / SAME).unlink()
