@@ -262,7 +262,10 @@ class Carrier:
                 own, note = self.source + name.removeprefix(target), self.notes[name]
                 if note["source"] == own and note["known"]:
                     del self.notes[name]
-                elif note["state"] != WAITS and not self.is_solution(target, own):
+                elif note["state"] != WAITS and not (
+                    self.is_solution(target, own)
+                    and {*note["known"]} <= {*self.notes[own]["known"]}
+                ):
                     note["state"] = state(self.root / name)
 
 

@@ -311,6 +311,21 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
     assert waiting(root, capsys) == []
 
 
+def test_a_solution_of_one_conflict_leaves_another_of_the_same_file_open(root, capsys):
+    """Step 3 has one of the two conflicts of step 4, and is solved by hand."""
+    for tree, *lines in ((THREE, 4), (FOUR, 4, 25)):
+        for number in lines:
+            edit(root, f"{tree}/{CHAT}", f"line {number}\n", f"own {number}\n")
+    commit(root)
+    for number in (4, 25):
+        edit(root, f"{ONE}/{CHAT}", f"line {number}\n", f"fixed {number}\n")
+    assert propagate.propagate("1", root=root) == 1
+    edit(root, f"{THREE}/{CHAT}", "own 4\n", "fixed by hand\n")
+    for source in ("3", "1"):
+        propagate.propagate(source, root=root)
+    assert waiting(root, capsys) == [f"{FOUR}/{CHAT}"]
+
+
 def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):
     """If the right file changes the same line later, a later file has a conflict."""
     edit(solved, f"{SECOND}/{CHAT}", f"from {SECOND}\n", "second\n")
