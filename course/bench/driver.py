@@ -80,14 +80,15 @@ def describe() -> Result:
     }
 
 
-def run_module(python: Path, name: str, argument: str, **place: Any) -> Any:
-    """Run a module of `course.bench`; return what it prints as JSON, or its error as a fault."""
-    command = [str(python), "-m", f"course.bench.{name}", argument]
-    done = subprocess.run(command, capture_output=True, **place)
+def do(python: Path, job: Result) -> Result:
+    """Do one job with a server; put every failure into the `faults` of the result."""
+    command = [str(python), "-m", "course.bench.load", json.dumps(job)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").splitlines()
         return {"faults": said[-1:] or [f"exit code {done.returncode}"]}
-    return json.loads(done.stdout)
+    result: Result = json.loads(done.stdout)
+    return result
 
 
 def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
@@ -97,21 +98,26 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
     variables |= {"CHAT_MESSAGE_RATE": "1000000", "CHAT_MESSAGE_BURST": "1000000"}
     variables["PYTHONPATH"] = str(ROOT)
     with Stack(workers=1, variables=variables, python=python, code=contender.code) as stack:
-        place = {"cwd": stack.site, "env": stack.environment}
+
+        def do_inside(chore: str) -> Any:
+            command = [str(python), "-m", "course.bench.inside.chores", chore]
+            env = stack.environment
+            return json.loads(subprocess.check_output(command, cwd=stack.site, env=env))
+
         port = stack.parts["worker1"].port
         stack.parts["worker1"].stop()
-        cookies = run_module(python, "inside.chores", "accounts", **place)
+        cookies = do_inside("accounts")
         worker = stack.add_worker("worker1", contender.command, port, stack.environment)
         worker.start()
         common = {"kind": contender.kind, "cookies": cookies, "port": port, "pid": worker.pid}
         common["postgres"] = stack.parts["postgres"].pid
         results = {
-            name: run_module(python, "load", json.dumps({"room": name} | common | job), cwd=ROOT)
+            name: do(python, {"room": name} | common | job)
             for name, job in jobs.items()
             if contender.kind != "limit" or not job.get("stores")
         }
         if "crowd" in jobs:
-            results["parts"] = run_module(python, "inside.chores", "parts", **place)
+            results["parts"] = do_inside("parts")
         return results
 
 
@@ -119,11 +125,11 @@ def allow_files() -> None:
     """Let this process and its children open enough files; raise UserError if forbidden."""
     import resource  # Windows does not have this module
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < FILES:
         reason = f"The measurements need {FILES} open files, and this machine allows {hard}"
         raise UserError(f"{reason}: raise the limit (ulimit -Hn {FILES}).")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
 
 
 def collect(
@@ -135,7 +141,8 @@ def collect(
     def add(name: str, jobs: Jobs) -> Jobs:
         found = measure(python, contenders[name], jobs)
         for job, result in found.items():
-            results["faults"] += [f"{name}, {job}: {each}" for each in result.pop("faults", [])]
+            faults = result.pop("faults", [])
+            results["faults"] += [f"{titles[name]}, {job}: {fault}" for fault in faults]
         return found
 
     for number in range(1, runs + 1):

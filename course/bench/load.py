@@ -30,8 +30,8 @@ from course.core.processes import descendants
 
 # A job has a number of `sockets`, in one of `rooms` rooms each, after a `warm_up` of some sockets.
 # A server shows a `history` of messages. If the job has `senders`, they send for some `seconds`.
-# After `patience` seconds, missing messages count as lost.
-JOB = {"rooms": 1, "history": 0, "warm_up": 0, "query": "", "patience": 15}
+# After `patience` seconds, missing messages count as lost; the job fails after `at_most` seconds.
+JOB = {"rooms": 1, "history": 0, "warm_up": 0, "query": "", "patience": 15, "at_most": 150}
 PAUSE = 0.01  # seconds between two looks at the clients that only keep their bytes
 AT_ONCE = 50  # parallel handshakes
 TIME_LIMIT = 10.0  # seconds in which a client must catch up: as in conversation.js
@@ -296,4 +296,5 @@ async def main(job: Result) -> Result:
 if __name__ == "__main__":
     import uvloop  # not on Windows; asyncio's own loop would need too much processor time
 
-    print(json.dumps(uvloop.run(main(JOB | json.loads(sys.argv[1])))))
+    job = JOB | json.loads(sys.argv[1])
+    print(json.dumps(uvloop.run(asyncio.wait_for(main(job), job["at_most"]))))

@@ -12,7 +12,6 @@ import pytest
 from course.bench import driver, raw, tables
 from course.bench.load import JOB, Client, find_faults
 from course.core.ports import answers, free_port
-from course.core.steps import ROOT
 from course.stack import Part
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements need Linux")
@@ -127,7 +126,8 @@ def test_a_wrong_contender_is_named(monkeypatch):
     monkeypatch.setattr(driver, "measure", lambda *arguments: next(runs))
     results = driver.collect(Path(sys.executable), 1, driver.CONTENDERS, tables.TITLES, {})
     text = "\n".join(tables.report(results, tables.TITLES))
-    assert "raw, deliveries_100: 2 sockets lost 1 of 9 messages\n\nuvicorn, crowd: refused" in text
+    assert "\nlimit on websockets, deliveries_100: 2 sockets lost 1 of 9 messages\n" in text
+    assert text.endswith("\nstep 5 on uvicorn, crowd: refused")
     assert re.search(r"room of 100 +150,000 +–", text)
 
 
@@ -147,8 +147,7 @@ def load(tmp_path):
         common = {"sockets": 5, "room": "r", "cookies": ["none"], "kind": "limit"}
         common |= {"patience": 0.3, "port": port, "pid": part.pid, "postgres": part.pid}
         try:
-            text = json.dumps(common | job)
-            return driver.run_module(Path(sys.executable), "load", text, cwd=ROOT)
+            return driver.do(Path(sys.executable), common | job)
         finally:
             part.stop()
 
@@ -206,10 +205,17 @@ def test_a_server_that_does_it_wrong_is_found_out(load, broken, fault):
 
 
 @LINUX
-def test_a_server_that_refuses_everybody_is_found_out(load):
-    """The fault is the answer to the handshake."""
-    result = load({}, "compression=None", "process_request=lambda *_: 1 / 0")
-    assert result == {"faults": ["ConnectionRefusedError: HTTP/1.1 500 Internal Server Error"]}
+@pytest.mark.parametrize(
+    ("job", "fault"),
+    [
+        ({}, "ConnectionRefusedError: HTTP/1.1 500 Internal Server Error"),
+        ({"silence": 1, "at_most": 0.5}, "TimeoutError"),
+    ],
+)
+def test_a_server_that_refuses_everybody_is_found_out(load, job, fault):
+    """The fault is the answer to the handshake; a crowd tries again until its time is over."""
+    result = load(job, "compression=None", "process_request=lambda *_: 1 / 0")
+    assert result == {"faults": [fault]}
 
 
 @LINUX
