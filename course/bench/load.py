@@ -89,11 +89,11 @@ class Client:
         """Keep bytes, answer a ping, and note the end."""
         self.data += data
         # The JSON is ASCII, so this byte is a ping, or the length of a frame. In the second case
-        # the server ignores our answer.
+        # the server ignores our answer. A ping has any bytes, also those of a close frame.
+        _, close, frame = data.rpartition(b"\x88")
         if ping := data.partition(b"\x89")[2]:
             self.send(Opcode.PONG, ping[1 : 1 + ping[0]])
-        _, close, frame = data.rpartition(b"\x88")
-        if close and frame and frame[0] == len(frame) - 1:  # a close frame is the last frame
+        elif close and frame and frame[0] == len(frame) - 1:  # a close frame is the last frame
             self.ended = f"closed with {int.from_bytes(frame[1:3])}"
         if not data:
             self.ended = "closed by the server"
@@ -244,9 +244,9 @@ class Load:
 
         for sender in senders:
             sender.hear = hear
-        listeners = [client for client in self.clients if not client.hear]
-        for listener in listeners:
-            asyncio.get_running_loop().remove_reader(listener.socket)
+        listeners = [each for each in self.clients if not (each.hear or each.ended)]
+        for each in listeners:
+            asyncio.get_running_loop().remove_reader(each.socket)
         self.read_at_leisure(listeners)
         for number in range(int(seconds * rate) if rate else len(senders)):
             self.send(senders[number % len(senders)])
@@ -271,7 +271,7 @@ class Load:
 
 
 async def main(job: Result) -> Result:
-    """Let everybody join, be silent, and talk; return the figures and the faults."""
+    """Let everybody join, be silent, and talk; return figures and faults."""
     load = Load(job)
     await load.join(job["warm_up"])
     base, load.began = load.memory(), load.spent()

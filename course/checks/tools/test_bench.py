@@ -21,13 +21,14 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements nee
     ("data", "answer", "ended"),
     [
         pytest.param(b"\x81\x02{}\x89\x02hi", b"\x8a\x82", "", id="ping"),
+        pytest.param(b"\x89\x04h\x88\x01i", b"\x8a\x84", "", id="ping like a close"),
         pytest.param(b"\x81\x02{}\x88\x02\x0f\xa1", b"", "closed with 4001", id="close"),
         pytest.param(b"\x81\x7e\x01\x88" + b"{" * 392, b"", "", id="length like a close"),
         pytest.param(b"", b"", "closed by the server", id="end"),
     ],
 )
 def test_pings_are_answered_and_closes_are_noted(data, answer, ended):
-    """The length of a message may have the byte of a close."""
+    """The length of a message, or a ping, may have the bytes of a close."""
 
     async def receive() -> tuple[bytes, str]:
         client = Client(JOB | {"room": "r"}, 0)
@@ -224,6 +225,14 @@ def test_an_idle_crowd_answers_pings(load):
     often = "compression=None, ping_interval=0.1, ping_timeout=0.2"
     result = load({"silence": 0.6, "senders": 1, "seconds": 0}, "compression=None", often)
     assert (result["reached"], result["faults"]) == (5, [])
+
+
+@LINUX
+def test_a_crowd_that_loses_its_server_is_found_out(load):
+    """The sockets may end in the silence before the message."""
+    ends = "await asyncio.sleep(0.2); await connection.close(4001); rooms[path].add"
+    result = load({"silence": 0.6, "senders": 1, "seconds": 0}, "rooms[path].add", ends)
+    assert result["faults"] == ["5 sockets were closed with 4001"]
 
 
 @LINUX
