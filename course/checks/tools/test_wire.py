@@ -178,9 +178,12 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
     assert mermaid(events).startswith("sequenceDiagram\n    participant l0 as tab 1\n")
 
 
-def test_what_is_no_recording_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "dance"}, {"source": 3}, {"source": ""}, {"ms": "x"}, {"text": None}]
+)
+def test_what_is_no_recording_is_refused(tmp_path, wrong):
     """A sentence names the line."""
-    (tmp_path / "talk.jsonl").write_text('{"at": 1, "kind": "dance"}\n')
+    (tmp_path / "talk.jsonl").write_text(json.dumps(vars(receive()) | wrong))
     with pytest.raises(UserError, match="no event of a recording"):
         wire(str(tmp_path / "talk.jsonl"))
 
