@@ -46,7 +46,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "diff": lambda o: diff.show(o.first, o.second, o.part, o.only),
     "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part, o.trace),
     "wire": lambda o: wire.draw(o.file),
-    "bench": lambda o: (driver.bench_parts if o.parts else driver.bench)(o.runs),
+    "bench": lambda o: driver.bench(o.runs, o.parts),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
     "docs": lambda o: build.docs(o.check),
     "guarantees": lambda o: guarantees.guarantees(),

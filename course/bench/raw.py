@@ -18,17 +18,15 @@ counters: Counter[str] = Counter()
 
 async def converse(connection: ServerConnection) -> None:
     """Pass on each message of one client to everybody in its room."""
-    assert connection.request is not None
+    assert connection.request
     path = connection.request.path
     rooms[path].add(connection)
-    try:
-        async for text in connection:
-            counters[path] += 1
-            number, now = counters[path], datetime.now(UTC).isoformat()
-            more = {"id": number, "seq": number, "sent_at": now, "username": "bench"}
-            broadcast(rooms[path], json.dumps(json.loads(text) | more))
-    finally:
-        rooms[path].discard(connection)
+    async for text in connection:
+        counters[path] += 1
+        number, now = counters[path], datetime.now(UTC).isoformat()
+        more = {"id": number, "seq": number, "sent_at": now, "username": "bench"}
+        broadcast(rooms[path], json.dumps(json.loads(text) | more))
+    rooms[path].discard(connection)
 
 
 async def main(port: int) -> None:

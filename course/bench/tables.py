@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -10,7 +11,6 @@ from textwrap import wrap
 from typing import Any
 
 from course.bench.capacity import need, read_costs
-from course.bench.contenders import CONTENDERS, Contender, Result
 from course.core.steps import ROOT
 from course.core.terminal import UserError, colour, say
 
@@ -18,11 +18,17 @@ RESULTS = Path(".course") / "bench" / "results.json"
 PAGE = Path("docs") / "scaling.md"
 KEPT = Path("docs") / "bench.json"
 BLOCK = re.compile(r"(<!-- (\w+): made by make scaling -->\n).*?(<!-- end -->)", re.DOTALL)
-FAULTS_SHOWN = 10
-Run = dict[str, dict[str, Result]]  # results by contender and measure
-Row = list[str]
-Cell = Callable[[list[float]], str]
+Result = dict[str, Any]
+Runs = list[dict[str, dict[str, Result]]]  # for each run, results by contender and measure
+Rows = list[list[str]]
 
+TITLES = {
+    "raw": "limit on websockets",
+    "tutorial": "tutorial on Daphne",
+    "pubsub": "tutorial on uvicorn",
+    "daphne": "step 5 on Daphne",
+    "uvicorn": "step 5 on uvicorn",
+}
 # The lines of the table: title, measure, key of its result. docs/scaling.md explains each line.
 FIGURES = (
     ("deliveries/s, room of 100", "deliveries_100", "rate"),
@@ -52,77 +58,60 @@ GOALS = (
     ("memory per connection", "idle", "memory", "tutorial", "at most", 1),
 )
 # The number of people; the size of a room, and the messages of each person in a minute.
-CASES = (
-    *((30, 30, 6.0), (1_000, 50, 1.0), (10_000, 2, 1.0), (10_000, 50, 1.0), (10_000, 500, 0.5)),
-    *((100_000, 2, 0.5), (100_000, 50, 0.5), (100_000, 1_000, 0.1), (1_000_000, 2, 0.2)),
-    *((1_000_000, 50, 0.2), (1_000_000, 1_000, 0.01), (100_000, 100_000, 0.01)),
-)
+CASES = [
+    *[(30, 30, 6), (1_000, 50, 1), (10_000, 2, 1), (10_000, 50, 1), (10_000, 500, 0.5)],
+    *[(100_000, 2, 0.5), (100_000, 50, 0.5), (100_000, 1_000, 0.1), (1_000_000, 2, 0.2)],
+    *[(1_000_000, 50, 0.2), (1_000_000, 1_000, 0.01), (100_000, 100_000, 0.01)],
+]
 
 
-def values(runs: list[Run], contender: str, measure: str, key: str) -> list[float]:
-    """Return the figure of each run that has it."""
-    found = (run.get(contender, {}).get(measure, {}).get(key) for run in runs)
-    return [value for value in found if value is not None]
+def values(runs: Runs, name: str, measure: str, key: str, other: str = "") -> list[float]:
+    """Return a figure of each run that has it; with `other`, the ratio to that contender's.
+
+    A ratio is taken within one run: a slow run slows both.
+    """
+    found = []
+    for run in runs:
+        with suppress(KeyError, ZeroDivisionError):
+            value = run[name][measure][key]
+            found.append(value / run[other][measure][key] if other else value)
+    return found
 
 
 def short(value: float | str) -> str:
     """Write a number with three significant digits: 0.5, 12.3, 1,230, 123,000."""
-    if isinstance(value, str):
-        return value
-    return f"{float(f'{value:.3g}'):,.10g}"
+    return value if isinstance(value, str) else f"{float(f'{value:.3g}'):,.10g}"
 
 
-def middle(found: list[float]) -> str:
-    """Write the median of some values."""
-    return short(median(found)) if found else "–"
+def cell(found: list[float], ranged: bool = False) -> str:
+    """Write the median of some values, if asked for with their range in brackets."""
+    text = short(median(found)) if found else "–"
+    return f"{text} ({short(min(found))}–{short(max(found))})" if ranged and found else text
 
 
-def ranged(found: list[float]) -> str:
-    """Write the median of some values, and their range in brackets."""
-    return f"{middle(found)} ({short(min(found))}–{short(max(found))})" if found else "–"
+def measured(runs: Runs, names: Iterable[str], ranged: bool = False) -> Rows:
+    """Return the lines of the figures that were measured."""
+    rows = [
+        [title, *(cell(values(runs, name, *figure), ranged) for name in names)]
+        for title, *figure in FIGURES
+    ]
+    return [row for row in rows if set(row[1:]) != {"–"}]
 
 
-def measured(runs: list[Run], contenders: Sequence[Contender], cell: Cell) -> Iterator[Row]:
-    """Yield the lines of the figures that were measured; `cell` writes the values of all runs."""
-    for title, *figure in FIGURES:
-        found = [values(runs, each.name, *figure) for each in contenders]
-        if any(found):
-            yield [title, *map(cell, found)]
-
-
-def ratios(runs: list[Run], ours: str, theirs: str, measure: str, key: str) -> list[float]:
-    """Return the ratios of two contenders, each within one run: a slow run slows both."""
-    pairs = ([values([run], name, measure, key) for name in (ours, theirs)] for run in runs)
-    return [a[0] / b[0] for a, b in pairs if a and b and b[0]]
-
-
-def compared(runs: list[Run], cell: Cell) -> list[Row]:
+def compared(runs: Runs, ranged: bool = False) -> Rows:
     """Return the table of the goals."""
     rows = [["step 5 on uvicorn", "against", "ratio", "goal", ""]]
-    titles = {each.name: each.title for each in CONTENDERS}
     for title, measure, key, other, bound, goal in GOALS:
-        found = ratios(runs, "uvicorn", other, measure, key)
+        found = values(runs, "uvicorn", measure, key, other)
         verdict = "–"
         if found:
             met = median(found) >= goal if bound == "at least" else median(found) <= goal
             verdict = "met" if met else "missed"
-        rows.append([title, titles[other], cell(found), f"{bound} {goal:g}", verdict])
+        rows.append([title, TITLES[other], cell(found, ranged), f"{bound} {goal:g}", verdict])
     return rows
 
 
-def faults(results: dict[str, Any]) -> list[str]:
-    """Return all faults, with contender and measure."""
-    crowd = {"crowd": results.get("crowd", {"faults": []})}
-    return [
-        f"{contender}, {measure}: {fault}"
-        for run in [*results["runs"], {"uvicorn": crowd}]
-        for contender, measures in run.items()
-        for measure, result in measures.items()
-        for fault in result["faults"]
-    ]
-
-
-def columns(rows: list[Row]) -> Iterator[str]:
+def columns(rows: Rows) -> Iterator[str]:
     """Yield the lines of a table for a terminal; all columns but the first are right-aligned."""
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     for title, *cells in rows:
@@ -130,10 +119,10 @@ def columns(rows: list[Row]) -> Iterator[str]:
         yield f"{title:<{first}}" + "".join(aligned)
 
 
-def as_markdown(rows: list[Row]) -> list[str]:
-    """Return the lines of a table in Markdown; all columns but the first are right-aligned."""
+def as_markdown(rows: Rows) -> str:
+    """Return a table in Markdown; all columns but the first are right-aligned."""
     lines = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def crowd_text(crowd: Result) -> str:
@@ -146,54 +135,46 @@ def crowd_text(crowd: Result) -> str:
     )
 
 
-def report(results: dict[str, Any], contenders: Sequence[Contender]) -> Iterator[str]:
-    """Yield all lines for a terminal; compare each part with the one before."""
-    runs: list[Run] = results["runs"]
-    names, servers = zip(*(each.title.split(" on ") for each in contenders), strict=True)
-    head = [["", *names], ["", *servers]]
-    yield from columns([*head, *measured(runs, contenders, middle)])
+def report(results: Result, titles: dict[str, str]) -> Iterator[str]:
+    """Yield all lines for a terminal; compare the goals, or each part with the one before."""
+    runs = results["runs"]
+    head = [["", *words] for words in zip(*(t.split(" on ") for t in titles.values()), strict=True)]
+    yield from columns([*head, *measured(runs, titles)])
     yield ""
-    if contenders is CONTENDERS:
-        yield from columns(compared(runs, middle))
-        if "seconds" in results["crowd"]:
+    if titles is TITLES:
+        yield from columns(compared(runs))
+        if "half" in results["crowd"]:
             yield from ["", *wrap(crowd_text(results["crowd"]), 79)]
     else:
-        for title, *figure in FIGURES:
-            pairs = [(a.name, b.name) for a, b in pairwise(contenders)]
-            gains = [middle(ratios(runs, later, before, *figure)) for before, later in pairs]
-            if set(gains) != {"–"} and not title.startswith(" "):
-                head.append([f"× {title}", "", *gains])
+        for title, measure, key in FIGURES:
+            found = [values(runs, part, measure, key, before) for before, part in pairwise(titles)]
+            if any(found) and not title.startswith(" "):
+                head.append([f"× {title}", "", *map(cell, found)])
         yield from columns(head)
-    for fault in (found := faults(results))[:FAULTS_SHOWN]:
-        yield colour(f"\n{fault}", "red")
-    if len(found) > FAULTS_SHOWN:
-        yield f"… and {len(found) - FAULTS_SHOWN} more"
+    yield from (colour(f"\n{fault}", "red") for fault in results["faults"])
 
 
-def page(text: str, results: dict[str, Any]) -> str:
+def page(text: str, results: Result) -> str:
     """Return the page with new tables; raise UserError if a table has no place in the page."""
     runs, machine, versions = results["runs"], results["machine"], results["versions"]
     costs = read_costs(results)
     needs = [need(*case, costs) for case in CASES]
-    head = ["", *(each.title for each in CONTENDERS)]
     made = {
-        "measured": [
+        "measured": (
             f"The median of {len(runs)} runs, and the range in brackets. The load, the databases "
             f"and the server shared {machine['cpus']} cores ({machine['model']}). Python "
             f"{versions['python']}, Django {versions['django']}, Channels {versions['channels']}, "
-            f"uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.",
-            "",
-            *as_markdown([head, *measured(runs, CONTENDERS, ranged)]),
-            "",
-            crowd_text(results["crowd"]),
-        ],
-        "compared": as_markdown(compared(runs, ranged)),
+            f"uvicorn {versions['uvicorn']}, Daphne {versions['daphne']}.\n\n"
+            + as_markdown([["", *TITLES.values()], *measured(runs, TITLES, ranged=True)])
+            + f"\n\n{crowd_text(results['crowd'])}"
+        ),
+        "compared": as_markdown(compared(runs, ranged=True)),
         "costs": as_markdown([["what", "cost"], *([k, short(v)] for k, v in costs.items())]),
         "needs": as_markdown([[*needs[0]], *([*map(short, row.values())] for row in needs)]),
     }
     if sorted(found[2] for found in BLOCK.finditer(text)) != sorted(made):
         raise UserError(f"{PAGE.as_posix()} needs one place for each of: {', '.join(made)}.")
-    return BLOCK.sub(lambda found: found[1] + "\n".join(made[found[2]]) + "\n" + found[3], text)
+    return BLOCK.sub(lambda found: found[1] + made[found[2]] + "\n" + found[3], text)
 
 
 def scaling(take: bool = False, root: Path = ROOT) -> int:

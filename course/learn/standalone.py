@@ -1,7 +1,8 @@
 """Prove that a copy of a step runs by itself, with four plain commands.
 
 The copy is in `.course/standalone/<step>/`. Its environment is kept between runs, and made anew if
-the step's requirements, the lock file or Python change.
+the step's requirements, the lock file or Python change. After the first step, steps with equal
+requirements share an environment.
 """
 
 import shutil
@@ -63,27 +64,34 @@ def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> Non
         raise ProofFailed(f"`{text}` ended with exit code {done.returncode}")
 
 
-def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> None:
+def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> Path:
     """Make the copy's environment and install its requirements, unless both are up to date.
 
     The first step proves the commands that a reader types; the others use uv, which is quicker.
-    Raises ProofFailed or UserError if that fails.
+    Return the environment's Python. Raises ProofFailed or UserError if that fails.
     """
-    venv, files = copy / VENV, [copy / "requirements.txt"]
+    files = [copy / "requirements.txt"]
+    if step.number == 1:
+        venv, python = copy / VENV, environment.venv_program(Path(VENV), "python")
+    else:
+        venv = copy.with_name(f"packages-{environment.fingerprint(files[0])[:8]}") / VENV
+        python = environment.venv_program(venv, "python")
     wanted = environment.marks(venv, lock, files)
-    if environment.read_stamp(venv) == wanted:
-        say("The environment is up to date.")
-        return
-    # A package that requirements.txt names no longer must be gone.
-    shutil.rmtree(venv, ignore_errors=True)
-    if step.number > 1:
-        environment.ensure(files, f"Installing {step.label}", lock.parent, copy)
-        return
-    environment.require_venv()
-    run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
-    pip = environment.venv_program(Path(VENV), "pip")
-    run_shown([pip, "install", "-r", "requirements.txt"], copy, env)
-    environment.write_stamp(venv, wanted)
+    with environment.alone(venv.parent.with_suffix(".lock"), "installing the same packages"):
+        if environment.read_stamp(venv) == wanted:
+            say("The environment is up to date.")
+            return python
+        # A package that requirements.txt names no longer must be gone.
+        shutil.rmtree(venv, ignore_errors=True)
+        if step.number > 1:
+            title = f"Installing the packages of {step.label}"
+            return environment.ensure(files, title, lock.parent, venv.parent)
+        environment.require_venv()
+        run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
+        pip = environment.venv_program(Path(VENV), "pip")
+        run_shown([pip, "install", "-r", "requirements.txt"], copy, env)
+        environment.write_stamp(venv, wanted)
+    return python
 
 
 def ask(exit_code: Callable[[], int | None], url: str) -> None:
@@ -152,12 +160,12 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
     lock = root / environment.LOCK
-    env, python = standalone_environment(lock), environment.venv_program(Path(VENV), "python")
+    env = standalone_environment(lock)
     started = time.monotonic()
     reason = ""
     try:
         refresh_copy(step, copy)
-        install(step, copy, lock, env)
+        python = install(step, copy, lock, env)
         run_shown([python, "manage.py", "migrate"], copy, env)
         serve_once(copy, python, env)
     except ProofFailed as error:

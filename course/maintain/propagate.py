@@ -178,9 +178,13 @@ class Carrier:
     def take(self, target: str, change: Change, copy: Git) -> tuple[str, str, list[str]]:
         """Apply a change to the copy of a tree; return a word, a text and new conflicts."""
         name, file = f"{target}/{change.path}", copy.folder / change.path
-        note = self.notes.get(name, {"state": "", "known": []})
+        note, old = self.notes.get(name, {"state": "", "known": []}), copy.folder / change.old
         is_solution = self.is_solution(target, f"{self.source}/{change.path}")
-        if change.letter != "A" and not (copy.folder / change.old).is_file():
+        if change.letter == "R" and file.is_file() and not old.is_file():
+            # An earlier run has renamed the file, but perhaps the source has changed it since.
+            old.parent.mkdir(parents=True, exist_ok=True)
+            copy.ask("mv", change.path, change.old)
+        if change.letter != "A" and not old.is_file():
             return "left out", f": {target} has no such file", []
         if note["state"] == RIGHT and (is_solution or change.lines in note["known"]):
             return "kept", ": declared right, so nothing is carried", []
@@ -211,7 +215,8 @@ class Carrier:
         pair, folder = f"{self.source} {target}", self.scratch / target
         own = changes(self.root / self.source, self.carried.get(pair, "HEAD"), self.work)
         if target.startswith(INTERIM):
-            own = [change for change in own if (self.root / target / change.old).is_file()]
+            there = self.root / target
+            own = [c for c in own if (there / c.old).is_file() or (there / c.path).is_file()]
         if not own:
             self.settle(target)
             return False, False
@@ -257,7 +262,10 @@ class Carrier:
                 own, note = self.source + name.removeprefix(target), self.notes[name]
                 if note["source"] == own and note["known"]:
                     del self.notes[name]
-                elif note["state"] != WAITS and not self.is_solution(target, own):
+                elif note["state"] != WAITS and not (
+                    self.is_solution(target, own)
+                    and {*note["known"]} <= {*self.notes[own]["known"]}
+                ):
                     note["state"] = state(self.root / name)
 
 

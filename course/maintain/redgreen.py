@@ -18,13 +18,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from course.core import environment
-from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, named_tests, read_step
+from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, read_step
 from course.core.parts import find_midpoint, lay_out
 from course.core.processes import clean_environment, stop
 from course.core.steps import ROOT, Step, all_steps, find_step
 from course.core.terminal import LiveLine, UserError, colour, say
-from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, write_junit
-from course.maintain.verdicts import Pair, Trial, Verdict, tell, verdict
+from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, write_junit
+from course.maintain.verdicts import Pair, Trial, judge
 
 
 def pairs(root: Path) -> list[Pair]:
@@ -60,8 +60,7 @@ def unpack(commit: str, root: Path) -> Path:
 
 def test_sources(midpoint: Midpoint, path: str) -> dict[str, str]:
     """Return the code of each test in a file, by name; no code if there is no such file."""
-    tests = named_tests(ast.parse(midpoint.text(path))) if path in midpoint.files else {}
-    return {name: ast.dump(test) for name, test in tests.items()}
+    return {name: ast.dump(test) for name, test in midpoint.nodes(path).items() if name}
 
 
 def changed_since(commit: str, root: Path) -> list[Pair]:
@@ -88,22 +87,14 @@ def is_of_tests(path: str) -> bool:
     return path.startswith("tests/") or path == "pytest.ini"
 
 
-def files_for(pair: Pair, on: Midpoint) -> Midpoint:
-    """Return the mid-point `on` with the tests and the pytest.ini of the pair's later mid-point."""
-    files = {path: file for path, file in on.files.items() if not is_of_tests(path)}
-    return replace(
-        on,
-        files=files
-        | {path: pair.after.files[path] for path in filter(is_of_tests, pair.after.files)},
-    )
-
-
 def plan(trial: Trial) -> tuple[str, bool, list[str]]:
     """Lay out the files of a trial; return its folder, whether to prove it, pytest's arguments."""
     pair, folder = trial.pair, trial.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    lay_out(files_for(pair, trial.on), folder)
+    tests = {path: file for path, file in pair.after.files.items() if is_of_tests(path)}
+    others = {path: file for path, file in trial.on.files.items() if not is_of_tests(path)}
+    lay_out(replace(trial.on, files=tests | others), folder)
     junit = folder.with_suffix(".xml")
     junit.unlink(missing_ok=True)
     # The measured time is that of the test alone, without its fixtures, which may start a server.
@@ -119,8 +110,8 @@ def plan(trial: Trial) -> tuple[str, bool, list[str]]:
     return str(folder), not trial.is_red, [*options, *pair.old]
 
 
-def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Verdict]:
-    """Run the new tests of each pair in folders under `state`, showing progress."""
+def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:
+    """Run the new tests of each pair in folders under `state`; return a result for each file."""
     state = state.resolve()
     # The tests of the last parts take longest, so these tests start first.
     trials = [
@@ -129,8 +120,7 @@ def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Verdict]:
         for on in ([pair.before] if pair.is_last else [pair.before, pair.after])
     ]
     planned = [plan(trial) for trial in trials]
-    verdicts = list[Verdict]()
-    line = LiveLine()
+    results, line = list[Test](), LiveLine()
     process = subprocess.Popen(
         [python, "-m", "course.maintain.trials"],
         cwd=ROOT,
@@ -144,19 +134,18 @@ def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Verdict]:
     try:
         process.stdin.write(json.dumps(planned).encode())
         process.stdin.close()
-        line.show(f"{len(trials)} runs of new tests …")
-        for told in process.stdout:
+        for count in range(len(trials)):
+            line.show(f"{count} of {len(trials)} runs of new tests …")
+            told = process.stdout.readline()
+            if not told:
+                raise UserError("The process that runs the tests has ended too early: see above.")
             number, code, seconds = json.loads(told)
-            verdicts.append(verdict(trials[number], code))
             line.clear()
-            tell(verdicts[-1], seconds)
-            line.show(f"{len(verdicts)} of {len(trials)} runs of new tests …")
+            results += judge(trials[number], code, seconds)
     finally:
         line.clear()
         stop(process)
-    if len(verdicts) < len(trials):
-        raise UserError("The process that runs the tests has ended too early: see above.")
-    return verdicts
+    return results
 
 
 def choose(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
@@ -194,14 +183,17 @@ def redgreen(
         raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
     chosen = changed_since(fix, root) if fix else choose(wanted, part, root)
     if not chosen:
-        raise UserError(f"No test of a step has changed since {fix}.")
+        raise UserError(
+            f"No test of a step has changed since {fix}. If the fix is committed, name the commit "
+            "before the fix, such as FIX=HEAD^."
+        )
     python = environment.ensure_everything(root)
     empty = [pair.after.label for pair in chosen if not pair.old]
     for label in empty:
         say(colour(f"{label}: this part has no new test, so nothing proves its mechanism.", "red"))
-    verdicts = run_pairs([pair for pair in chosen if pair.old], python, root / ".course" / "red")
+    made = run_pairs([pair for pair in chosen if pair.old], python, root / ".course" / "red")
     if results:
         results.mkdir(parents=True, exist_ok=True)
-        for result in (result for made in verdicts for result in made.results):
+        for result in made:
             write_junit(result, results / (re.sub(r"[^\w.-]+", "-", result.id) + ".xml"))
-    return 1 if empty or any(made.sentences for made in verdicts) else 0
+    return 1 if empty or any(result.outcome == "failed" for result in made) else 0

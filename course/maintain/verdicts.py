@@ -3,11 +3,10 @@
 import re
 import symtable
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from course.core.manifest import Midpoint, difference
+from course.core.manifest import Midpoint
 from course.core.terminal import colour, say
 from course.learn.results import Test, read_junit
 from course.maintain.trials import NOT_RUNNING
@@ -85,16 +84,6 @@ class Trial:
         return self.on is self.pair.before
 
 
-@dataclass
-class Verdict:
-    """The outcome of new tests: one result for each file, one sentence for each complaint."""
-
-    trial: Trial
-    count: int = 0
-    results: list[Test] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-
-
 def gist(message: str) -> str:
     """Return the important line of pytest's message, shortened."""
     found = NO_FIXTURE.search(message) or IMPORT_ERROR.search(message)
@@ -102,22 +91,20 @@ def gist(message: str) -> str:
     return line if len(line) <= GIST else f"{line[: GIST - 1]}…"
 
 
-def adds_module(pair: Pair, module: str) -> bool:
-    """Tell whether the later mid-point of a pair adds the module or package `module`."""
+def brings(pair: Pair, module: str, name: str = "") -> bool:
+    """Tell whether only the later mid-point has a module, or a name in this module."""
     path = module.replace(".", "/")
-    found = difference(pair.before, pair.after)
-    added = [name for name, verb in found.items() if verb == "adds"]
-    return any(name == f"{path}.py" or name.startswith(f"{path}/") for name in added)
 
+    def has(point: Midpoint) -> bool:
+        if not name:
+            return any(file == f"{path}.py" or file.startswith(f"{path}/") for file in point.files)
+        for file in point.files.keys() & {f"{path}.py", f"{path}/__init__.py"}:
+            symbols = symtable.symtable(point.text(file).decode(), file, "exec").get_symbols()
+            own = [each for each in symbols if each.is_assigned() or each.is_imported()]
+            return name in [each.get_name() for each in own]
+        return False
 
-def defined(midpoint: Midpoint, module: str) -> set[str]:
-    """Return the names that a module of a mid-point defines or imports."""
-    path = module.replace(".", "/")
-    for name in (f"{path}.py", f"{path}/__init__.py"):
-        if name in midpoint.files:
-            symbols = symtable.symtable(midpoint.text(name).decode(), name, "exec").get_symbols()
-            return {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
-    return set()
+    return has(pair.after) and not has(pair.before)
 
 
 def waits_for_the_part(message: str, pair: Pair) -> bool:
@@ -126,9 +113,9 @@ def waits_for_the_part(message: str, pair: Pair) -> bool:
     if not found:
         return False
     module, name, source = found.groups()
-    if module or adds_module(pair, f"{source}.{name}"):
-        return adds_module(pair, module or f"{source}.{name}")
-    return name in defined(pair.after, source) - defined(pair.before, source)
+    if module:
+        return brings(pair, module)
+    return brings(pair, f"{source}.{name}") or brings(pair, source, name)
 
 
 def red_complaint(test: Test, pair: Pair) -> str:
@@ -165,79 +152,57 @@ def green_complaint(test: Test, pair: Pair) -> str:
     return f"fails on {on}, its own: {gist(test.message)}" if test.outcome == "failed" else ""
 
 
-def full_stop(text: str) -> str:
-    """Return a text with a full stop at its end."""
-    return text if text.endswith((".", "!", "…")) else f"{text}."
-
-
 def breakdown(trial: Trial, code: int) -> str:
-    """Return a sentence that says why not all tests ran, or "" if all ran.
-
-    `code` is the exit code of the trial.
-    """
-    label, on = trial.pair.after.label, trial.on.label
+    """Return why not all tests ran, or "" if all ran; `code` is the trial's exit code."""
     if code in RAN and trial.folder.with_suffix(".xml").is_file():
         return ""
     printed = trial.folder.with_suffix(".log").read_text("utf-8", errors="replace").strip()
     last = printed.rpartition("\n")[2]
     if code == NOT_RUNNING:
-        return full_stop(f"{label} does not run: {gist(last)}")
+        return f"the project does not run: {gist(last)}"
     found = IMPORT_ERROR.search(printed)
     why = gist(found[0] if found else last)
-    return full_stop(f"{label}: its tests do not run on {on} (exit code {code}): {why}")
+    return f"its tests do not run on {trial.on.label} (exit code {code}): {why}"
 
 
-def judge_file(
-    file: str, tests: Sequence[Test], trial: Trial, broken: str
-) -> tuple[Test, list[str]]:
-    """Return the result of one file of new tests, and its sentences of complaint."""
+def judge_file(file: str, tests: list[Test], trial: Trial, broken: str) -> Test:
+    """Return the result of one file of new tests, with one line for each complaint."""
     label, on = trial.pair.after.label, trial.on.label
     complaint = red_complaint if trial.is_red else green_complaint
     texts = [(test.id, complaint(test, trial.pair)) for test in tests]
-    sentences = [full_stop(f"{label}: {name} {text}") for name, text in texts if text]
-    if broken:
-        sentences.append(broken)
-    elif not tests:
-        sentences.append(f"{label}: {file} has no test that runs on {on}.")
+    complaints = [f"{name} {text}" for name, text in texts if text]
+    if broken or not tests:
+        complaints.append(broken or f"{file} has no test that runs on {on}")
     skips = sorted({test.message for test in tests if test.outcome == "skipped"})
-    outcome = "failed" if sentences else "skipped" if skips else "passed"
-    seconds, message = sum(test.seconds for test in tests), "\n".join(sentences or skips)
-    return Test(f"{label}/{file} on {on}", outcome, seconds, message), sentences
+    lines = [f"{label}: {text.rstrip('.')}." for text in complaints]
+    outcome = "failed" if lines else "skipped" if skips else "passed"
+    seconds = sum(test.seconds for test in tests)
+    return Test(f"{label}/{file} on {on}", outcome, seconds, "\n".join(lines or skips))
 
 
-def verdict(trial: Trial, code: int) -> Verdict:
-    """Return the outcome of a trial that has ended with the exit code `code`."""
-    made = Verdict(trial)
-    broken = breakdown(trial, code)
+def judge(trial: Trial, code: int, seconds: float) -> list[Test]:
+    """Print the verdict on a trial that has ended with the exit code `code`; return its results."""
+    pair, broken = trial.pair, breakdown(trial, code)
     try:
-        tests = list(filter(trial.pair.is_new, read_junit(trial.folder.with_suffix(".xml"))))
+        tests = list(filter(pair.is_new, read_junit(trial.folder.with_suffix(".xml"))))
     except (OSError, ElementTree.ParseError):
         tests = []
-    for file in trial.pair.old:
+    results = []
+    for file in pair.old:
         own = [test for test in tests if test.id.partition("::")[0] == file]
-        result, sentences = judge_file(file, own, trial, broken)
-        made.results.append(result)
-        made.sentences += [text for text in sentences if text not in made.sentences]
-    right = "failed" if trial.is_red else "passed"
-    made.count = sum(trial.pair.count(test) for test in tests if test.outcome == right)
-    return made
-
-
-def tell(verdict: Verdict, seconds: float) -> None:
-    """Print the verdict on one mid-point."""
-    label, on = verdict.trial.pair.after.label, verdict.trial.on.label
-    if not verdict.sentences:
-        one = verdict.count == 1
-        count = "its new test" if one else f"all {verdict.count} new tests"
-        if not verdict.trial.is_red:
-            text = f"{label} runs, and {count} {'passes' if one else 'pass'} on it"
-        elif one:
-            text = f"{label}: {count} fails on {on}, as it should"
-        else:
-            text = f"{label}: {count} fail on {on}, as they should"
-        say(f"{text} ({seconds:.1f} s)")
-    for text in verdict.sentences:
-        say(colour(text, "red"))
-    for result in verdict.results:
+        results.append(judge_file(file, own, trial, broken))
+    failed = [result.message for result in results if result.outcome == "failed"]
+    if failed:
+        say(colour("\n".join(dict.fromkeys("\n".join(failed).splitlines())), "red"))
+    else:
+        right = "failed" if trial.is_red else "passed"
+        count = sum(pair.count(test) for test in tests if test.outcome == right)
+        label, on = pair.after.label, trial.on.label
+        text = f"{label} runs, and each new test passes on it"
+        if trial.is_red:
+            text = f"{label}: each new test fails on {on}, as it should"
+        say(f"{text} ({count} in {seconds:.1f} s)")
+    for result in results:
         if result.outcome == "skipped":
             say(f"{result.id}: skipped: {result.message}")
+    return results

@@ -91,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(403, "Only a traced step may send events.")
         alive = set()  # the consumers of the process
         self.server.processes.add(self)
-        with suppress(OSError):
+        # A process that is killed may leave half a line.
+        with suppress(OSError, UnicodeError, UserError):
             for line in self.rfile:
                 event = Event.from_json(line.decode())
                 self.server.put(event)
@@ -140,7 +141,8 @@ def collecting(port: int, file: Path | None = None) -> Iterator[Collector]:
     """
     try:
         if file:
-            file.touch(0o600)  # nobody else on this machine may read what people wrote
+            with file.open("a"):
+                file.chmod(0o600)  # nobody else on this machine may read what people wrote
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}): choose another.") from None
     with Collector(port if port <= 65535 and is_free(port) else free_port()) as collector:

@@ -178,7 +178,7 @@ def terminal_line(event: Event) -> str:
     lane = 25 if "worker" in event.who else 13  # the length of "worker1 task Subscription"
     line = f"{event.at:9.3f}  {event.source:<{lane}} → {event.target:<{lane}}  {event.label}"
     width = shutil.get_terminal_size((160, 24)).columns
-    return colour(line[:width], COLOURS[event.colour][2])
+    return colour(fit(line, width * LETTER), COLOURS[event.colour][2])
 
 
 def wire(name: str) -> int:

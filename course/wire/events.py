@@ -78,7 +78,10 @@ class Event:
         """Return the event in one line of a recording; raise UserError if it is none."""
         with suppress(ValueError, TypeError):
             event = cls(**json.loads(line))
-            if event.kind in KINDS and isinstance(event.at, int | float):
+            texts = event.source, event.target, event.text, event.thread
+            numbers = isinstance(event.at, int | float) and isinstance(event.ms, int | float | None)
+            lanes = event.source and event.target
+            if event.kind in KINDS and numbers and lanes and all(isinstance(t, str) for t in texts):
                 return event
         raise UserError(f"This line is no event of a recording: {line[:60]!r}")
 

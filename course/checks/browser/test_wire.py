@@ -110,9 +110,9 @@ def test_pause_step_clear_and_the_table(traced, new_context):
     first = open_room(context, site, context.pages[0])
     shown(diagram, "accept")
     diagram.keyboard.press("p")
-    expect(diagram.get_by_role("status")).to_contain_text("paused, 0 to come")
+    expect(diagram.locator("#status")).to_contain_text("paused, 0 to come")
     say(first, "while paused")
-    expect(diagram.get_by_role("status")).to_contain_text("paused, 4 to come")
+    expect(diagram.locator("#status")).to_contain_text("paused, 4 to come")
     assert diagram.locator(ROWS).count() == 3
     diagram.get_by_role("button", name="Next").click()
     expect(diagram.locator(ROWS)).to_have_count(4)

@@ -111,14 +111,15 @@ def test_a_burst_passes_a_flood_is_closed(lone: Wire, background: Background) ->
 
     async def flood() -> None:
         async with lone.watched(), lone.enter("rate", PUPILS[0]) as socket:
-            began = time.monotonic()
-            for number in range(2 * BURST):
-                await say(socket, f"{number}", client_id=f"{number}")
-            answers = [await hear(socket) for _ in range(2 * BURST)]
+            began, answers, refused = time.monotonic(), [], []
+            while not refused:  # a busy machine may be slower than the limit at first
+                for number in range(len(answers), len(answers) + 2 * BURST):
+                    await say(socket, f"{number}", client_id=f"{number}")
+                answers += [await hear(socket) for _ in range(2 * BURST)]
+                refused = [answer for answer in answers if "error" in answer]
             seconds = time.monotonic() - began
-            refused = [answer for answer in answers if "error" in answer]
             stored = [answer["seq"] for answer in answers if "seq" in answer]
-            assert 0 < len(refused) <= BURST
+            assert len(refused) <= len(answers) - BURST
             assert len(stored) <= BURST + RATE * seconds + 1
             assert stored == [*range(1, len(stored) + 1)]
             assert all(0 < answer["retry_after"] < 5 for answer in refused)

@@ -177,6 +177,16 @@ def test_every_kind_of_change_is_carried(root, capsys):
     assert f"renamed   {CHAT} → talk.py\n" in capsys.readouterr().out
 
 
+def test_a_renamed_file_takes_changes_of_each_later_step(root):
+    """Each later tree has the new name already, and takes the change all the same."""
+    (root / ONE / CHAT).rename(root / ONE / "talk.py")
+    assert propagate.propagate("1", root=root) == 0
+    edit(root, f"{TWO}/talk.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("2", root=root) == 0
+    assert holding(root, "fixed\n", "talk.py") == LATER
+    assert holding(root, "line 1\n") == []
+
+
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
     """One line names the file; the other files are carried, and no file waits."""
     (root / THREE / SAME).unlink()
@@ -299,6 +309,21 @@ def test_what_was_solved_by_hand_goes_on_from_there(root, capsys):
     assert propagate.propagate("3", "1", root=root) == 0
     assert holding(root, "by hand\n") == [FIRST, SECOND, FOUR]
     assert waiting(root, capsys) == []
+
+
+def test_a_solution_of_one_conflict_leaves_another_of_the_same_file_open(root, capsys):
+    """Step 3 has one of the two conflicts of step 4, and is solved by hand."""
+    for tree, *lines in ((THREE, 4), (FOUR, 4, 25)):
+        for number in lines:
+            edit(root, f"{tree}/{CHAT}", f"line {number}\n", f"own {number}\n")
+    commit(root)
+    for number in (4, 25):
+        edit(root, f"{ONE}/{CHAT}", f"line {number}\n", f"fixed {number}\n")
+    assert propagate.propagate("1", root=root) == 1
+    edit(root, f"{THREE}/{CHAT}", "own 4\n", "fixed by hand\n")
+    for source in ("3", "1"):
+        propagate.propagate(source, root=root)
+    assert waiting(root, capsys) == [f"{FOUR}/{CHAT}"]
 
 
 def test_a_file_that_is_right_without_a_change_has_not_taken_it(solved, capsys):

@@ -73,17 +73,29 @@ def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, chang
 
 
 def test_only_the_first_step_pays_for_the_plain_commands(tmp_path, monkeypatch):
-    """A later step gets its environment from uv, in its own copy."""
+    """Later steps get their environment from uv; steps with equal requirements share it."""
+    lock = tmp_path / "requirements.lock"
+    lock.touch()
     made = []
-    monkeypatch.setattr(environment, "ensure", lambda *arguments: made.append(arguments))
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in (tmp_path / "requirements.lock", copy / "requirements.txt"):
-        file.touch()
-    step = Step(2, "groups", tmp_path / "step02_groups")
-    standalone.install(step, copy, tmp_path / "requirements.lock", {})
-    title = "Installing step02_groups"
-    assert made == [([copy / "requirements.txt"], title, tmp_path, copy)]
+
+    def ensure(files, title, root, folder):
+        python = environment.venv_program(folder / ".venv", "python")
+        python.parent.mkdir(parents=True)
+        python.touch()
+        wanted = environment.marks(folder / ".venv", lock, files)
+        environment.write_stamp(folder / ".venv", wanted)
+        made.append(title)
+        return python
+
+    monkeypatch.setattr(environment, "ensure", ensure)
+    pythons = []
+    for number, packages in ((2, "django"), (3, "django"), (4, "channels")):
+        copy = tmp_path / f"step{number:02}_x"
+        copy.mkdir()
+        (copy / "requirements.txt").write_text(packages)
+        pythons.append(standalone.install(Step(number, "x", copy), copy, lock, {}))
+    assert made == [f"Installing the packages of step0{number}_x" for number in (2, 4)]
+    assert pythons[0] == pythons[1] != pythons[2]
 
 
 FAKE_PYTEST = """

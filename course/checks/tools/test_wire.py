@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -16,10 +17,20 @@ from websockets.sync.client import connect
 from course.checks.tools.conftest import clean, run_course, sentence
 from course.core import parts
 from course.core.ports import free_port
+from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
 from course.wire.collect import collecting
-from course.wire.draw import COLOURS, STYLE, Picture, find_lanes, mermaid, static_svg, wire
+from course.wire.draw import (
+    COLOURS,
+    STYLE,
+    Picture,
+    find_lanes,
+    mermaid,
+    static_svg,
+    terminal_line,
+    wire,
+)
 from course.wire.events import Event, fold
 from course.wire.inside.hide import hide
 
@@ -40,6 +51,12 @@ def receive(at=0.0, text="hi", number=1, worker=""):
         '{"csrfmiddlewaretoken": "short"}',
         '{"frame": "{\\"api_key\\": \\"short\\"}"}',
         '{"password": "short',
+        {"password": 'one"short'},
+        {"frame": '{"password": "one\\\\\\"short"}'},
+        "<QueryDict: {'password': ['short']}>",
+        "{b'authorization': b'Token short'}",
+        "Authorization: Basic short",
+        "connection failed: user=chat pwd=short",
         "/ws/chat/?token=short&after=3",
         f"KeyError: {SECRET}",
         f"Authorization: Bearer {SECRET}",
@@ -59,7 +76,7 @@ def test_secrets_are_hidden(value):
     [
         '{"message": "Hello, everybody!"}',
         '{"sent_at": "2026-11-21T23:01:44.600053+00:00", "username": "ann", "seq": 3}',
-        "/ws/chat/日本語/?after=17&as=ann",
+        "/ws/chat/日本語/?after=17&as=ann&author=ben&author_id=3",
         "ValueError: No handler for message type chat.mesage (chat/consumers.py:57 in receive)",
     ],
 )
@@ -78,8 +95,8 @@ def test_the_longest_frames_cost_little(text):
 
 def test_no_character_breaks_the_page_or_the_terminal():
     """Control characters and halves of characters are replaced."""
-    shown = hide("a\x1b[31m\x00\ud800\nb")
-    assert shown == "a\ufffd[31m\ufffd\ufffd b"
+    shown = hide("a\x1b[31m\x00\ud800\nb\u202ec")
+    assert shown == "a\ufffd[31m\ufffd\ufffd b\ufffdc"
     ET.fromstring(static_svg([receive(text=shown + "<&\"'>")]))
 
 
@@ -161,9 +178,12 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
     assert "\nsequenceDiagram\n    participant l0 as tab 1\n" in mermaid(events)
 
 
-def test_what_is_no_recording_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "dance"}, {"source": 3}, {"source": ""}, {"ms": "x"}, {"text": None}]
+)
+def test_what_is_no_recording_is_refused(tmp_path, wrong):
     """A sentence names the line."""
-    (tmp_path / "talk.jsonl").write_text('{"at": 1, "kind": "dance"}\n')
+    (tmp_path / "talk.jsonl").write_text(json.dumps(vars(receive()) | wrong))
     with pytest.raises(UserError, match="no event of a recording"):
         wire(str(tmp_path / "talk.jsonl"))
 
@@ -230,7 +250,10 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     shown.read(until="(Ctrl-C stops it)")
     assert "See its messages, drawn live: open " in shown.seen
     assert f"http://127.0.0.1:{port + 1}/" in shown.seen
-    with connect(f"ws://127.0.0.1:{port}/ws/chat/lobby/", origin=f"http://127.0.0.1:{port}") as ann:
+    socket_url = (
+        f"ws://127.0.0.1:{port}/ws/chat/lobby/?token=one%26short&t%6Fken=short&as=J%C3%B6rg"
+    )
+    with connect(socket_url, origin=f"http://127.0.0.1:{port}") as ann:
         ann.send('{"message": "hello"}')
         assert ann.recv(5) == '{"message": "hello"}'
     with pytest.raises(HTTPError):
@@ -242,6 +265,7 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     kinds = [json.loads(line)["kind"] for line in file.read_text("utf-8").splitlines()]
     talk = ["connect", "group_add", "accept", "receive", "group_send", "event", "send"]
     assert kinds == [*talk, "disconnect", "group_discard", "end", "error"]
+    assert "connect /ws/chat/lobby/?token=(hidden)&token=(hidden)&as=Jörg" in shown.seen
 
 
 def test_a_server_for_others_is_not_traced():
@@ -280,15 +304,49 @@ def test_the_page_is_for_this_machine_only():
         assert ask(collector, "/picture?size=abc")[0] == 404
 
 
+def test_a_process_that_dies_within_a_line():
+    """The half line is left out, and the consumers of the process end in the diagram."""
+    line = Event(1.0, "connect", "tab 1", "consumer 1").to_json()
+    with collecting(free_port()) as collector:
+        with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
+            head = f"POST / HTTP/1.0\r\nAuthorization: {collector.password}\r\n\r\n"
+            process.sendall(f'{head}{line}\n{{"at": 2, "kind": "rec'.encode())
+        assert wait_until(lambda: len(collector.events) == 2, 5)
+        assert collector.events[-1].label == "end the server has ended"
+        assert wait_until(lambda: not collector.processes, 5)
+
+
 def test_a_process_without_the_password_is_not_heard():
     """Only the step that the course has started can add events."""
     with collecting(free_port()) as collector:
         assert ask(collector, method="POST")[0] == 403
 
 
-def test_a_recording_is_for_its_owner_only(tmp_path):
+@pytest.mark.parametrize("earlier", [False, True], ids=["a-new-file", "an-earlier-recording"])
+def test_a_recording_is_for_its_owner_only(tmp_path, earlier):
     """Other users of the machine cannot read what people wrote."""
     file = tmp_path / "talk.jsonl"
+    if earlier:
+        file.touch(0o644)
     with collecting(free_port(), file):
         pass
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_recording_that_cannot_be_written_is_refused_at_once(tmp_path):
+    """A missing folder, or a folder of that name, is told before anything is recorded."""
+    (tmp_path / "talk.jsonl").mkdir()
+    for file in (tmp_path / "talk.jsonl", tmp_path / "missing" / "talk.jsonl"):
+        with (
+            pytest.raises(UserError, match="cannot be written"),
+            collecting(free_port(), file),
+        ):
+            pytest.fail("the step must not start")
+
+
+def test_a_line_of_the_terminal_fits_its_width(monkeypatch):
+    """A cut line says that it is cut; a wide letter takes two columns."""
+    monkeypatch.setenv("COLUMNS", "60")
+    line = terminal_line(receive(text="日本語" * 30))
+    assert line.endswith("…")
+    assert 57 < sum(2 if letter in "日本語" else 1 for letter in line) <= 60

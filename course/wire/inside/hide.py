@@ -12,15 +12,18 @@ HIDDEN = "(hidden)"
 # random text, such as a session key: no word of a language has so many letters and digits.
 SECRET = re.compile(
     r"""
-    (?P<name> (?:token|secret|passw|session|csrf|cookie|auth(?!or)|credential|api.?key|ticket)
-        [\w-]{0,30} \\*["']? \s{0,3} [=:] \s{0,3} )
-    (?: (?P<quote>\\*["']) .*? (?:(?P=quote)|$) | (?:(?:Basic|Bearer)\s+)? [^\s&,;}\\"']+ )
+    (?P<name> (?:token|secret|passw|pwd|session|csrf|cookie|credential|api.?key|ticket
+        |auth(?!or(?!i))) [\w-]{0,30} \\*["']? \s{0,3} [=:] \s{0,3} )
+    (?: b? (?P<quote>\\*["']) .*? (?:(?<!\\)(?P=quote)|$)  # a quote inside is escaped
+    | [\[{] .*? (?:[\]}]|$)
+    | (?:(?:Basic|Bearer|Token)\s+)? [^\s&,;}\\"']+ )
     | (?P<random> (?=[\w-]*\d) [a-z0-9_-]{20,} | [a-z0-9_-]{32,} )
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-# Characters that UTF-8 or XML cannot carry, or that would control a terminal.
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Characters that UTF-8 or XML cannot carry, that would control a terminal, or that change the
+# direction of the text after them.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def hide(value: Any) -> str:

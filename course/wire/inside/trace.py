@@ -115,7 +115,8 @@ async def trace_socket(scope: Message, receive: Receive, send: Send) -> None:
     client = lane(f"{'tab' if agent.startswith(b'Mozilla') else 'client'} {number}")
     own = lane(f"consumer {number}")
     OWN.set(own)
-    query = unquote(scope["query_string"].decode("latin-1"))
+    # Hide before unquoting: a secret may contain "%26", and ends where "&" stands.
+    query = unquote(hide(scope["query_string"].decode("latin-1")))
     tell_socket = partial(tell, own=own, client=client)
     tell_socket("connect", f"{scope['path']}?{query}".rstrip("?"))
 
