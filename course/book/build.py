@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from course.book.pages import DOCS, book
+from course.book.source import DOCS, book
 from course.core import environment
 from course.core.processes import clean_environment
 from course.core.steps import ROOT

@@ -9,7 +9,6 @@ from typing import Any
 from course.book import listings
 from course.core.steps import ROOT
 
-DOCS = ROOT / "docs"
 TAGS = ("won't run yet", "runs, nothing to see", "runs, look here")
 PART = re.compile(
     r"""
@@ -42,12 +41,6 @@ class Part:
     def is_fence(self) -> bool:
         """Whether this is a fence that a person wrote."""
         return bool(self.content)
-
-
-def book() -> list[Path]:
-    """Return the pages with listings; maintaining.md only speaks of listings."""
-    found = [file for file in DOCS.rglob("*.md") if "[[[cog" in file.read_text("utf-8")]
-    return sorted(file for file in found if file.name != "maintaining.md")
 
 
 def read(file: Path) -> Iterator[Part]:

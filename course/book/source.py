@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from course.core.steps import ROOT
 from course.core.terminal import UserError
 
+DOCS = ROOT / "docs"
 # What stands for lines that a listing leaves out.
 ELLIPSIS = {".py": "# …", ".js": "// …", ".html": "{# … #}", ".css": "/* … */"}
 LANGUAGES = {".py": "python", ".js": "js", ".html": "html", ".css": "css", ".txt": "text"}
 LANGUAGES |= {".ini": "ini", ".svg": "xml"}
+
+
+def book() -> list[Path]:
+    """Return the pages with listings; maintaining.md only speaks of listings."""
+    found = [file for file in DOCS.rglob("*.md") if "[[[cog" in file.read_text("utf-8")]
+    return sorted(file for file in found if file.name != "maintaining.md")
 
 
 def read_lines(file: Path) -> list[str]:

@@ -3,8 +3,9 @@
 import pytest
 
 from course.book import pages
+from course.book.source import book
 
-BOOK = pages.book()
+BOOK = book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
 
 

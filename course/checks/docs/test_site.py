@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from course.book import pages
 from course.book.build import docs
+from course.book.source import DOCS
 from course.checks.browser.conftest import browser as browser
 
 OVERFLOW = "() => document.documentElement.scrollWidth > innerWidth"
@@ -36,10 +36,10 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def names(site: Path) -> list[str]:
     """Return the names of the pages that a person wrote."""
-    return [file.relative_to(pages.DOCS).with_suffix(".html").as_posix() for file in PAGES]
+    return [file.relative_to(DOCS).with_suffix(".html").as_posix() for file in PAGES]
 
 
-PAGES = [file for file in pages.DOCS.rglob("*.md") if "examples" not in file.parts]
+PAGES = [file for file in DOCS.rglob("*.md") if "examples" not in file.parts]
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["projector", "phone"])
