@@ -1,0 +1,171 @@
+"""The errors of docs/errors.md at the start, and with services: each provoked, seen, and cured."""
+
+import uuid
+from decimal import Decimal
+
+import pytest
+from channels_redis.core import RedisChannelLayer
+from websockets.exceptions import ConnectionClosed
+
+from course.checks.docs.provoke import RUNSERVER, SECONDS, UVICORN, Server
+from course.checks.docs.provoke import daphne as daphne
+from course.checks.docs.provoke import heading as heading
+from course.checks.docs.provoke import site as site
+from course.checks.docs.provoke import uvicorn as uvicorn
+from course.core.ports import HOST
+
+# Send to a group from a second process, over two layers.
+SEND = """
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+for layer in ("default", "patient"):
+    send = async_to_sync(get_channel_layer(layer).group_send)
+    send("members", {"type": "chat.message", "text": "from a second process"})
+    send("members", {"type": "chat.message", "text": "once more"})
+"""
+# uvicorn on a machine that has neither websockets nor wsproto.
+BARE = """
+import sys
+sys.modules["websockets"] = sys.modules["wsproto"] = None
+from uvicorn.main import main
+main()
+"""
+EARLY = '''
+"""The entry point, with an import too early."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from chat.routing import websocket_urlpatterns
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+application = ProtocolTypeRouter({"http": get_asgi_application()})
+'''
+
+
+@pytest.fixture
+def start(site):
+    """Return a function that starts a server; it ends with the test."""
+    servers = []
+
+    def start(*words, **options):
+        servers.append(Server(site, *words, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_sockets_are_not_found(heading, site, start, daphne):
+    """Without Daphne's app, `runserver` knows no sockets."""
+    settings = site.settings("without", 'INSTALLED_APPS.remove("daphne")')
+    server = start(*RUNSERVER, settings=settings)
+    assert server.refusal("echo/") == 404
+    assert server.shows(heading.is_in)
+    assert daphne.answer("echo/") == "hello"
+
+
+def test_order_of_apps(heading, site, daphne):
+    """Daphne after staticfiles is an error of the system check."""
+    change = 'INSTALLED_APPS.remove("daphne")\nINSTALLED_APPS.append("daphne")'
+    settings = site.settings("late", change)
+    assert heading.is_in(site.run("manage.py", "runserver", "--noreload", settings=settings))
+    assert "System check identified no issues" in daphne.text
+
+
+def test_no_asgi_application(heading, site, daphne):
+    """Daphne's `runserver` needs the setting."""
+    settings = site.settings("unset", "del ASGI_APPLICATION")
+    assert heading.is_in(site.run("manage.py", "runserver", "--noreload", settings=settings))
+    assert "Starting ASGI/Daphne" in daphne.text
+
+
+def test_import_too_early(heading, site, uvicorn):
+    """Consumers import models, so Django must have loaded the apps before."""
+    (site.folder / "config" / "early.py").write_text(EARLY, "utf-8")
+    said = site.run("-m", "uvicorn", "config.early:application", "--host", HOST, "--port", "1")
+    assert heading.is_in(said)
+    assert uvicorn.answer("echo/") == "hello"
+
+
+def test_lifespan(heading, start, uvicorn):
+    """The line is harmless, and `--lifespan off` ends it."""
+    assert uvicorn.shows(heading.is_in)
+    assert uvicorn.answer("echo/") == "hello"
+    server = start(*UVICORN, "--lifespan", "off")
+    assert server.answer("echo/") == "hello"
+    assert not heading.is_in(server.text)
+
+
+def test_no_websocket_library(heading, start, uvicorn):
+    """uvicorn alone speaks no WebSocket; the package websockets is enough."""
+    server = start("-c", BARE, *UVICORN[2:])
+    assert server.refusal("echo/") == 404
+    assert server.shows(heading.is_in)
+    assert "Unsupported upgrade request." in server.text
+    assert uvicorn.answer("echo/") == "hello"
+
+
+def test_idle_sockets(heading, daphne, uvicorn):
+    """With the defaults of redis-py 8, an idle socket ends; without the time limit, it stays."""
+    with daphne.open("patient/") as cured:
+        for server, code in ((daphne, 1011), (uvicorn, None)):
+            with server.open("impatient/") as socket, pytest.raises(ConnectionClosed) as caught:
+                socket.recv(SECONDS)
+            assert (caught.value.rcvd and caught.value.rcvd.code) == code
+            assert server.shows(heading.is_in)
+        cured.send("still here")
+        assert cured.recv(SECONDS) == "still here"
+
+
+def test_no_redis(heading, daphne, uvicorn):
+    """Nothing listens where Redis should be."""
+    assert daphne.refusal("nobody/") == 500
+    assert daphne.shows(heading.is_in)
+    assert uvicorn.refusal("nobody/") == 500
+    assert uvicorn.shows(lambda text: "Connection refused." in text)
+    assert daphne.answer("patient/") == "hello"
+
+
+def test_second_process(heading, site, daphne):
+    """The layer in memory serves one process; Redis serves all."""
+    with daphne.open("member/") as socket, daphne.open("patient/") as cured:
+        assert site.run("manage.py", "shell", "-v", "0", "-c", SEND) == ""
+        assert cured.recv(SECONDS) == "from a second process"
+        socket.send("from the same process")
+        assert socket.recv(SECONDS) == "from the same process"
+
+
+def test_over_capacity(heading, daphne):
+    """The core layer drops what does not fit; the Pub/Sub layer drops nothing."""
+    for path in ("crowdinmemory/", "crowd/"):
+        assert not heading.is_in(daphne.text)
+        with daphne.open(path) as socket:
+            heard = []
+            for _ in range(2):  # the second time shows what never came of the first time
+                socket.send("go")
+                heard += [int(socket.recv(SECONDS)) for _ in range(100)]
+        first = heard[: heard.index(1, 1)]
+        assert first == list(range(1, len(first) + 1))
+        assert len(first) < 110
+    assert daphne.shows(heading.is_in)
+    with daphne.open("crowdcured/") as socket:
+        socket.send("go")
+        heard = [int(socket.recv(SECONDS)) for _ in range(300)]
+        assert heard == list(range(1, 301))
+
+
+def test_no_datetime(heading, daphne):
+    """The layer in memory carries any object; Redis carries what msgpack knows."""
+    assert daphne.answer("datedinmemory/") == "hi"
+    assert daphne.answer("dated/") == 1011
+    assert daphne.shows(heading.is_in)
+    assert "T" in daphne.answer("datedcured/")
+    layer = RedisChannelLayer()
+    for bad in (uuid.uuid4(), {1}, Decimal(1), object()):
+        with pytest.raises(TypeError):
+            layer.serialize({"type": "chat.message", "value": bad})
+    for good in ("hi", b"hi", 1, 1.5, True, None, [1], {"a": 1}):
+        assert layer.serialize({"type": "chat.message", "value": good})
