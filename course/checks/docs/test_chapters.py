@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from course.book.pages import Part, names, read
 from course.book.source import find_symbol, read_lines
 from course.checks.browser.conftest import browser as browser
-from course.checks.docs import chapter01
+from course.checks.docs import chapter01, chapter02
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
@@ -84,6 +84,7 @@ Play = Callable[[Page], None]
 Scene = Callable[[str, Page], str]
 CHAPTERS: dict[str, tuple[Play, dict[str, Scene]]] = {
     "01-echo": (chapter01.write_hello, chapter01.SCENES),
+    "02-groups": (chapter02.write_hello, chapter02.SCENES),
 }
 
 
@@ -136,7 +137,7 @@ def test_a_chapter_says_what_happens(name, browser, tmp_path):
     for folder in [ROOT / "docs", *ROOT.glob("step0*")]:
         (tmp_path / folder.name).symlink_to(folder)
     reader, namespace = Reader(tmp_path, browser), names()
-    page = browser.new_page()
+    page = browser.new_context().new_page()
     page.set_default_timeout(SECONDS * 1000)
     mistake = ""
     for part in read(ROOT / "docs" / f"{name}.md"):
@@ -163,7 +164,7 @@ def test_a_chapter_says_what_happens(name, browser, tmp_path):
             said = reader.said if scene == "start" else watch(reader, page, scenes[scene])
             for line in normal(part.content).splitlines():
                 assert line in normal(said), f"line {part.line}: {said}"
-    page.close()
+    page.context.close()
     chapter = namespace["chapter"]
     assert chapter.left() == []
     files = list_folder(chapter.folder)
