@@ -7,7 +7,7 @@ from typing import Any
 
 from course.core.terminal import UserError
 
-# What stands for lines that a listing leaves out.
+# The text that stands for lines that a listing leaves out.
 ELLIPSIS = {".py": "# …", ".js": "// …", ".html": "{# … #}", ".css": "/* … */"}
 LANGUAGES = {".py": "python", ".js": "js", ".html": "html", ".css": "css", ".txt": "text"}
 LANGUAGES |= {".ini": "ini", ".svg": "xml"}

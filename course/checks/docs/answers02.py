@@ -9,10 +9,11 @@ from channels.generic.websocket import WebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from channels_redis.serializers import registry
-from chat.consumers import ChatConsumer
-from chat.rooms import group_name
 from django.template import Context, Template
 from django.utils import timezone
+
+from chat.consumers import ChatConsumer
+from chat.rooms import group_name
 
 from .helpers import SECONDS, hear_inside
 
@@ -85,8 +86,8 @@ async def test_a_busy_consumer_loses_messages():
     await client.disconnect()
 
 
-async def test_a_crashed_consumer_stays_in_its_group():
-    """An exception skips disconnect, so nobody takes the channel out of the group."""
+async def test_a_crashed_consumer_stays_in_its_group(monkeypatch):
+    """An exception skips disconnect; the channel leaves when a message in it expires."""
 
     class FragileConsumer(ChatConsumer):
         async def receive(self, text_data):
@@ -94,12 +95,17 @@ async def test_a_crashed_consumer_stays_in_its_group():
 
     client = client_of(FragileConsumer)
     await client.connect(SECONDS)
-    (channel,) = get_channel_layer().groups[group_name("lobby")]
+    layer, group = get_channel_layer(), group_name("lobby")
+    assert (layer.group_expiry, layer.expiry, layer.capacity) == (86_400, 60, 100)
+    (channel,) = layer.groups[group]
     await client.send_to(text_data="anything")
     with pytest.raises(ValueError, match="a mistake"):
         await client.wait(SECONDS)
-    assert list(get_channel_layer().groups[group_name("lobby")]) == [channel]
-    await get_channel_layer().group_discard(group_name("lobby"), channel)
+    assert list(layer.groups[group]) == [channel]
+    monkeypatch.setattr(layer, "expiry", -1)  # a message that is too old at once
+    await send("anyone here?")
+    await send("nobody")
+    assert not layer.groups[group]
 
 
 async def test_synchronous_consumers_share_one_thread():

@@ -21,7 +21,7 @@ from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT, list_folder
 
 SECONDS = 30  # longer than a start takes on a busy machine
-# What may differ between two runs of a command.
+# Patterns of text that may differ between two runs of a command.
 CHANGING = [
     (re.compile(r"^WARNING: .*\n?", re.MULTILINE), ""),  # pip's, about the machine's network
     (re.compile(r"\d+\.\d+s\b"), "N s"),
@@ -77,9 +77,9 @@ class Reader:
             self.said = self.log.read_text("utf-8")
 
 
-# What the reader of a chapter does with the page after an edit, and the scenes of the chapter. Both
-# get the page; they end where the page has settled. A scene gets the server's host too, runs in the
-# reader's folder, and returns what it shows.
+# A play is the reader's actions on the page after an edit, and a scene is those around a failure.
+# Both get the page, and end where the page has settled. A scene gets the server's host too, runs in
+# the reader's folder, and returns the text that it shows.
 Play = Callable[[Page], None]
 Scene = Callable[[str, Page], str]
 CHAPTERS: dict[str, tuple[Play, dict[str, Scene]]] = {
