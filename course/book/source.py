@@ -9,7 +9,7 @@ from course.core.steps import ROOT
 from course.core.terminal import UserError
 
 DOCS = ROOT / "docs"
-# What stands for lines that a listing leaves out.
+# The text that stands for lines that a listing leaves out.
 ELLIPSIS = {".py": "# …", ".js": "// …", ".html": "{# … #}", ".css": "/* … */"}
 LANGUAGES = {".py": "python", ".js": "js", ".html": "html", ".css": "css", ".txt": "text"}
 LANGUAGES |= {".ini": "ini", ".svg": "xml"}

@@ -1,0 +1,169 @@
+"""The answers of chapter 2: tests that run in step 2, where they are tests/test_answers.py."""
+
+import asyncio
+import json
+import threading
+
+import pytest
+from channels.generic.websocket import WebsocketConsumer
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from channels_redis.serializers import registry
+from django.template import Context, Template
+from django.utils import timezone
+
+from chat.consumers import ChatConsumer
+from chat.rooms import group_name
+
+from .helpers import SECONDS, hear_inside
+
+
+def client_of(consumer):
+    """Return a client of this consumer, in the room lobby."""
+    communicator = WebsocketCommunicator(consumer.as_asgi(), "/ws/chat/lobby/")
+    communicator.scope["url_route"] = {"kwargs": {"room_name": "lobby"}}
+    return communicator
+
+
+async def send(message):
+    """Send a message to everyone in the room lobby."""
+    event = {"type": "chat.message", "frame": {"message": message}}
+    await get_channel_layer().group_send(group_name("lobby"), event)
+
+
+async def test_no_handler_runs_while_connect_waits():
+    """An event that comes while connect awaits is handled when connect has ended."""
+    door, joined, steps = asyncio.Event(), asyncio.Event(), []
+
+    class SlowConsumer(ChatConsumer):
+        async def accept(self):
+            joined.set()
+            await door.wait()
+            await super().accept()
+            steps.append("accepted")
+
+        async def chat_message(self, event):
+            steps.append("handled")
+            await super().chat_message(event)
+
+    client = client_of(SlowConsumer)
+    connecting = asyncio.create_task(client.connect(SECONDS))
+    await asyncio.wait_for(joined.wait(), SECONDS)
+    await send("early")
+    # Other consumers go on meanwhile: a whole conversation, and this one has not moved.
+    other = client_of(ChatConsumer)
+    await other.connect(SECONDS)
+    await other.send_json_to({"message": "hi"})
+    assert await hear_inside(other) == {"message": "hi"}
+    assert steps == []
+    door.set()
+    assert (await connecting)[0]
+    assert await hear_inside(client) == {"message": "early"}
+    assert steps[:2] == ["accepted", "handled"]
+    await client.disconnect()
+    await other.disconnect()
+
+
+async def test_a_busy_consumer_loses_messages():
+    """300 messages to a busy consumer: one is in work, 100 wait, and 199 are dropped."""
+    door = asyncio.Event()
+
+    class BusyConsumer(ChatConsumer):
+        async def chat_message(self, event):
+            await door.wait()
+            await super().chat_message(event)
+
+    client = client_of(BusyConsumer)
+    await client.connect(SECONDS)
+    for number in range(300):
+        await send(number)
+    door.set()
+    heard = [await hear_inside(client) for _ in range(2)]
+    await send("the end")  # the mailbox has room again
+    while heard[-1]["message"] != "the end":
+        heard.append(await hear_inside(client))
+    assert [frame["message"] for frame in heard[:-1]] == list(range(101))
+    await client.disconnect()
+
+
+async def test_a_crashed_consumer_stays_in_its_group(monkeypatch):
+    """An exception skips disconnect; the channel leaves when a message in it expires."""
+
+    class FragileConsumer(ChatConsumer):
+        async def receive(self, text_data):
+            raise ValueError("a mistake")
+
+    client = client_of(FragileConsumer)
+    await client.connect(SECONDS)
+    layer, group = get_channel_layer(), group_name("lobby")
+    assert (layer.group_expiry, layer.expiry, layer.capacity) == (86_400, 60, 100)
+    (channel,) = layer.groups[group]
+    await client.send_to(text_data="anything")
+    with pytest.raises(ValueError, match="a mistake"):
+        await client.wait(SECONDS)
+    assert list(layer.groups[group]) == [channel]
+    monkeypatch.setattr(layer, "expiry", -1)  # a message that is too old at once
+    await send("anyone here?")
+    await send("nobody")
+    assert not layer.groups[group]
+
+
+async def test_synchronous_consumers_share_one_thread():
+    """Two connections, one thread: while one consumer waits, the other one cannot run."""
+    threads = []
+
+    class SyncConsumer(WebsocketConsumer):
+        def receive(self, text_data):
+            threads.append(threading.current_thread())
+            self.send(text_data)
+
+    clients = [client_of(SyncConsumer), client_of(SyncConsumer)]
+    for client in clients:
+        await client.connect(SECONDS)
+        await client.send_to(text_data="hi")
+        assert await client.receive_from(SECONDS) == "hi"
+    for client in clients:
+        await client.disconnect()
+    assert threads[0] is threads[1]
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_asynchronous_consumers_run_in_the_thread_of_the_event_loop():
+    """All asynchronous consumers run in one thread, and one that awaits lets the others go on."""
+    threads = []
+
+    class ThreadConsumer(ChatConsumer):
+        async def chat_message(self, event):
+            threads.append(threading.current_thread())
+            await super().chat_message(event)
+
+    clients = [client_of(ThreadConsumer), client_of(ThreadConsumer)]
+    for client in clients:
+        await client.connect(SECONDS)
+    await send("hi")
+    for client in clients:
+        assert await hear_inside(client) == {"message": "hi"}
+        await client.disconnect()
+    assert threads == [threading.current_thread()] * 2
+
+
+async def test_an_event_with_a_datetime_works_in_memory_only():
+    """The in-memory layer copies an event; the layers with Redis turn it into bytes."""
+    channel = await get_channel_layer().new_channel()
+    event = {"type": "chat.message", "time": timezone.now()}
+    await get_channel_layer().send(channel, event)
+    assert await get_channel_layer().receive(channel) == event
+    serializer = registry.get_serializer("msgpack")
+    with pytest.raises(TypeError, match="datetime"):
+        serializer.serialize(event)
+
+
+def test_a_name_in_quotes_is_no_javascript():
+    """`json_script` gives the script the name as it is; braces in a script do not."""
+    context = Context({"room_name": "O'Hara's \\"})
+    braces = Template('"{{ room_name }}"').render(context)
+    assert braces == '"O&#x27;Hara&#x27;s \\"'  # and the last backslash takes the quote
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(braces)
+    element = Template('{{ room_name|json_script:"room-name" }}').render(context)
+    assert json.loads(element.partition(">")[2].partition("<")[0]) == "O'Hara's \\"
