@@ -7,7 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
 
 import pytest
 import requests
@@ -23,6 +27,7 @@ from course.core.steps import ROOT
 PAGE = ROOT / "docs" / "realtime-web.md"
 PROJECT = ROOT / "docs" / "examples" / "realtime_web"
 KEPT = json.loads((PROJECT / "measured.json").read_text("utf-8"))
+ONE_THREAD = ["manage.py", "runserver", "--noreload", "--noasgi", "--nothreading", "127.0.0.1:{}"]
 DAPHNE = ["manage.py", "runserver", "--noreload", "127.0.0.1:{}"]
 UVICORN = ["-m", "uvicorn", "config.asgi:application", "--port={}"]
 SECONDS = 30  # longer than a start takes on a busy machine
@@ -187,22 +192,90 @@ def seen_lines(scene):
     return normal(seen.content).splitlines()
 
 
+def ask(address, path):
+    """Send a request; return the socket on which its answer comes."""
+    host, port = address.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=SECONDS)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    return client
+
+
+@pytest.mark.parametrize(("program", "first"), [(ONE_THREAD, "long poll"), (DAPHNE, "poll")])
+def test_a_long_poll_occupies_a_synchronous_worker(tmp_path, program, first):
+    """The next request waits behind a long poll that waits. Under ASGI, it does not wait."""
+    folder = tmp_path / "copy"
+    shutil.copytree(PROJECT, folder)
+    events = folder / "live" / "events.py"
+    text = events.read_text("utf-8")
+    assert "PATIENCE = 25 " in text
+    events.write_text(text.replace("PATIENCE = 25 ", "PATIENCE = 3 "), "utf-8")
+    with (
+        serve(folder, tmp_path / "server.log", program) as address,
+        ask(address, "/long-poll/0/") as slow,
+        ask(address, "/poll/0/") as quick,
+    ):
+        answered, _, _ = select.select([slow, quick], [], [], SECONDS)
+        assert answered[0] is (slow if first == "long poll" else quick)
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+        assert quick.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+class Broken(BaseHTTPRequestHandler):
+    """A stream that ends after one event, and a page to open it from."""
+
+    last_ids: Queue = Queue()  # of the events that the browser names
+
+    def do_GET(self):
+        """Answer with one event, and note the header `Last-Event-ID`."""
+        is_stream = self.path == "/stream/"
+        if is_stream:
+            self.last_ids.put(self.headers.get("Last-Event-ID"))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream" if is_stream else "text/html")
+        self.end_headers()
+        self.wfile.write(b"retry: 10\nid: 7\ndata: {}\n\n")
+
+    def log_message(self, *_):
+        """Log nothing."""
+
+
+def test_the_browser_names_the_last_event(browser):
+    """When a stream breaks, EventSource connects again, and sends the id of the last event."""
+    with ThreadingHTTPServer(("127.0.0.1", free_port()), Broken) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.evaluate("void new EventSource('/stream/')")
+        assert [Broken.last_ids.get(timeout=SECONDS) for _ in range(2)] == [None, "7"]
+        page.close()
+        server.shutdown()
+
+
 @pytest.mark.parametrize(("program", "is_shown"), [(UVICORN, True), (DAPHNE, False)])
 def test_a_synchronous_generator_sends_nothing(tmp_path, program, is_shown):
     """The obvious stream: ten events happen, and none arrives. Only uvicorn shows the warning."""
     folder, log = wrong_copy(tmp_path, "sync-stream"), tmp_path / "server.log"
-    with serve(folder, log, program) as address:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as client:
-            client.sendall(b"GET /stream/0/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            play(address)
-            arrived = b""
-            while select.select([client], [], [], 0)[0]:
-                arrived += client.recv(65536)
-            assert b"data:" not in arrived
+    with serve(folder, log, program) as address, ask(address, "/stream/0/") as client:
+        play(address)
+        arrived = b""
+        while select.select([client], [], [], 0)[0]:
+            arrived += client.recv(65536)
+        assert b"data:" not in arrived
+        # Daphne sends the headers with the first piece of the body.
+        assert arrived.startswith(b"HTTP/1.1 200") == (program is UVICORN)
     said = normal(log.read_text())
     for line in seen_lines("sync-stream"):
         assert (line in said) == is_shown, said
+
+
+def test_an_async_view_that_blocks_stops_all_others(tmp_path):
+    """With `time.sleep` in a coroutine, requests that come at once wait one after the other."""
+    with (
+        serve(wrong_copy(tmp_path, "blocking"), tmp_path / "server.log") as address,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        said = [answer.text for answer in pool.map(requests.get, [f"{address}/slow/"] * 3)]
+    assert said == seen_lines("blocking") * 3
 
 
 def test_the_commands_of_the_page(tmp_path):
