@@ -3,9 +3,11 @@
 Each function prints a fence. Raises UserError if a name is in no place, or in more than one.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from course.bench.tables import as_markdown
 from course.book import edits
 from course.book.source import ELLIPSIS, find, language, read_lines
 from course.core.steps import ROOT, step_files
@@ -84,6 +86,12 @@ def exchange(recording: str, *left_out: str) -> None:
     text = (RECORDINGS / f"{recording}.jsonl").read_text("utf-8")
     events = [Event.from_json(line) for line in text.splitlines()]
     fence("mermaid", mermaid([event for event in events if event.kind not in left_out]))
+
+
+def measured(path: str, name: str) -> None:
+    """Show a table of a file of measurements; its rows are lists, and the first has the titles."""
+    rows = json.loads((ROOT / path).read_text("utf-8"))[name]
+    print("\n".join(as_markdown([list(map(str, row)) for row in rows])))
 
 
 class Chapter(edits.Chapter):

@@ -23,6 +23,10 @@ DEFECTS = {
     "course/interim/step02_x/part01/chat/static/chat/wild.js": "debugger;\n",
     f"{STEP}/static/chat/loose.js": "if (a == 1) { debugger; }\n",
     "course/untyped.py": UNTYPED,
+    "docs/examples/web/live/unasked.py": '"""Bad."""\n\nimport os\n',
+    "docs/examples/web/live/wide.py": '"""Bad."""\n\nurls = [ 1 ]\n',
+    "docs/examples/web/live/templates/live/torn.html": "<html><p></html>\n",
+    "docs/examples/web/live/static/live/lone.js": "debugger;\n",
     ".github/workflows/jobless.yml": "on: push\njobs: {}\n",
 }
 
@@ -92,11 +96,11 @@ def test_each_tool_finds_what_it_is_there_for(tmp_path):
     assert all(code != 0 for _, code, _ in found)
     named = [[Path(file).name for file in files if Path(file).name in said] for *_, said in found]
     assert list(zip([tool for tool, *_ in found], named, strict=True)) == [
-        ("ruff", ["unused.py", "test_bare.py", "test_half.py"]),
+        ("ruff", ["unused.py", "test_bare.py", "test_half.py", "unasked.py"]),
         ("ruff", ["tight.py"]),
-        ("ruff", ["spaced.py"]),
-        ("djlint", ["open.html", "half.html"]),
-        ("oxlint", ["wild.js", "loose.js"]),
+        ("ruff", ["spaced.py", "wide.py"]),
+        ("djlint", ["open.html", "half.html", "torn.html"]),
+        ("oxlint", ["wild.js", "loose.js", "lone.js"]),
         ("mypy", ["untyped.py"]),
         ("check-jsonschema", []),  # prints nothing, so its exit code must do
     ]
