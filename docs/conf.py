@@ -20,6 +20,7 @@ extensions = ["myst_parser"]
 exclude_patterns = ["start", "examples"]
 suppress_warnings = ["misc.highlighting_failure"]  # "…" is in no language
 myst_heading_anchors = 4
+myst_url_schemes = ("http", "https", "mailto", "file")
 myst_fence_as_directive = {"mermaid"}
 myst_enable_extensions = ["alert"]
 html_theme = "furo"
