@@ -96,13 +96,18 @@ class Chapter:
             if name not in self.copied
         }
 
-    def edit(self, path: str, *names: str) -> str:
-        """Make changes in a file; return the listing: the new file, or what changed as a diff."""
+    def edit(self, path: str, *names: str, was: str = "") -> str:
+        """Make changes in a file; return the listing: the new file, or what changed as a diff.
+
+        If the file has a new name, `was` is its name before; the file of that name goes away.
+        """
         if path not in self.files:
             raise UserError(f"{path} is no file of {self.start.name} or {self.folder.name}.")
         file = self.files[path]
-        before = file.lines()
+        before = self.files[was].lines() if was else file.lines()
         file.apply(*names)
+        if was:
+            self.files[was].apply()
         after = file.lines()
         if not before:
             return f"```{language(path)}\n{''.join(after).strip()}\n```\n"
@@ -110,7 +115,7 @@ class Chapter:
 
     def write(self, folder: Path) -> None:
         """Write the files as they are now into `folder`."""
-        for path in self.copied:
+        for path in [path for path in self.copied if (self.folder / path).exists()]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self.folder / path, folder / path)
         for path, file in self.files.items():

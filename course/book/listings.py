@@ -89,8 +89,8 @@ def exchange(recording: str, *left_out: str) -> None:
 class Chapter(edits.Chapter):
     """The edits of a chapter; each one is printed."""
 
-    def edit(self, path: str, *names: str) -> str:
+    def edit(self, path: str, *names: str, was: str = "") -> str:
         """Print an edit, under the name of its file."""
-        listing = super().edit(path, *names)
+        listing = super().edit(path, *names, was=was)
         print(f"`{path}`:\n\n{listing}", end="")
         return listing

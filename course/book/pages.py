@@ -11,6 +11,7 @@ from course.core.steps import ROOT
 
 DOCS = ROOT / "docs"
 TAGS = ("won't run yet", "runs, nothing to see", "runs, look here")
+MARKS = ("wrong", "try", "file", "seen", "illustration")
 PART = re.compile(
     r"""
     ^<!--\ \[\[\[cog\ (?P<code>.*?)\ ?\]\]\]\ -->\n (?P<output>.*?) ^<!--\ \[\[\[end\]\]\]\ -->$
@@ -29,7 +30,7 @@ class Part:
 
     line: int
     code: str = ""  # what makes a listing
-    mark: str = ""  # the word before a fence: wrong, seen or illustration
+    mark: str = ""  # the word before a fence: one of MARKS
     note: str = ""  # what follows the mark: a name, or a reason
     language: str = ""
     content: str = ""  # the text in a fence
@@ -72,7 +73,7 @@ def problems(file: Path) -> Iterator[str]:
                 f"{where}: nothing checks this fence. Take it from a step with a listing, run it "
                 f"as `console`, or say before it `<!-- illustration: why -->`."
             )
-        if part.mark and part.mark not in ("wrong", "seen", "illustration"):
-            yield f"{where}: a mark is wrong, seen or illustration, not {part.mark!r}."
+        if part.mark and part.mark not in MARKS:
+            yield f"{where}: a mark is one of {', '.join(MARKS)}; not {part.mark!r}."
         if part.tag and part.tag not in TAGS:
             yield f"{where}: a tag is one of {', '.join(TAGS)}; not {part.tag!r}."

@@ -4,17 +4,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from course.book.pages import Part, names, read
 from course.book.source import find_symbol, read_lines
 from course.checks.browser.conftest import browser as browser
+from course.checks.docs import chapter01
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
@@ -56,12 +56,12 @@ class Reader:
                 continue
             env = clean_environment() | {"PIP_CONSTRAINT": (ROOT / LOCK).as_uri()}
             env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+            env |= {"PYTHONUNBUFFERED": "1"}  # so that errors stand where they happen
             done = subprocess.run(
-                command, shell=True, cwd=self.cwd, env=env, capture_output=True, text=True
+                command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
             )
-            said = done.stdout + done.stderr
-            assert done.returncode == 0, f"$ {command}\n{said}"
-            assert normal(said) == normal(output), f"$ {command}\n{said}"
+            assert done.returncode == 0, f"$ {command}\n{done.stdout}"
+            assert normal(done.stdout) == normal(output), f"$ {command}\n{done.stdout}"
 
     @contextmanager
     def server(self) -> Iterator[str]:
@@ -77,75 +77,13 @@ class Reader:
             self.said = self.log.read_text("utf-8")
 
 
-# What the reader of each chapter does with the page after an edit; it ends where the page has
-# settled.
+# What the reader of a chapter does with the page after an edit, and the scenes of the chapter. Both
+# get the page; they end where the page has settled. A scene gets the server's host too, runs in the
+# reader's folder, and returns what it shows.
 Play = Callable[[Page], None]
 Scene = Callable[[str, Page], str]
-
-
-def write_hello(page: Page) -> None:
-    """Open the page of chapter 1, and write a line."""
-    status = page.locator("#connection-status")
-    if status.count():
-        expect(status).not_to_have_text("Connecting…")
-    page.fill("#chat-message-input", "hello")
-    page.press("#chat-message-input", "Enter")
-
-
-def send(frame: str) -> Scene:
-    """Return a scene: a second socket sends a frame, from the browser's console."""
-
-    def scene(host: str, page: Page) -> str:
-        page.goto(f"http://{host}/")
-        return page.evaluate(
-            f"""() => new Promise((resolve) => {{
-                const other = new WebSocket("ws://{host}/ws/echo/");
-                other.onclose = (event) => resolve(`closed ${{event.code}}`);
-                other.onmessage = (event) => resolve(event.data);
-                other.onopen = () => other.send({frame});
-            }})"""
-        )
-
-    return scene
-
-
-def stranger(host: str, page: Page) -> str:
-    """Run the reader's script, which comes from another website."""
-    try:
-        connect(f"ws://{host}/ws/echo/", origin="https://evil.example").close()
-        return "The socket is open."
-    except InvalidStatus as error:
-        return f"The server said {error.response.status_code}"
-
-
-def status(host: str, page: Page) -> str:
-    """Open the page, and wait until it says that the connection is closed."""
-    page.goto(f"http://{host}/")
-    closed = page.locator("#connection-status")
-    expect(closed).to_contain_text("Closed")
-    return closed.inner_text()
-
-
-def open_page(host: str, page: Page) -> str:
-    """Open the page, and wait until it is connected."""
-    page.goto(f"http://{host}/")
-    expect(page.locator("#connection-status")).to_have_text("Connected")
-    return ""
-
-
 CHAPTERS: dict[str, tuple[Play, dict[str, Scene]]] = {
-    "01-echo": (
-        write_hello,
-        {
-            "any-origin": stranger,
-            "stranger": stranger,
-            "open": open_page,
-            "no-accept": status,
-            "obvious": send('"null"'),
-            "obvious binary": send('new Blob(["hi"])'),
-            "better": send('"null"'),
-        },
-    ),
+    "01-echo": (chapter01.write_hello, chapter01.SCENES),
 }
 
 
@@ -171,19 +109,23 @@ def watch(reader: Reader, page: Page, scene: Scene) -> str:
     """Play a scene; return what it shows and what the server's terminal says."""
     with reader.server() as host:
         assert host, reader.log.read_text()
-        shown = scene(host, page)
+        with chdir(reader.cwd):
+            shown = scene(host, page)
     return f"{shown}\n{reader.said}"
 
 
 def put(file: Path, symbol: str, code: str) -> None:
-    """Replace a symbol in a file by other code; a new method goes to the end of its class."""
+    """Replace a symbol in a file by other code; what is new goes to the end of file or class."""
     lines = read_lines(file)
     found = find_symbol(symbol, lines)
     if found:
+        assert "".join(lines[found[0].start : found[0].stop]) != code, f"{symbol} is no other code."
         lines[found[0].start : found[0].stop] = [code]
-    else:
+    elif "." in symbol:
         (place,) = find_symbol(symbol.rpartition(".")[0], lines)
         lines.insert(place.stop, f"\n{code}")
+    else:
+        lines.append(f"\n\n{code}")
     file.write_text("".join(lines), "utf-8")
 
 
@@ -198,7 +140,7 @@ def test_a_chapter_says_what_happens(name, browser, tmp_path):
     page.set_default_timeout(SECONDS * 1000)
     mistake = ""
     for part in read(ROOT / "docs" / f"{name}.md"):
-        scene = part.note.split()[0] if part.mark == "wrong" else part.note
+        scene = part.note.split()[0] if part.mark in ("wrong", "try") else part.note
         if mistake and not (part.mark in ("seen", "illustration") and scene.startswith(mistake)):
             mistake = ""
             namespace["chapter"].write(reader.cwd)
@@ -210,7 +152,11 @@ def test_a_chapter_says_what_happens(name, browser, tmp_path):
             reader.run(part.content)
         elif part.tag:
             look(reader, page, play, part)
-        elif part.mark == "wrong":
+        elif part.mark == "file":
+            file = reader.cwd / part.note
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(part.content, "utf-8")
+        elif part.mark in ("wrong", "try"):
             mistake, path, symbol = part.note.split()
             put(reader.cwd / path, symbol, part.content)
         elif part.mark == "seen":
