@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from course.book.pages import Part, names, read
 from course.book.source import find_symbol, read_lines
 from course.checks.browser.conftest import browser as browser
-from course.checks.docs import chapter01
+from course.checks.docs import chapter01, chapter03
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
@@ -86,6 +86,7 @@ Play = Callable[[Page], None]
 Scene = Callable[[str, Page], str]
 CHAPTERS: dict[str, tuple[Play, dict[str, Scene]]] = {
     "01-echo": (chapter01.write_hello, chapter01.SCENES),
+    "03-persistence": (chapter03.write_hello, chapter03.SCENES),
 }
 
 
