@@ -20,10 +20,11 @@ extensions = ["myst_parser"]
 exclude_patterns = ["start", "examples"]
 suppress_warnings = ["misc.highlighting_failure"]  # "…" is in no language
 myst_heading_anchors = 4
-myst_url_schemes = ("http", "https", "mailto", "file")
 myst_fence_as_directive = {"mermaid"}
 myst_enable_extensions = ["alert"]
 html_theme = "furo"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
 html_show_sphinx = False
@@ -56,14 +57,16 @@ def lead_outside(app: Sphinx, page: str, source: list[str]) -> None:
     folder = (DOCS / page).parent
 
     def target(link: re.Match[str]) -> str:
-        path = (folder / link[1]).resolve()
+        path = (folder / link[2]).resolve()
         if not path.exists():
-            logger.warning("%s links to %s, which does not exist.", page, link[1])
+            logger.warning("%s links to %s, which does not exist.", page, link[2])
         if path.is_relative_to(DOCS):
             return link[0]
-        return f"]({SOURCE}/{path.relative_to(DOCS.parent).as_posix()}{link[2] or ''})"
+        # HTML, because Markdown refuses links to a disk.
+        url = f"{SOURCE}/{path.relative_to(DOCS.parent).as_posix()}{link[3] or ''}"
+        return f'<a class="reference external" href="{url}">{link[1]}</a>'
 
-    source[0] = re.sub(r"\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", target, source[0])
+    source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", target, source[0])
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:

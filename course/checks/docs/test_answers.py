@@ -10,7 +10,7 @@ import pytest
 from course.core.processes import clean_environment
 from course.core.steps import ROOT, copy_files, step_files
 
-ANSWERS = {"answers02.py": "step02_groups"}
+ANSWERS = {"answers02.py": "step02_groups", "answers03.py": "step03_persistence"}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
