@@ -24,7 +24,7 @@ SECONDS = 30  # longer than a start takes on a busy machine
 # Patterns of text that may differ between two runs of a command.
 CHANGING = [
     (re.compile(r"^WARNING: .*\n?", re.MULTILINE), ""),  # pip's, about the machine's network
-    (re.compile(r"\d+\.\d+s\b"), "N s"),
+    (re.compile(r"\d+\.\d+s\b( \(\d+:\d\d:\d\d\))?"), "N s"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"version \d+(\.\d+)+"), "version N"),
 ]
