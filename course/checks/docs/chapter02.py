@@ -55,17 +55,26 @@ def write_hello(page: Page) -> None:
     write(tab, "hello")
 
 
-def talk(room: str, hears: str = "hello") -> Scene:
+def talk(room: str) -> Scene:
     """Return a scene: one tab writes, the other shows the line."""
 
     def scene(host: str, page: Page) -> str:
         page.goto(f"http://{host}/")
         enter(page, room)
         write(other_tab(page), "hello")
-        expect(page.locator("#chat-log")).to_have_text(hears)
+        expect(page.locator("#chat-log")).to_have_text("hello")
         return page.locator("#chat-log").inner_text()
 
     return scene
+
+
+def talk_and_reload(host: str, page: Page) -> str:
+    """Talk in a room with a Japanese name, and reload the page: it is empty."""
+    heard = talk("日本語")(host, page)
+    page.reload()
+    settle(page)
+    expect(page.locator("#chat-log")).to_be_empty()
+    return heard
 
 
 def echo(host: str, page: Page) -> str:
@@ -117,8 +126,10 @@ def attack(host: str, page: Page) -> str:
     """End the consumers of a room from the console of a browser; its pages do not notice."""
     page.goto(f"http://{host}/")
     enter(page, "lobby")
-    expect(page.locator("#connection-status")).to_have_text("Connected")
-    other_tab(page).evaluate(
+    tab = other_tab(page)
+    write(tab, "hello")
+    expect(page.locator("#chat-log")).to_have_text("hello")
+    tab.evaluate(
         f"""() => {{
             const other = new WebSocket("ws://{host}/ws/chat/lobby/");
             const event = {{ type: "websocket.disconnect", code: 4000 }};
@@ -126,7 +137,7 @@ def attack(host: str, page: Page) -> str:
         }}"""
     )
     # The three sockets are those of two tabs and that of the console.
-    wait_until(lambda: LOG.read_text("utf-8").count("lobby/ 4000") == 3, SECONDS)
+    assert wait_until(lambda: LOG.read_text("utf-8").count("lobby/ 4000") == 3, SECONDS)
     return page.locator("#connection-status").inner_text()
 
 
@@ -200,7 +211,7 @@ SCENES = {
     "chat": talk("lobby"),
     "chat space": closed("my room"),
     "chat Japanese": closed("日本語"),
-    "any name": talk("日本語"),
+    "any name": talk_and_reload,
     "slash": refusal,
     "misspelt": end_of_a_room,
     "any-type": attack,
