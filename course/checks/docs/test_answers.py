@@ -10,7 +10,8 @@ import pytest
 from course.core.processes import clean_environment
 from course.core.steps import ROOT, copy_files, step_files
 
-ANSWERS = {"answers02.py": "step02_groups", "answers03.py": "step03_persistence"}
+STEPS = ("step01_echo", "step02_groups", "step03_persistence")
+ANSWERS = {f"answers{step[4:6]}.py": step for step in STEPS}
 
 
 @pytest.mark.parametrize("name", ANSWERS)

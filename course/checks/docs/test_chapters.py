@@ -137,6 +137,7 @@ def put(file: Path, symbol: str, code: str) -> None:
 def test_a_chapter_says_what_happens(name, browser, tmp_path):
     """From the folder at the start to the step at the end, nothing happens that is not said."""
     play, scenes = CHAPTERS[name]
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     for folder in [ROOT / "docs", *ROOT.glob("step0*")]:
         (tmp_path / folder.name).symlink_to(folder)
     reader, namespace = Reader(tmp_path, browser), names()

@@ -1,0 +1,70 @@
+"""The answers of chapter 1: tests that run in step 1, where they are tests/test_answers.py."""
+
+import threading
+
+from channels.generic.websocket import WebsocketConsumer
+from channels.testing import WebsocketCommunicator
+
+from chat.consumers import EchoConsumer
+from config.asgi import application
+
+ORIGIN = (b"origin", b"http://localhost")
+
+
+def client_of(consumer):
+    """Return a client of this consumer."""
+    return WebsocketCommunicator(consumer.as_asgi(), "/ws/echo/")
+
+
+async def test_a_slow_receive_blocks_the_other_clients():
+    """While the first client's method waits for the second client's, the second cannot run."""
+    second_runs, met = threading.Event(), []
+
+    class SlowConsumer(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            if text_data == "second":
+                second_runs.set()
+            else:
+                met.append(second_runs.wait(0.5))
+            self.send(text_data)
+
+    first, second = client_of(SlowConsumer), client_of(SlowConsumer)
+    for client in (first, second):
+        await client.connect()
+    await first.send_to("first")
+    await second.send_to("second")
+    assert await first.receive_from() == "first"
+    assert await second.receive_from() == "second"
+    assert met == [False]
+
+
+async def test_each_connection_has_its_own_consumer():
+    """What one consumer keeps, the other has not."""
+    consumers = []
+
+    class KeepingConsumer(EchoConsumer):
+        def connect(self):
+            consumers.append(self)
+            self.name = f"number {len(consumers)}"
+            super().connect()
+
+    for _ in range(2):
+        await client_of(KeepingConsumer).connect()
+    assert [consumer.name for consumer in consumers] == ["number 1", "number 2"]
+
+
+async def test_a_client_without_an_origin_is_refused():
+    """The validator closes before it accepts, which a server turns into HTTP 403."""
+    for headers, connected in (([], False), ([ORIGIN], True)):
+        client = WebsocketCommunicator(application, "/ws/echo/", headers=headers)
+        assert (await client.connect())[0] is connected
+
+
+async def test_brackets_without_end_get_a_sentence():
+    """The answer is an error, and the next good frame gets its own answer."""
+    client = client_of(EchoConsumer)
+    await client.connect()
+    await client.send_to(10_000 * "[")
+    assert "This is not valid JSON" in (await client.receive_json_from())["error"]
+    await client.send_json_to({"message": "hello"})
+    assert await client.receive_json_from() == {"message": "Echo: hello"}
