@@ -1,5 +1,6 @@
 """Provoke the errors of docs/errors.md: sites with mistakes, their servers, and the page itself."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -148,6 +149,8 @@ UVICORN = ("-m", "uvicorn", "config.asgi:application", "--host", HOST, "--port",
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Iterator[Site]:
     """Make a site of all mistakes, with a Redis and a user."""
+    if os.name == "nt":
+        pytest.skip("Redis needs Linux or macOS")
     folder = tmp_path_factory.mktemp("mistakes")
     port = free_port()
     layer = redis("redis", find_programs(Path(sys.executable))["redis"], folder, port, '""')

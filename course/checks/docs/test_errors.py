@@ -110,12 +110,14 @@ def test_no_route(heading, daphne, console):
     assert daphne.answer("member/") == "hello"
 
 
-def test_foreign_origin(heading, daphne, other):
+def test_foreign_origin(heading, daphne, uvicorn, other):
     """A foreign origin is refused, until ALLOWED_HOSTS has its host."""
     origin = "https://app.example"
     assert daphne.refusal("whoami/", origin=origin) == 403
     assert daphne.refusal("whoami/", origin=None) == 403
     assert daphne.shows(heading.is_in)
+    assert uvicorn.refusal("whoami/", origin=origin) == 403
+    assert uvicorn.shows(lambda text: "connection rejected (403 Forbidden)" in text)
     assert other.answer("whoami/", origin=origin) == "AnonymousUser"
 
 
