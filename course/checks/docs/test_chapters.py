@@ -14,7 +14,6 @@ from websockets.sync.client import connect
 
 from course.book.pages import Part, names, read
 from course.book.source import find_symbol, read_lines
-from course.checks.browser.conftest import browser as browser
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until

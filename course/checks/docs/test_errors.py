@@ -6,13 +6,7 @@ import pytest
 import requests
 from websockets.exceptions import ConnectionClosed
 
-from course.checks.browser.conftest import browser as browser
 from course.checks.docs.provoke import PASSWORD, ROOT, SECONDS, TEST, TESTS, entries
-from course.checks.docs.provoke import daphne as daphne
-from course.checks.docs.provoke import heading as heading
-from course.checks.docs.provoke import other as other
-from course.checks.docs.provoke import site as site
-from course.checks.docs.provoke import uvicorn as uvicorn
 
 # Open a socket; return the close code, or the word that came before it.
 OPEN = """([path, length]) => new Promise((resolve) => {

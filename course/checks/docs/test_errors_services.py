@@ -16,10 +16,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from course.checks.docs.provoke import RUNSERVER, SECONDS, UVICORN, Server
-from course.checks.docs.provoke import daphne as daphne
-from course.checks.docs.provoke import heading as heading
-from course.checks.docs.provoke import site as site
-from course.checks.docs.provoke import uvicorn as uvicorn
 from course.core.ports import HOST, free_port
 from course.stack.part import Part
 from course.stack.programs import find_programs
