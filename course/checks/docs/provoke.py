@@ -1,5 +1,6 @@
 """Provoke the errors of docs/errors.md: sites with mistakes, their servers, and the page itself."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -99,6 +100,7 @@ class Server:
     def __init__(self, site: Site, *words: str, settings: str = "config.settings") -> None:
         self.port = free_port()
         self.host = f"{HOST}:{self.port}"
+        self.origin = f"http://{self.host}"
         self.log = site.folder / f"{self.port}.log"
         env = clean_environment() | {"DJANGO_SETTINGS_MODULE": settings}
         command = [sys.executable, *(word.format(port=self.port) for word in words)]
@@ -108,7 +110,7 @@ class Server:
 
     @property
     def text(self) -> str:
-        """What the terminal of the server shows."""
+        """The text in the terminal of the server."""
         return self.log.read_text("utf-8", errors="replace")
 
     def shows(self, condition: Callable[[str], bool]) -> bool:
@@ -117,7 +119,7 @@ class Server:
 
     def open(self, path: str, **options) -> ClientConnection:
         """Return a socket that comes from the site's own page."""
-        options = {"origin": f"http://{self.host}", "open_timeout": SECONDS, **options}
+        options = {"origin": self.origin, "open_timeout": SECONDS, **options}
         return connect(f"ws://{self.host}/ws/{path}", **options)
 
     def answer(self, path: str, frame: str = "hello", **options) -> str | int | None:
@@ -147,6 +149,8 @@ UVICORN = ("-m", "uvicorn", "config.asgi:application", "--host", HOST, "--port",
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Iterator[Site]:
     """Make a site of all mistakes, with a Redis and a user."""
+    if os.name == "nt":
+        pytest.skip("Redis needs Linux or macOS")
     folder = tmp_path_factory.mktemp("mistakes")
     port = free_port()
     layer = redis("redis", find_programs(Path(sys.executable))["redis"], folder, port, '""')

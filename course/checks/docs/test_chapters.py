@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from course.book.pages import Part, names, read
 from course.book.source import find_symbol, read_lines
-from course.checks.browser.conftest import browser as browser
 from course.checks.docs import chapter01, chapter02, chapter03
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port

@@ -6,13 +6,7 @@ import pytest
 import requests
 from websockets.exceptions import ConnectionClosed
 
-from course.checks.browser.conftest import browser as browser
 from course.checks.docs.provoke import PASSWORD, ROOT, SECONDS, TEST, TESTS, entries
-from course.checks.docs.provoke import daphne as daphne
-from course.checks.docs.provoke import heading as heading
-from course.checks.docs.provoke import other as other
-from course.checks.docs.provoke import site as site
-from course.checks.docs.provoke import uvicorn as uvicorn
 
 # Open a socket; return the close code, or the word that came before it.
 OPEN = """([path, length]) => new Promise((resolve) => {
@@ -32,7 +26,7 @@ def console(browser):
 
     def console(server, path, length=0):
         lines.clear()
-        page.goto(f"http://{server.host}/accounts/login/")
+        page.goto(f"{server.origin}/accounts/login/")
         return page.evaluate(OPEN, [path, length]), "\n".join(lines)
 
     yield console
@@ -42,7 +36,7 @@ def console(browser):
 def sign_in(server):
     """Return Ann's browser, and the headers of her sockets."""
     visitor = requests.Session()
-    url = f"http://{server.host}/accounts/login/"
+    url = f"{server.origin}/accounts/login/"
     token = visitor.get(url, timeout=SECONDS).cookies["csrftoken"]
     form = {"username": "ann", "password": PASSWORD, "csrfmiddlewaretoken": token}
     visitor.post(url, form, timeout=SECONDS).raise_for_status()
@@ -110,12 +104,14 @@ def test_no_route(heading, daphne, console):
     assert daphne.answer("member/") == "hello"
 
 
-def test_foreign_origin(heading, daphne, other):
+def test_foreign_origin(heading, daphne, uvicorn, other):
     """A foreign origin is refused, until ALLOWED_HOSTS has its host."""
     origin = "https://app.example"
     assert daphne.refusal("whoami/", origin=origin) == 403
     assert daphne.refusal("whoami/", origin=None) == 403
     assert daphne.shows(heading.is_in)
+    assert uvicorn.refusal("whoami/", origin=origin) == 403
+    assert uvicorn.shows(lambda text: "connection rejected (403 Forbidden)" in text)
     assert other.answer("whoami/", origin=origin) == "AnonymousUser"
 
 
@@ -158,7 +154,7 @@ def test_no_layer(heading, other, daphne):
 
 def test_consumer_among_the_views(heading, daphne):
     """Django calls a view with a request; a consumer belongs into routing.py."""
-    url = f"http://{daphne.host}/consumer/"
+    url = f"{daphne.origin}/consumer/"
     assert requests.get(url, timeout=SECONDS).status_code == 500
     assert daphne.shows(heading.is_in)
     assert daphne.answer("member/") == "hello"
@@ -197,10 +193,10 @@ def test_large_frame(heading, daphne, uvicorn, other, console):
 def test_streaming(heading, daphne, uvicorn):
     """An ordinary generator is read as a whole; uvicorn shows the warning, and Daphne does not."""
     for server in (daphne, uvicorn):
-        answer = requests.get(f"http://{server.host}/stream-cured/", timeout=SECONDS)
+        answer = requests.get(f"{server.origin}/stream-cured/", timeout=SECONDS)
         assert answer.text == "onetwo"
         assert not heading.is_in(server.text)
-        answer = requests.get(f"http://{server.host}/stream/", timeout=SECONDS)
+        answer = requests.get(f"{server.origin}/stream/", timeout=SECONDS)
         assert answer.text == "onetwo"
     assert uvicorn.shows(heading.is_in)
     assert not heading.is_in(daphne.text)
@@ -210,7 +206,7 @@ def test_nobody_signed_in(heading, daphne):
     """A client without a session cookie is anonymous; a token says who it is."""
     token = {"Authorization": "Bearer eyJ1c2VyIjox"}
     assert heading.is_in(daphne.answer("whoami/", additional_headers=token))
-    url = f"http://{daphne.host}/api/token/"
+    url = f"{daphne.origin}/api/token/"
     form = {"username": "ann", "password": PASSWORD}
     token = requests.post(url, form, timeout=SECONDS).json()["token"]
     assert daphne.answer(f"whoami/?token={token}", origin=None) == "ann"
@@ -224,7 +220,7 @@ def test_signed_out(heading, daphne):
         daphne.open("whoami/", **options) as socket,
         daphne.open("chat/lobby/", **options) as cured,
     ):
-        url = f"http://{daphne.host}/accounts/logout/"
+        url = f"{daphne.origin}/accounts/logout/"
         token = {"csrfmiddlewaretoken": visitor.cookies["csrftoken"]}
         visitor.post(url, token, timeout=SECONDS).raise_for_status()
         with pytest.raises(ConnectionClosed) as caught:
@@ -249,3 +245,9 @@ def test_slow_handler(heading, daphne):
         socket.send("slow")
         socket.send("second")
         assert socket.recv(SECONDS) == "second, released: False"
+
+
+def test_no_styles(heading, daphne, uvicorn, console):
+    """uvicorn serves no static files; `runserver` does."""
+    assert heading.is_in(console(uvicorn, "echo/", 1)[1])
+    assert console(daphne, "echo/", 1) == ("x", "")

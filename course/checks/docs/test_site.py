@@ -9,7 +9,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from course.book.build import docs
 from course.book.source import DOCS
-from course.checks.browser.conftest import browser as browser
 
 OVERFLOW = "() => document.documentElement.scrollWidth > innerWidth"
 GROUND = "() => getComputedStyle(document.body).backgroundColor"
