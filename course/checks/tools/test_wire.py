@@ -256,6 +256,7 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     with connect(socket_url, origin=f"http://127.0.0.1:{port}") as ann:
         ann.send('{"message": "hello"}')
         assert ann.recv(5) == '{"message": "hello"}'
+    shown.read(until="  end")
     with pytest.raises(HTTPError):
         urlopen(f"http://127.0.0.1:{port}/chat/lobby/")
     shown.read(until="(chat/views.py:")
