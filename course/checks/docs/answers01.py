@@ -39,7 +39,7 @@ async def test_a_slow_receive_blocks_the_other_clients():
 
 
 async def test_each_connection_has_its_own_consumer():
-    """What one consumer keeps, the other has not."""
+    """An attribute of one consumer is missing in the other."""
     consumers = []
 
     class KeepingConsumer(EchoConsumer):
