@@ -27,7 +27,7 @@ COMMANDS = {
     "wire": ("wire FILE=talk.jsonl", "draw what TRACE=talk.jsonl recorded"),
     "bench": ("bench [RUNS=3] [PARTS=1]", "measure step 5 and other ways to write it"),
     "redgreen": ("redgreen [STEP=2]", "prove that new tests fail without their part"),
-    "docs": ("docs", "write the steps' code into the book, and make its web site"),
+    "docs": ("docs", "make the book: listings and web site"),
     "guarantees": ("guarantees", "write down what each step guarantees"),
     "scaling": ("scaling [TAKE=1]", "write the tables of docs/scaling.md"),
     "drift": ("drift [ACCEPT=1]", "check that steps differ only as declared"),

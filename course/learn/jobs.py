@@ -19,7 +19,11 @@ PYTEST_JOBS = {
     ],
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "browser": ["course/checks/browser"],
-    "docs": ["course/checks/docs"],
+    "chapters": ["course/checks/docs/test_chapters.py"],
+    "docs": [
+        f"course/checks/docs/test_{name}.py"
+        for name in ("answers", "errors", "errors_services", "map", "pages", "realtime_web", "site")
+    ],
     "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
     "course": ["course/checks/tools"],
@@ -29,12 +33,13 @@ PYTEST_JOBS = {
     ],
 }
 # These jobs take longest, so they start first.
-LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "browser", "abuse", "tools", "course")
+LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "chapters", "browser", "docs")
+LONGEST += ("abuse", "tools", "course")
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
     "tools": ["tools", "course"],
     "browser": ["browser"],
-    "docs": ["docs"],
+    "docs": ["chapters", "docs"],
     "stack": ["stack", "abuse", "workers", "services"],
 }
 
