@@ -33,8 +33,8 @@ PYTEST_JOBS = {
     ],
 }
 # These jobs take longest, so they start first.
-LONGEST = ("step05_deploy", "redgreen05", "stack", "workers", "chapters", "browser", "docs")
-LONGEST += ("abuse", "tools", "course")
+LONGEST = ["step05_deploy", "redgreen05", "stack", "workers", "chapters", "browser", "docs"]
+LONGEST += ["abuse", "tools", "course"]
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
     "tools": ["tools", "course"],
