@@ -20,9 +20,10 @@ PYTEST_JOBS = {
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "browser": ["course/checks/browser"],
     "chapters": ["course/checks/docs/test_chapters.py"],
+    "site": [f"course/checks/docs/test_{name}.py" for name in ("realtime_web", "site")],
     "docs": [
         f"course/checks/docs/test_{name}.py"
-        for name in ("answers", "errors", "errors_services", "map", "pages", "realtime_web", "site")
+        for name in ("answers", "errors", "errors_services", "listings", "map", "pages")
     ],
     "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
@@ -39,7 +40,7 @@ LONGEST += ["abuse", "tools", "course"]
 KINDS = {
     "tools": ["tools", "course"],
     "browser": ["browser"],
-    "docs": ["chapters", "docs"],
+    "docs": ["chapters", "docs", "site"],
     "stack": ["stack", "abuse", "workers", "services"],
 }
 

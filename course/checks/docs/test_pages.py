@@ -3,7 +3,7 @@
 import pytest
 
 from course.book import pages
-from course.book.source import book
+from course.book.source import DOCS, book
 
 BOOK = book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
@@ -14,7 +14,7 @@ def shown(file):
     return "\n".join(part.code for part in pages.read(file))
 
 
-@pytest.mark.parametrize("file", BOOK, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*BOOK, DOCS / "errors.md"], ids=lambda file: file.stem)
 def test_something_checks_each_fence(file):
     """A fence is a listing, an edit, a command that is run, or it is marked."""
     assert list(pages.problems(file)) == []
@@ -27,3 +27,19 @@ def test_each_file_of_a_step_is_shown(file):
     for part in pages.read(file):
         exec(part.code, namespace)
     assert namespace["chapter"].left() == []
+
+
+@pytest.mark.parametrize("file", CHAPTERS, ids=lambda file: file.stem)
+def test_each_edit_says_what_to_try(file):
+    """A chapter has five to ten edits; each has a listing, and says what happens after it."""
+    edits: list[list[pages.Part]] = []
+    for part in pages.read(file):
+        if part.number:
+            edits.append([part])
+        elif edits:
+            edits[-1].append(part)
+    assert 5 <= len(edits) <= 10
+    assert [int(edit[0].number) for edit in edits] == [*range(1, len(edits) + 1)]
+    for edit in edits:
+        assert any(part.code.startswith("chapter.edit") for part in edit), edit[0].title
+        assert any(part.tag for part in edit), edit[0].title
