@@ -13,13 +13,13 @@ TOOLS = ["cli", "environment", "processes", "redgreen", "results", "run"]
 TOOLS += ["standalone", "terminal", "testing"]
 # The tests of each job. Those of the production stack mostly wait, so they run in parallel.
 PYTEST_JOBS = {
+    "chapters": ["course/checks/docs/test_chapters.py"],
     "stack": [
         f"course/checks/production/test_{name}.py"
         for name in ("stack", "contract", "any_bytes", "services")
     ],
     "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
     "browser": ["course/checks/browser"],
-    "chapters": ["course/checks/docs/test_chapters.py"],
     "site": [f"course/checks/docs/test_{name}.py" for name in ("realtime_web", "site")],
     "docs": [
         f"course/checks/docs/test_{name}.py"
@@ -34,7 +34,7 @@ PYTEST_JOBS = {
     ],
 }
 # These jobs take longest, so they start first.
-LONGEST = ["step05_deploy", "redgreen05", "stack", "workers", "chapters", "browser", "docs"]
+LONGEST = ["step05_deploy", "redgreen05", "chapters", "stack", "workers", "browser", "docs"]
 LONGEST += ["abuse", "tools", "course"]
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
