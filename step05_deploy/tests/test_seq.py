@@ -33,10 +33,14 @@ LOBBY = socket_path("lobby")
 
 @database_sync_to_async
 @transaction.atomic
-def store(user, *texts):
-    """Store messages as another process does, whose events are all lost on the way."""
+def store(user, *texts, deleted=None):
+    """Store messages as another process does, whose events are all lost on the way.
+
+    The message ``deleted`` is gone again before anybody can read it.
+    """
     for text in texts:
         Message.objects.create(room="lobby", user=user, text=text)
+    Message.objects.filter(text=deleted).delete()
 
 
 @contextmanager
@@ -284,8 +288,7 @@ async def test_a_live_message_that_was_deleted_stops_nobody(connect, ann):
     socket = await connect()
     await say(socket, "one")
     assert (await hear(socket)).get("seq") == 1
-    await store(ann, "two", "three")
-    await Message.objects.filter(text="two").adelete()
+    await store(ann, "two", "three", deleted="two")
     await say(socket, "four")
     assert [(await hear(socket))["seq"] for _ in range(2)] == [3, 4]
 
