@@ -1,4 +1,4 @@
-"""What a page of the book can say between `[[[cog` and `]]]`: docs/maintaining.md lists it.
+"""The words of a page of the book between `[[[cog` and `]]]`; docs/maintaining.md lists them.
 
 Each function prints a fence. Raises UserError if a name is in no place, or in more than one.
 """

@@ -12,11 +12,12 @@ from pathlib import Path
 # a git command in any folder to the reader's repository, so a test would commit to this repository.
 GIT_PLACES = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_INDEX_FILE"}
 GIT_PLACES |= {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
-# Variables of another project, which would stop a step.
+# Variables of another project, which would stop a step; and PYTHONDONTWRITEBYTECODE, common in
+# container images, which makes each start compile the step and its packages again.
 FOREIGN = {"DJANGO_SETTINGS_MODULE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
+FOREIGN |= {"PYTHONDONTWRITEBYTECODE"}
 # With these variables as well, a step would not behave as its tests expect.
-# PYTHONDONTWRITEBYTECODE, common in container images, makes each start compile the step again.
-LEAKS = FOREIGN | {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "REDIS_URL"}
+LEAKS = FOREIGN | {"DATABASE_URL", "REDIS_URL"}
 # Windows cannot interrupt a single process.
 INTERRUPT = signal.SIGTERM if os.name == "nt" else signal.SIGINT
 LEAK_PREFIXES = ("DJANGO_", "PYTEST_")

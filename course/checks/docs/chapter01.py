@@ -7,6 +7,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from course.book.pages import read
+from course.book.source import DOCS
+
 
 def write_hello(page: Page) -> None:
     """Open the page of chapter 1, and write a line."""
@@ -18,18 +21,19 @@ def write_hello(page: Page) -> None:
 
 
 def send(frame: str) -> Callable[[str, Page], str]:
-    """Return a scene: a second socket sends a frame, from the browser's console."""
+    """Return a scene: the reader types the chapter's script into the browser's console.
+
+    `frame` is the JavaScript that stands in the place of the script's own frame.
+    """
+    (script,) = [part.content for part in read(DOCS / "01-echo.md") if part.language == "js"]
+    assert '"null"' in script
 
     def scene(host: str, page: Page) -> str:
         page.goto(f"http://{host}/")
-        return page.evaluate(
-            f"""() => new Promise((resolve) => {{
-                const other = new WebSocket("ws://{host}/ws/echo/");
-                other.onclose = (event) => resolve(`closed ${{event.code}}`);
-                other.onmessage = (event) => resolve(event.data);
-                other.onopen = () => other.send({frame});
-            }})"""
-        )
+        with page.expect_console_message() as said:
+            typed = script.replace("127.0.0.1:8000", host).replace('"null"', frame)
+            page.evaluate(f"() => {{ {typed} }}")
+        return said.value.text
 
     return scene
 

@@ -94,7 +94,10 @@ def test_a_port_in_use_is_refused_before_anything_is_done(tmp_path):
 
 
 def test_the_real_first_step(tmp_path, terminal, port):
-    """Step 1 runs with Django's reloader, and Ctrl-C leaves no process behind."""
+    """Step 1 runs with Django's reloader, and Ctrl-C leaves no process behind.
+
+    A reader's variable that belongs to another project, or slows down each start, has no effect.
+    """
     step = all_steps()[0]
     plant(tmp_path)
     shutil.rmtree(tmp_path / step.label)
@@ -103,9 +106,11 @@ def test_the_real_first_step(tmp_path, terminal, port):
     shutil.copy(ROOT / "requirements.lock", tmp_path)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     command = ["make", "run", "STEP=1", f"PORT={port}", f"PYTHON={sys.executable}"]
-    shown = terminal(command, tmp_path)
+    foreign = {"DJANGO_SETTINGS_MODULE": "elsewhere", "PYTHONDONTWRITEBYTECODE": "1"}
+    shown = terminal(command, tmp_path, **foreign)
     shown.read(until="(Ctrl-C stops it)")
     assert "Installing" not in shown.seen
+    assert list((tmp_path / step.label).glob("config/__pycache__/*.pyc"))
     family = descendants(shown.pid)
     assert len(family) >= 3  # the course, the reloader and the server
     shown.type("\x03")
