@@ -10,7 +10,7 @@ from course.book import listings
 from course.core.steps import ROOT
 
 TAGS = ("won't run yet", "runs, nothing to see", "runs, look here")
-MARKS = ("wrong", "try", "file", "seen", "illustration")
+MARKS = ("wrong", "try", "edit", "file", "seen", "illustration")
 PART = re.compile(
     r"""
     ^<!--\ \[\[\[cog\ (?P<code>.*?)\ ?\]\]\]\ -->\n (?P<output>.*?) ^<!--\ \[\[\[end\]\]\]\ -->$

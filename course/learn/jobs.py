@@ -14,6 +14,7 @@ TOOLS += ["standalone", "terminal", "testing"]
 # The tests of each job. Those of the production stack mostly wait, so they run in parallel.
 PYTEST_JOBS = {
     "chapters": ["course/checks/docs/test_chapters.py"],
+    "recipes": ["course/checks/docs/test_recipes.py"],
     "stack": [
         f"course/checks/production/test_{name}.py"
         for name in ("stack", "contract", "any_bytes", "services")
@@ -40,7 +41,7 @@ LONGEST += ["abuse", "tools", "course"]
 KINDS = {
     "tools": ["tools", "course"],
     "browser": ["browser"],
-    "docs": ["chapters", "docs", "site"],
+    "docs": ["chapters", "recipes", "docs", "site"],
     "stack": ["stack", "abuse", "workers", "services"],
 }
 

@@ -1,176 +1,23 @@
-"""A chapter is followed to the letter: its edits, its commands, and what it says one sees."""
-
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
-from pathlib import Path
-from subprocess import PIPE, STDOUT
+"""A chapter leads from the step before to its step: its reader follows it to the letter."""
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
 
-from course.book.pages import Part, names, read
-from course.book.source import find_symbol, read_lines
+from course.book.source import DOCS
 from course.checks.docs import chapter01, chapter02, chapter03
-from course.core.environment import LOCK
-from course.core.ports import answers, free_port
-from course.core.processes import clean_environment, start_job, stop, wait_until
-from course.core.steps import ROOT, list_folder
+from course.checks.docs.reader import follow
+from course.core.steps import list_folder
 
-SECONDS = 30  # longer than a start takes on a busy machine
-# Patterns of text that may differ between two runs of a command.
-CHANGING = [
-    (re.compile(r"^WARNING: .*\n?", re.MULTILINE), ""),  # pip's, about the machine's network
-    (re.compile(r"\d+\.\d+s\b( \(\d+:\d\d:\d\d\))?"), "N s"),
-    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
-    (re.compile(r"version \d+(\.\d+)+"), "version N"),
-    (re.compile(r"\b\d+:\d\d\s[AP]M\b"), "TIME"),  # of day, as the page shows it
-]
-SPANS = re.compile(r"shows? `([^`]+)`")
-
-
-def normal(text: str) -> str:
-    """Return a text without what may differ between two runs."""
-    for pattern, word in CHANGING:
-        text = pattern.sub(word, text)
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
-
-
-class Reader:
-    """A person who follows a chapter in a folder of their own."""
-
-    def __init__(self, folder: Path, browser: Browser) -> None:
-        self.folder, self.browser = folder, browser
-        self.cwd = folder
-        self.log = folder / "server.log"
-        self.said = ""  # by the server, at its last start
-        self.before = ""  # what the page showed at the last edit that ran
-
-    def run(self, block: str) -> None:
-        """Type the commands of a block; compare what they say."""
-        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-            if command.startswith("cd "):
-                self.cwd = self.cwd / command.removeprefix("cd ")
-                continue
-            env = clean_environment() | {"PIP_CONSTRAINT": (ROOT / LOCK).as_uri()}
-            env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-            env |= {"PYTHONUNBUFFERED": "1"}  # so that errors stand where they happen
-            done = subprocess.run(
-                command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
-            )
-            # A command may fail if the page shows how.
-            assert done.returncode == 0 or output, f"$ {command}\n{done.stdout}"
-            assert normal(done.stdout) == normal(output), f"$ {command}\n{done.stdout}"
-
-    @contextmanager
-    def server(self) -> Iterator[str]:
-        """Run the reader's server; yield its host, or "" if it does not start."""
-        port = free_port()
-        command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
-        process = start_job(command, self.log, self.cwd, clean_environment())
-        try:
-            wait_until(lambda: process.poll() is not None or answers(port), SECONDS, pause=0.02)
-            yield f"127.0.0.1:{port}" if process.poll() is None else ""
-        finally:
-            stop(process)
-            self.said = self.log.read_text("utf-8")
-
-
-# A play is the reader's actions on the page after an edit, and a scene is those around a failure.
-# Both get the page, and end where the page has settled. A scene gets the server's host too, runs in
-# the reader's folder, and returns the text that it shows.
-Play = Callable[[Page], None]
-Scene = Callable[[str, Page], str]
-CHAPTERS: dict[str, tuple[Play, dict[str, Scene]]] = {
-    "01-echo": (chapter01.write_hello, chapter01.SCENES),
-    "02-groups": (chapter02.write_hello, chapter02.SCENES),
-    "03-persistence": (chapter03.write_hello, chapter03.SCENES),
-}
-
-
-def look(reader: Reader, page: Page, play: Play, part: Part) -> None:
-    """Do what a reader does after an edit, and compare what is seen with the edit's tag."""
-    with reader.server() as host:
-        if part.tag == "won't run yet":
-            assert not host, f"{part.line}: the server starts."
-            return
-        assert host, f"{part.line}: {reader.log.read_text()}"
-        page.goto(f"http://{host}/")
-        play(page)
-        main = page.locator("main")
-        for text in SPANS.findall(part.see):
-            expect(main).to_contain_text(text)
-            assert text not in reader.before, f"{part.line}: {text} was there before."
-        if part.tag == "runs, nothing to see" and reader.before:
-            expect(main).to_have_text(reader.before, use_inner_text=True)
-        reader.before = main.inner_text()
-
-
-def watch(reader: Reader, page: Page, scene: Scene) -> str:
-    """Play a scene; return what it shows and what the server's terminal says."""
-    with reader.server() as host:
-        assert host, reader.log.read_text()
-        with chdir(reader.cwd):
-            shown = scene(host, page)
-    return f"{shown}\n{reader.said}"
-
-
-def put(file: Path, symbol: str, code: str) -> None:
-    """Replace a symbol in a file by other code; what is new goes to the end of file or class."""
-    lines = read_lines(file)
-    found = find_symbol(symbol, lines)
-    if found:
-        assert "".join(lines[found[0].start : found[0].stop]) != code, f"{symbol} is no other code."
-        lines[found[0].start : found[0].stop] = [code]
-    elif "." in symbol:
-        (place,) = find_symbol(symbol.rpartition(".")[0], lines)
-        lines.insert(place.stop, f"\n{code}")
-    else:
-        lines.append(f"\n\n{code}")
-    file.write_text("".join(lines), "utf-8")
+CHAPTERS = {"01-echo": chapter01, "02-groups": chapter02, "03-persistence": chapter03}
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_says_what_happens(name, browser, tmp_path):
     """From the folder at the start to the step at the end, nothing happens that is not said."""
-    play, scenes = CHAPTERS[name]
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    for folder in [ROOT / "docs", *ROOT.glob("step0*")]:
-        (tmp_path / folder.name).symlink_to(folder)
-    reader, namespace = Reader(tmp_path, browser), names()
-    page = browser.new_context().new_page()
-    page.set_default_timeout(SECONDS * 1000)
-    mistake = ""
-    for part in read(ROOT / "docs" / f"{name}.md"):
-        scene = part.note.split()[0] if part.mark in ("wrong", "try") else part.note
-        if mistake and not (part.mark in ("seen", "illustration") and scene.startswith(mistake)):
-            mistake = ""
-            namespace["chapter"].write(reader.cwd)
-        if part.code:
-            exec(part.code, namespace)
-            if part.code.startswith("chapter.edit"):
-                namespace["chapter"].write(reader.cwd)
-        elif part.language == "console":
-            reader.run(part.content)
-        elif part.tag:
-            look(reader, page, play, part)
-        elif part.mark == "file":
-            file = reader.cwd / part.note
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(part.content, "utf-8")
-        elif part.mark in ("wrong", "try"):
-            mistake, path, symbol = part.note.split()
-            put(reader.cwd / path, symbol, part.content)
-        elif part.mark == "seen":
-            said = reader.said if scene == "start" else watch(reader, page, scenes[scene])
-            for line in normal(part.content).splitlines():
-                assert line in normal(said), f"line {part.line}: {said}"
-    page.context.close()
-    chapter = namespace["chapter"]
+    told = CHAPTERS[name]
+    folder, made = follow(DOCS / f"{name}.md", tmp_path, browser, told.SCENES, told.write_hello)
+    chapter = made["chapter"]
     assert chapter.left() == []
     files = list_folder(chapter.folder)
     for path in [path for path in files if path.name != "README.md"]:
-        assert (reader.cwd / path).read_bytes() == (chapter.folder / path).read_bytes(), path
-    assert set(list_folder(reader.cwd)) <= set(files)
+        assert (folder / path).read_bytes() == (chapter.folder / path).read_bytes(), path
+    assert set(list_folder(folder)) <= set(files)

@@ -1,5 +1,7 @@
 """The pages of the book: every fence is taken from a step, run, or marked with a reason."""
 
+import re
+
 import pytest
 
 from course.book import pages
@@ -7,6 +9,8 @@ from course.book.source import DOCS, book
 
 BOOK = book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
+RECIPES = sorted(DOCS.glob("recipes/*.md"))
+RECIPE = ["When to use it", "Start", "Try it", "Test it", "What it costs", "What it cannot do"]
 
 
 def shown(file):
@@ -14,7 +18,9 @@ def shown(file):
     return "\n".join(part.code for part in pages.read(file))
 
 
-@pytest.mark.parametrize("file", [*BOOK, DOCS / "errors.md"], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted({*BOOK, *RECIPES, DOCS / "errors.md"}), ids=lambda file: file.stem
+)
 def test_something_checks_each_fence(file):
     """A fence is a listing, an edit, a command that is run, or it is marked."""
     assert list(pages.problems(file)) == []
@@ -27,6 +33,13 @@ def test_each_file_of_a_step_is_shown(file):
     for part in pages.read(file):
         exec(part.code, namespace)
     assert namespace["chapter"].left() == []
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_a_recipe_says_what_it_is_for(file):
+    """Each recipe has these sections, in this order, and may have more between them."""
+    titles = re.findall(r"^## (.+)$", file.read_text("utf-8"), re.MULTILINE)
+    assert [title for title in titles if title in RECIPE] == RECIPE
 
 
 @pytest.mark.parametrize("file", CHAPTERS, ids=lambda file: file.stem)

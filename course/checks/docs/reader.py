@@ -1,0 +1,186 @@
+"""Follow a page of the book to the letter: its edits, its commands, and what it says one sees."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from functools import partial
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect
+
+from course.book.pages import Part, names, read
+from course.book.source import find_symbol, read_lines
+from course.core.environment import LOCK
+from course.core.ports import answers, free_port
+from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.steps import ROOT
+
+SECONDS = 30  # longer than a start takes on a busy machine
+# Patterns of text that may differ between two runs of a command.
+CHANGING = [
+    (re.compile(r"^WARNING: .*\n?", re.MULTILINE), ""),  # pip's, about the machine's network
+    (re.compile(r"\d+\.\d+s\b( \(\d+:\d\d:\d\d\))?"), "N s"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
+    (re.compile(r"version \d+(\.\d+)+"), "version N"),
+    (re.compile(r"\b\d+:\d\d\s[AP]M\b"), "TIME"),  # of day, as the page shows it
+]
+SPANS = re.compile(r"shows? `([^`]+)`")
+
+
+def normal(text: str) -> str:
+    """Return a text without what may differ between two runs."""
+    for pattern, word in CHANGING:
+        text = pattern.sub(word, text)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+class Reader:
+    """A person who follows a chapter in a folder of their own."""
+
+    def __init__(self, folder: Path, browser: Browser) -> None:
+        self.folder, self.browser = folder, browser
+        self.cwd = folder
+        self.log = folder / "server.log"
+        self.said = ""  # by the server, at its last start
+        self.before = ""  # what the page showed at the last edit that ran
+
+    def run(self, block: str) -> None:
+        """Type the commands of a block; compare what they say."""
+        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+            if command.startswith("cd "):
+                self.cwd = self.cwd / command.removeprefix("cd ")
+                continue
+            env = clean_environment() | {"PIP_CONSTRAINT": (ROOT / LOCK).as_uri()}
+            env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+            env |= {"PYTHONUNBUFFERED": "1"}  # so that errors stand where they happen
+            done = subprocess.run(
+                command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
+            )
+            # A command may fail if the page shows how.
+            assert done.returncode == 0 or output, f"$ {command}\n{done.stdout}"
+            assert normal(done.stdout) == normal(output), f"$ {command}\n{done.stdout}"
+
+    @contextmanager
+    def server(self) -> Iterator[str]:
+        """Run the reader's server; yield its host, or "" if it does not start."""
+        port = free_port()
+        command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+        process = start_job(command, self.log, self.cwd, clean_environment())
+        try:
+            wait_until(lambda: process.poll() is not None or answers(port), SECONDS, pause=0.02)
+            yield f"127.0.0.1:{port}" if process.poll() is None else ""
+        finally:
+            stop(process)
+            self.said = self.log.read_text("utf-8")
+
+
+# A play is the reader's actions on the page after an edit, and a scene is those around a failure.
+# Both get the page, and end where the page has settled. A scene gets the server's host too, runs in
+# the reader's folder, and returns the text that it shows.
+Play = Callable[[Page], None]
+Scene = Callable[[str, Page], str]
+
+
+def look(reader: Reader, page: Page, play: Play, part: Part) -> None:
+    """Do what a reader does after an edit, and compare what is seen with the edit's tag."""
+    with reader.server() as host:
+        if part.tag == "won't run yet":
+            assert not host, f"{part.line}: the server starts."
+            return
+        assert host, f"{part.line}: {reader.log.read_text()}"
+        page.goto(f"http://{host}/")
+        play(page)
+        main = page.locator("main")
+        for text in SPANS.findall(part.see):
+            expect(main).to_contain_text(text)
+            assert text not in reader.before, f"{part.line}: {text} was there before."
+        if part.tag == "runs, nothing to see" and reader.before:
+            expect(main).to_have_text(reader.before, use_inner_text=True)
+        reader.before = main.inner_text()
+
+
+def watch(reader: Reader, page: Page, scene: Scene) -> str:
+    """Play a scene; return what it shows and what the server's terminal says."""
+    with reader.server() as host:
+        assert host, reader.log.read_text()
+        with chdir(reader.cwd):
+            shown = scene(host, page)
+    return f"{shown}\n{reader.said}"
+
+
+def put(file: Path, symbol: str, code: str) -> None:
+    """Replace a symbol in a file by other code; what is new goes to the end of file or class."""
+    lines = read_lines(file)
+    found = find_symbol(symbol, lines)
+    if found:
+        assert "".join(lines[found[0].start : found[0].stop]) != code, f"{symbol} is no other code."
+        lines[found[0].start : found[0].stop] = [code]
+    elif "." in symbol:
+        (place,) = find_symbol(symbol.rpartition(".")[0], lines)
+        lines.insert(place.stop, f"\n{code}")
+    else:
+        lines.append(f"\n\n{code}")
+    file.write_text("".join(lines), "utf-8")
+
+
+def patch(file: Path, diff: str) -> None:
+    """Change a file as a diff says; the old lines of each piece must stand in it once."""
+    text = file.read_text("utf-8")
+    for piece in diff.removeprefix("@@ … @@\n").split("@@ … @@\n"):
+        # An empty line of a diff may have lost its space.
+        lines = [(line[0], line[1:] or line) for line in piece.splitlines(keepends=True)]
+        old = "".join(line for sign, line in lines if sign != "+")
+        new = "".join(line for sign, line in lines if sign != "-")
+        assert text.count(old) == 1, f"{file.name} has these lines {text.count(old)} times:\n{old}"
+        text = text.replace(old, new)
+    file.write_text(text, "utf-8")
+
+
+def follow(
+    file: Path, folder: Path, browser: Browser, scenes: dict[str, Scene], play: Play | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Follow a page in a new folder; nothing happens that the page does not say.
+
+    Return the reader's folder at the end, and the names that the page's listings have made.
+    """
+    (folder / ".venv").symlink_to(sys.prefix)
+    for copied in [ROOT / "docs", *ROOT.glob("step0*")]:
+        (folder / copied.name).symlink_to(copied)
+    reader, namespace = Reader(folder, browser), names()
+    page = browser.new_context().new_page()
+    page.set_default_timeout(SECONDS * 1000)
+    mistake, undo = "", lambda: 0
+    for part in read(file):
+        scene = part.note.split()[0] if part.mark in ("wrong", "try") else part.note
+        if mistake and not (part.mark in ("seen", "illustration") and scene.startswith(mistake)):
+            mistake = ""
+            undo()
+        if part.code:
+            exec(part.code, namespace)
+            if part.code.startswith("chapter.edit"):
+                namespace["chapter"].write(reader.cwd)
+        elif part.language == "console":
+            reader.run(part.content)
+        elif part.tag:
+            assert play
+            look(reader, page, play, part)
+        elif part.mark == "file":
+            new = reader.cwd / part.note
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(part.content, "utf-8")
+        elif part.mark == "edit":
+            patch(reader.cwd / part.note, part.content)
+        elif part.mark in ("wrong", "try"):
+            mistake, path, symbol = part.note.split()
+            undo = partial((reader.cwd / path).write_bytes, (reader.cwd / path).read_bytes())
+            put(reader.cwd / path, symbol, part.content)
+        elif part.mark == "seen":
+            said = reader.said if scene == "start" else watch(reader, page, scenes[scene])
+            for line in normal(part.content).splitlines():
+                assert line in normal(said), f"line {part.line}: {said}"
+    page.context.close()
+    return reader.cwd, namespace

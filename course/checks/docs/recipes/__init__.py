@@ -1,0 +1,1 @@
+"""The scenes of the recipes: a module for each page in `docs/recipes`."""
