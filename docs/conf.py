@@ -21,7 +21,7 @@ exclude_patterns = ["start", "examples"]
 suppress_warnings = ["misc.highlighting_failure"]  # "…" is in no language
 myst_heading_anchors = 4
 myst_fence_as_directive = {"mermaid"}
-myst_enable_extensions = ["alert"]
+myst_enable_extensions = ["alert", "attrs_inline"]
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
@@ -69,6 +69,12 @@ def lead_outside(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", target, source[0])
 
 
+def show_dark(app: Sphinx, page: str, source: list[str]) -> None:
+    """Show each picture in the reader's colours: beside `…-light.png` lies `…-dark.png`."""
+    both = r"![\1](\2light.png){.only-light} ![\1](\2dark.png){.only-dark}"
+    source[0] = re.sub(r"!\[([^\]]*)\]\((\S+-)light\.png\)", both, source[0])
+
+
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
     """Give the first page its table of contents, in the order of its links; GitHub needs none."""
     if page == "index":
@@ -81,4 +87,5 @@ def setup(app: Sphinx) -> None:
     """Tell Sphinx what this file adds."""
     app.add_directive("mermaid", Mermaid)
     app.connect("source-read", lead_outside)
+    app.connect("source-read", show_dark)
     app.connect("source-read", add_contents)
