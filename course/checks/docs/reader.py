@@ -89,12 +89,12 @@ class Reader:
 
     @property
     def text(self) -> str:
-        """What the terminal of the server shows."""
+        """The text in the terminal of the server."""
         return self.log.read_text("utf-8") if self.log.exists() else ""
 
     @property
     def said(self) -> str:
-        """What the terminal of the server has shown since the last action."""
+        """The text that has come to this terminal since the last action."""
         return self.text[self.mark :]
 
     def shows(self, line: str, page: str) -> bool:
