@@ -1,6 +1,7 @@
 """The page about the real-time web: its project runs, and its claims are true."""
 
 import json
+import os
 import re
 import select
 import shutil
@@ -10,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -18,7 +20,7 @@ import requests
 from playwright.sync_api import expect
 
 from course.book.pages import read
-from course.checks.docs.test_chapters import normal, put
+from course.checks.docs.reader import normal, put
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT
@@ -30,6 +32,7 @@ ONE_THREAD = ["manage.py", "runserver", "--noreload", "--noasgi", "--nothreading
 DAPHNE = ["manage.py", "runserver", "--noreload", "127.0.0.1:{}"]
 UVICORN = ["-m", "uvicorn", "config.asgi:application", "--port={}"]
 SECONDS = 30  # longer than a start takes on a busy machine
+PICTURES = os.environ.get("COURSE_PICTURES")  # a folder
 WAYS = {"polling", "long-polling", "server-sent-events", "websocket"}
 
 
@@ -130,6 +133,10 @@ def test_the_page_shows_the_events_in_each_way(address, browser):
         ids = [text.split(":")[0] for text in page.locator(f"#{way} span").all_inner_texts()]
         first = int(ids[0])
         assert ids == [str(number) for number in range(first, first + 10)]
+    for scheme in ("light", "dark") if PICTURES else ():
+        page.set_viewport_size({"width": 1280, "height": 480})
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=Path(PICTURES) / f"realtime_web-conversation-{scheme}.png")
     page.close()
     assert len(sockets) == 1
     assert seen.count("stream") == 1
