@@ -210,7 +210,10 @@ def follow(
                 undo = partial((reader.cwd / path).write_bytes, (reader.cwd / path).read_bytes())
                 put(reader.cwd / path, symbol, part.content)
             elif part.mark == "seen":
-                shown = "" if scene == "start" else watch(reader, page, scenes[scene])
+                if scene == "end":
+                    reader.close()
+                is_server = scene in ("start", "end")
+                shown = "" if is_server else watch(reader, page, scenes[scene])
                 for line in normal(part.content).splitlines():
                     is_shown = partial(reader.shows, line, shown)
                     assert wait_until(is_shown, SECONDS), (
