@@ -1,0 +1,86 @@
+"""What `runworker` keeps of its work when a process dies; docs/recipes/background_work.md says so."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from channels_redis.core import RedisChannelLayer
+
+from course.core.ports import free_port
+from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.stack.programs import find_programs
+from course.stack.services import redis
+
+SECONDS = 40  # longer than anything takes on a busy machine
+SITE = """
+import asyncio
+
+from channels.consumer import AsyncConsumer
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter
+
+SECRET_KEY = "for a test"
+INSTALLED_APPS = ["channels"]
+ASGI_APPLICATION = "site_of_work.application"
+HOSTS = [{"address": "redis://127.0.0.1:PORT", "socket_timeout": None}]
+LAYER = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": HOSTS}}
+CHANNEL_LAYERS = {"default": LAYER}
+
+
+class WorkConsumer(AsyncConsumer):
+    async def work(self, event):
+        print("begins", event["name"], flush=True)
+        await asyncio.sleep(event["seconds"])
+        print("ends", event["name"], flush=True)
+
+
+channels = ChannelNameRouter({"work": WorkConsumer.as_asgi()})
+application = ProtocolTypeRouter({"channel": channels})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Redis needs Linux or macOS")
+def test_a_worker_keeps_what_waits_and_loses_what_it_has_begun(tmp_path: Path) -> None:
+    """Work that waits outlives its sender; work that was taken dies with the worker."""
+    port = free_port()
+    program = find_programs(Path(sys.executable))["redis"]
+    service = redis("redis", program, tmp_path, port, '""')
+    (tmp_path / "site_of_work.py").write_text(SITE.replace("PORT", str(port)), "utf-8")
+    env = clean_environment() | {"DJANGO_SETTINGS_MODULE": "site_of_work"}
+    env |= {"PYTHONPATH": str(tmp_path)}
+    log = tmp_path / "worker.log"
+
+    def send(name: str, seconds: int = 0) -> None:
+        layer = RedisChannelLayer(hosts=[f"redis://127.0.0.1:{port}"])
+        event = {"type": "work", "name": name, "seconds": seconds}
+        # The layer and its connection are gone when this ends.
+        asyncio.run(layer.send("work", event))
+
+    def worker():
+        return start_job([sys.executable, "-m", "django", "runworker", "work"], log, tmp_path, env)
+
+    def shows(text: str) -> bool:
+        return wait_until(lambda: text in log.read_text("utf-8"), SECONDS)
+
+    service.start()
+    send("first")
+    first = worker()
+    try:
+        assert shows("ends first"), log.read_text("utf-8")
+        send("long", 3600)
+        assert shows("begins long"), log.read_text("utf-8")
+    finally:
+        first.kill()
+        first.wait(SECONDS)
+    send("next")
+    send("last")
+    second = worker()
+    try:
+        assert shows("ends last"), log.read_text("utf-8")
+    finally:
+        stop(second)
+        service.stop()
+    text = log.read_text("utf-8")  # of the second worker
+    assert "ends next" in text
+    assert "long" not in text
