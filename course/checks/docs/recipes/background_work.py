@@ -63,15 +63,17 @@ def twice(host: str, page: Page) -> str:
 
 
 def blocking(host: str, page: Page) -> str:
-    """Start the work in one tab, and write in the other, which has to wait."""
+    """Start the work in one tab, write in another, and open a third: all have to wait."""
     enter(host, page)
     other = enter(host, page.context.new_page())
     page.click("#work-start")
     assert terminal_shows("work starts")
     write(other, "hello")
-    text = shown(other, "hello")
+    third = enter(host, page.context.new_page())
     assert "work ends" in LOG.read_text("utf-8")
-    other.close()
+    text = shown(other, "hello")
+    for tab in (other, third):
+        tab.close()
     return text
 
 

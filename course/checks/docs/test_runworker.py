@@ -1,12 +1,12 @@
-"""What `runworker` keeps of its work when a process dies; docs/recipes/background_work.md says so."""
+"""Work for `runworker` when a process dies, as docs/recipes/background_work.md tells it."""
 
-import asyncio
 import os
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from channels_redis.core import RedisChannelLayer
 
 from course.core.ports import free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
@@ -38,6 +38,15 @@ class WorkConsumer(AsyncConsumer):
 channels = ChannelNameRouter({"work": WorkConsumer.as_asgi()})
 application = ProtocolTypeRouter({"channel": channels})
 """
+SEND = """
+import sys
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+event = {"type": "work", "name": sys.argv[1], "seconds": int(sys.argv[2])}
+async_to_sync(get_channel_layer().send)("work", event)
+"""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Redis needs Linux or macOS")
@@ -52,10 +61,9 @@ def test_a_worker_keeps_what_waits_and_loses_what_it_has_begun(tmp_path: Path) -
     log = tmp_path / "worker.log"
 
     def send(name: str, seconds: int = 0) -> None:
-        layer = RedisChannelLayer(hosts=[f"redis://127.0.0.1:{port}"])
-        event = {"type": "work", "name": name, "seconds": seconds}
-        # The layer and its connection are gone when this ends.
-        asyncio.run(layer.send("work", event))
+        """Send work from a process that ends at once."""
+        command = [sys.executable, "-c", SEND, name, str(seconds)]
+        subprocess.run(command, env=env, check=True)
 
     def worker():
         return start_job([sys.executable, "-m", "django", "runworker", "work"], log, tmp_path, env)
@@ -63,24 +71,21 @@ def test_a_worker_keeps_what_waits_and_loses_what_it_has_begun(tmp_path: Path) -
     def shows(text: str) -> bool:
         return wait_until(lambda: text in log.read_text("utf-8"), SECONDS)
 
-    service.start()
-    send("first")
-    first = worker()
-    try:
+    with ExitStack() as running:
+        service.start()
+        running.callback(service.stop)
+        send("first")
+        first = worker()
+        running.callback(stop, first)
         assert shows("ends first"), log.read_text("utf-8")
         send("long", 3600)
         assert shows("begins long"), log.read_text("utf-8")
-    finally:
         first.kill()
         first.wait(SECONDS)
-    send("next")
-    send("last")
-    second = worker()
-    try:
+        send("next")
+        send("last")
+        running.callback(stop, worker())  # it begins a new log
         assert shows("ends last"), log.read_text("utf-8")
-    finally:
-        stop(second)
-        service.stop()
-    text = log.read_text("utf-8")  # of the second worker
+        text = log.read_text("utf-8")
     assert "ends next" in text
     assert "long" not in text
