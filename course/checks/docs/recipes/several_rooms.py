@@ -19,7 +19,7 @@ def enter(host: str, page: Page) -> Page:
     """Open the page with two rooms, and wait until it is in both; return the page."""
     page.goto(f"http://{host}/rooms/here/there/")
     for room in ["here", "there"]:
-        expect(page.locator(f"form[data-room={room}] p")).to_have_text("You are in this room.")
+        expect(page.locator(f"section[data-room={room}] p")).to_have_text("You are in this room.")
     return page
 
 
@@ -33,8 +33,8 @@ def enter_one(host: str, page: Page, room: str) -> Page:
 
 def write_in(page: Page, room: str, message: str) -> None:
     """Write a line in one of the rooms of the page."""
-    page.fill(f"form[data-room={room}] input", message)
-    page.press(f"form[data-room={room}] input", "Enter")
+    page.fill(f"section[data-room={room}] input", message)
+    page.press(f"section[data-room={room}] input", "Enter")
 
 
 def nameless(host: str, page: Page) -> str:
@@ -72,13 +72,13 @@ def two_rooms(host: str, page: Page) -> str:
     one = enter_one(host, page, "here")
     enter(host, page)
     assert "A room name is" in page.evaluate(SEND, '{"join": "\\ud800"}')
-    here, there = (page.locator(f"form[data-room={room}] p") for room in ["here", "there"])
+    here, there = (page.locator(f"section[data-room={room}] p") for room in ["here", "there"])
     write(one, "hello from one room")
     expect(here).to_have_count(2)
     write_in(page, "here", "hello from both rooms")
     expect(one.locator("#chat-log p")).to_have_count(2)
     expect(here).to_have_count(3)
-    page.click("form[data-room=here] .quiet")
+    page.click("section[data-room=here] .quiet")
     expect(here).to_have_count(4)
     write(one, "anyone here?")
     expect(one.locator("#chat-log p")).to_have_count(3)
