@@ -76,11 +76,14 @@ def show_dark(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Give the first page its table of contents, in the order of its links; GitHub needs none."""
+    """Give the first page its table of contents: the tables of its sections. GitHub needs none."""
     if page == "index":
-        pages = dict.fromkeys(re.findall(r"\]\((\w[\w/-]*)\.md", source[0]))
-        contents = "\n".join(["```{toctree}", ":hidden:", "", *pages, "```"])
-        source[0] += f"\n\n{contents}\n"
+        for title, section in re.findall(r"(?ms)^## ([^\n]+)(.*?)(?=^## |\Z)", source[0]):
+            rows = re.findall(r"^\| \[([^]]+)\]\((\w[\w/-]*)\.md\)", section, re.MULTILINE)
+            pages = [f"{name} <{page}>" for name, page in rows]
+            options = [":hidden:", f":caption: {title}", ""]
+            if pages:
+                source[0] += "\n".join(["\n\n```{toctree}", *options, *pages, "```\n"])
 
 
 def setup(app: Sphinx) -> None:
