@@ -61,7 +61,7 @@ async def stored_texts():
 
 
 async def test_clients_are_told_to_come_back(connect, start):
-    """Each client is closed with 1012, after everything that was sent to it."""
+    """Each client that only listens gets 1012, after everything that was sent to it."""
     worker = start(UvicornWorker)
     sockets = [await connect(server=worker) for _ in range(10)]
     await say(sockets[0], "last words")

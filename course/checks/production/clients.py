@@ -17,12 +17,25 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 PATIENCE = 10.0  # seconds that a client waits for an expected frame before it gives the socket up
 WINDOW = 5  # messages that may wait for their acknowledgement at a time
-GAVE_UP = 0  # in the list of close codes: the client itself ended a socket that did not answer
+# In the list of close codes, a text stands for an end without a close frame.
+GAVE_UP = "gave up"  # the client itself ended a socket that did not answer
+NEVER_OPEN = "never open"  # the handshake failed; only the page notes these
+# An open socket got 1006 while the client waited for the answer to a message. uvicorn ends the
+# connection right after its close frame: https://github.com/Kludex/uvicorn/issues/3049. If the
+# client then sends, the system resets the connection, and nginx or the client loses the frame.
+WHILE_SENDING = "1006 while sending"
 
 
 def reconnect_wait(tries: int) -> float:
     """Return the seconds to wait before the next try to connect, after `tries` failed ones."""
     return random.uniform(0, min(15, 0.5 * 2 ** min(tries, 5)))
+
+
+def ending(code: int, is_waiting: bool, was_open: bool = True) -> int | str:
+    """Return what the list of close codes says about the end of a socket."""
+    if not was_open:
+        return NEVER_OPEN
+    return WHILE_SENDING if code == 1006 and is_waiting else code
 
 
 def connect_narrowly(url: str) -> socket:
@@ -85,7 +98,7 @@ class Client:
         self.written: dict[str, str] = {}
         self.waiting: dict[str, Waiting] = {}
         self.answers: list[float] = []  # seconds until each written message came back
-        self.codes: list[int] = []
+        self.codes: list[int | str] = []
         self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
         self.again: Counter[str] = Counter()  # repeated answers that are allowed, by client_id
         self.complaints: list[str] = []
@@ -141,7 +154,8 @@ class Client:
         finally:
             speaking.cancel()
         if len(self.codes) == mark:
-            self.codes.append(socket.close_code or 1006)
+            is_waiting = any(message.asked for message in self.waiting.values())
+            self.codes.append(ending(int(socket.close_code or 1006), is_waiting))
 
     async def speak(self, socket: ClientConnection) -> None:
         """Keep sending due messages. Give up the socket if the server owes an answer too long."""

@@ -109,6 +109,12 @@ class Crowd:
         """Everybody in the room."""
         return [*self.clients, self.terminal, self.window]
 
+    @property
+    def lost(self) -> dict[str, list[int | str]]:
+        """The close codes of those who have lost a connection, by name; client.py shows none."""
+        everybody = [*self.clients, self.window]
+        return {each.name: each.codes for each in everybody if each.codes}
+
     def enter(self) -> "Crowd":
         """Let everybody join the room, and wait until all are there."""
         for each in [*self.near, *self.direct, self.terminal]:

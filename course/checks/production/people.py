@@ -8,6 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from course.checks.production.clients import ending
+
 
 class Terminal:
     """client.py in a process of its own: somebody types a line every `pace` seconds."""
@@ -71,14 +73,25 @@ class Terminal:
                 keyboard.write(f"{text}\n".encode())
 
 
-# Record the close code of each socket of the page.
+# Record the close code of each socket of the page, whether the page waited for an answer, and
+# whether the socket was ever open. The page waits for one answer at a time.
 NOTE_CODES = """
 window.codes = [];
 const Real = WebSocket;
 window.WebSocket = class extends Real {
     constructor(...args) {
         super(...args);
-        this.addEventListener("close", event => window.codes.push(event.code));
+        this.addEventListener("open", () => { this.wasOpen = true; });
+        this.addEventListener("message", event => {
+            if (JSON.parse(event.data).client_id === this.asked) this.asked = null;
+        });
+        this.addEventListener("close", event => {
+            window.codes.push([event.code, Boolean(this.asked), Boolean(this.wasOpen)]);
+        });
+    }
+    send(frame) {
+        this.asked = JSON.parse(frame).client_id;
+        super.send(frame);
     }
 };
 """
@@ -119,7 +132,7 @@ class Window:
         self.texts: list[str] = []  # the messages that the log shows, from first to last
         self.complaints: list[str] = []  # the error lines in the log
         self.unsent = 0  # messages that are not acknowledged
-        self.codes: list[int] = []  # the close codes of its sockets
+        self.codes: list[int | str] = []  # how its sockets ended, as in `Client`
 
     def enter(self, url: str) -> None:
         """Open the room's page, and wait until its socket is open."""
@@ -141,7 +154,7 @@ class Window:
         """Read the page."""
         seen = self.page.evaluate(READ)
         self.texts, self.complaints, self.unsent = seen["texts"], seen["errors"], seen["sending"]
-        self.codes = seen["codes"]
+        self.codes = [ending(*each) for each in seen["codes"]]
 
     @property
     def written(self) -> dict[str, str]:

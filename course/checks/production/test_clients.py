@@ -46,10 +46,7 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
         crowd.background.loop.call_soon_threadsafe(deaf.listening.set)
         assert wait_until(lambda: bool(deaf.codes), 30), (heard, len(deaf.log))
     assert heard < 100
-    assert deaf.codes == [TOO_SLOW]
-    others = [*crowd.near, *crowd.direct, *criers]
-    assert [code for client in others for code in client.codes] == []
-    assert crowd.window.codes == []
+    assert crowd.lost == {"deaf": [TOO_SLOW]}
     assert slowest_answer(*crowd.near, *crowd.direct) < SANE
 
 

@@ -13,12 +13,6 @@ from course.stack import Part, Stack
 OUTAGE = 10.0  # seconds
 
 
-def lost(crowd: Crowd) -> dict[str, list[int]]:
-    """Return the close codes of the clients that have lost a connection."""
-    everybody = [*crowd.clients, crowd.window]
-    return {each.name: each.codes for each in everybody if each.codes}
-
-
 def is_over(worker: Part, service: str) -> bool:
     """Tell whether a worker has said of each outage of a service that it is over."""
     text = worker.text
@@ -74,7 +68,7 @@ def test_redis_restarts_and_one_of_two_is_killed(stack: Stack, crowd: Crowd) -> 
         restarted = time.monotonic()
         assert wait_until(lambda: crowd.all_hear(restarted), 30)
         stack.parts[shard].restart(signal.SIGKILL)
-    assert lost(crowd) == {}
+    assert crowd.lost == {}
 
 
 @ONE
@@ -87,7 +81,7 @@ def test_redis_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
             time.sleep(OUTAGE)
         for name in stack.redis_names:
             stack.parts[name].start()
-    assert lost(crowd) == {}
+    assert crowd.lost == {}
 
 
 @ONE
@@ -96,7 +90,7 @@ def test_postgresql_restarts(stack: Stack, crowd: Crowd) -> None:
     with crowd.fault():
         stack.parts["postgres"].restart()
         time.sleep(1)
-    assert lost(crowd) == {}
+    assert crowd.lost == {}
 
 
 @ONE
@@ -107,7 +101,7 @@ def test_postgresql_is_gone_for_a_while(stack: Stack, crowd: Crowd) -> None:
         with crowd.calm():
             time.sleep(OUTAGE)
         stack.parts["postgres"].start()
-    assert lost(crowd) == {}
+    assert crowd.lost == {}
     for client in crowd.clients:
         assert "The message was not stored." in str(client.repeats[0]["error"])
         assert client.repeats[0]["client_id"] in client.written
