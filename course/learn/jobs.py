@@ -43,8 +43,8 @@ PYTEST_JOBS = {
     ],
 }
 # These jobs take longest, so they start first.
-LONGEST = ["step05_deploy", "redgreen05", "chapters", "stack", "workers", "browser", "docs"]
-LONGEST += ["abuse", "tools", "course"]
+LONGEST = ["step05_deploy", "redgreen05", "chapters", "stack", "workers", "recipes", "browser"]
+LONGEST += ["docs", "abuse", "tools", "course"]
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
     "tools": ["tools", "course"],
