@@ -18,7 +18,7 @@ import requests
 from playwright.sync_api import expect
 
 from course.book.pages import read
-from course.checks.docs.test_chapters import normal, put
+from course.checks.docs.reader import normal, put
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT
