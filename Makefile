@@ -1,6 +1,12 @@
 # Each target calls "python -m course", which also works without make.
 PYTHON ?= python3
 # PYTHON is the path of a program, perhaps with a space, or a command such as "uv run python".
+VARIABLES = PYTHON STEP PORT PART TRACE DJANGO ONLY FROM TO WORKERS SERVER SHARDS FILE RUNS PARTS FIX \
+    TAKE ACCEPT DRY_RUN RIGHT
+# make takes any variable, so a misspelt DRYRUN=1 would not be a dry run.
+GIVEN = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(VARIABLES),$(GIVEN)), \
+    $(error There is no $(name)=; the names are $(strip $(VARIABLES))))
 COURSE = @$(if $(shell command -v "$(PYTHON)"),"$(PYTHON)",$(PYTHON)) -m course
 
 .PHONY: help run test-all test diff stack wire bench redgreen guarantees docs scaling drift propagate lint upgrade

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,6 +81,9 @@ class Parser(argparse.ArgumentParser):
         """Raise UserError with `message`; argparse would print its usage and exit."""
         if message.endswith("required") or "are required: " in message:
             raise UserError(f"Which step? Say: {self.epilog} (the steps are {choices()}).")
+        if pair := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
+            names = " and ".join(name.strip("-").upper() for name in reversed(pair.groups()))
+            raise UserError(f"{names} do not go together. See: {self.prog} --help")
         message = message.removeprefix("argument command: ")
         raise UserError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
 
@@ -112,7 +116,6 @@ def build_parser() -> Parser:
     kinds = ", ".join(jobs.KINDS)
     step = "the step: its number (1) or its folder (step01_echo)"
     add("run standalone", "step", step)
-    add("redgreen", "step", step, nargs="?")
     add("diff", "first", step, metavar="from")
     add("diff", "second", step, metavar="to")
     add("run test diff stack redgreen propagate", "--part", "the number of one part of the step")
@@ -136,12 +139,14 @@ def build_parser() -> Parser:
     add("propagate", "--dry-run", dry, action="store_true")
     add("upgrade", "--only", "one package, such as redis", metavar="PACKAGE")
     fix = "run tests changed since this commit on its steps"
-    add("redgreen", "--fix", fix, metavar="COMMIT")
     add("redgreen standalone", "--results", "folder for JUnit files", type=Path)
     add("scaling", "--take", "take the last figures of make bench (TAKE=1)", action="store_true")
     tested = made["test"].add_mutually_exclusive_group(required=True)
     tested.add_argument("step", nargs="?", help=step)
     tested.add_argument("--only", metavar="KIND", help=f"one kind of tests: {kinds}")
+    proved = made["redgreen"].add_mutually_exclusive_group()
+    proved.add_argument("step", nargs="?", help=step)
+    proved.add_argument("--fix", help=fix, metavar="COMMIT")
     carried = made["propagate"].add_mutually_exclusive_group(required=True)
     carried.add_argument("step", nargs="?", metavar="from", help=step)
     carried.add_argument("--right", metavar="FILE", help="declare that this file needs no change")

@@ -21,7 +21,7 @@ exclude_patterns = ["start", "examples"]
 suppress_warnings = ["misc.highlighting_failure"]  # "…" is in no language
 myst_heading_anchors = 4
 myst_fence_as_directive = {"mermaid"}
-myst_enable_extensions = ["alert"]
+myst_enable_extensions = ["alert", "attrs_inline"]
 html_theme = "furo"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
@@ -69,16 +69,26 @@ def lead_outside(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#\s]*)(#[^)\s]*)?\)", target, source[0])
 
 
+def show_dark(app: Sphinx, page: str, source: list[str]) -> None:
+    """Show each picture in the reader's colours: beside `…-light.png` lies `…-dark.png`."""
+    both = r"![\1](\2light.png){.only-light} ![\1](\2dark.png){.only-dark}"
+    source[0] = re.sub(r"!\[([^\]]*)\]\((\S+-)light\.png\)", both, source[0])
+
+
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Give the first page its table of contents, in the order of its links; GitHub needs none."""
+    """Give the first page its table of contents: the tables of its sections. GitHub needs none."""
     if page == "index":
-        pages = dict.fromkeys(re.findall(r"\]\((\w[\w/-]*)\.md", source[0]))
-        contents = "\n".join(["```{toctree}", ":hidden:", "", *pages, "```"])
-        source[0] += f"\n\n{contents}\n"
+        for title, section in re.findall(r"(?ms)^## ([^\n]+)(.*?)(?=^## |\Z)", source[0]):
+            rows = re.findall(r"^\| \[([^]]+)\]\((\w[\w/-]*)\.md\)", section, re.MULTILINE)
+            pages = [f"{name} <{page}>" for name, page in rows]
+            options = [":hidden:", f":caption: {title}", ""]
+            if pages:
+                source[0] += "\n".join(["\n\n```{toctree}", *options, *pages, "```\n"])
 
 
 def setup(app: Sphinx) -> None:
     """Tell Sphinx what this file adds."""
     app.add_directive("mermaid", Mermaid)
     app.connect("source-read", lead_outside)
+    app.connect("source-read", show_dark)
     app.connect("source-read", add_contents)

@@ -159,6 +159,8 @@ def page(text: str, results: Result) -> str:
     runs, machine, versions = results["runs"], results["machine"], results["versions"]
     costs = read_costs(results)
     needs = [need(*case, costs) for case in CASES]
+    patterns = {name: TITLES[name] for name in ("tutorial", "pubsub", "daphne", "uvicorn")}
+    costs_each = [median(values(runs, name, "deliveries_500", "cpu")) for name in patterns]
     made = {
         "measured": (
             f"The median of {len(runs)} runs, and the range in brackets. The load, the databases "
@@ -169,6 +171,12 @@ def page(text: str, results: Result) -> str:
             + f"\n\n{crowd_text(results['crowd'])}"
         ),
         "compared": as_markdown(compared(runs, ranged=True)),
+        "plain": as_markdown(
+            [
+                ["", *patterns.values()],
+                ["deliveries/s of half a core", *(short(500_000 / cost) for cost in costs_each)],
+            ]
+        ),
         "costs": as_markdown([["what", "cost"], *([k, short(v)] for k, v in costs.items())]),
         "needs": as_markdown([[*needs[0]], *([*map(short, row.values())] for row in needs)]),
     }

@@ -24,7 +24,15 @@ PYTEST_JOBS = {
     "site": [f"course/checks/docs/test_{name}.py" for name in ("realtime_web", "site")],
     "docs": [
         f"course/checks/docs/test_{name}.py"
-        for name in ("answers", "errors", "errors_services", "listings", "map", "pages")
+        for name in (
+            "answers",
+            "errors",
+            "errors_services",
+            "listings",
+            "map",
+            "pages",
+            "runworker",
+        )
     ],
     "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
     "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],

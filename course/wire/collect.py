@@ -40,6 +40,7 @@ class Collector(ThreadingHTTPServer):
         self.events: deque[Event] = deque(maxlen=MOST)
         self.count = 0  # of all events so far
         self.processes: set[object] = set()  # that are traced now
+        self.looks = set[tuple[str, str]]()  # of a step's tasks at the database, already printed
 
     def variables(self, worker: str = "") -> dict[str, str]:
         """Return the environment variables with which a step's process finds this collector."""
@@ -56,8 +57,23 @@ class Collector(ThreadingHTTPServer):
         with self.changed:
             self.events.append(event)
             self.count += 1
-            say(terminal_line(event))
+            if not self.is_known_look(event):
+                say(terminal_line(event))
             self.changed.notify_all()
+
+    def is_known_look(self, event: Event) -> bool:
+        """Tell whether nothing has happened since a task of the step looked for the same.
+
+        Step 5 looks at its counters every two seconds, which would fill the terminal.
+        """
+        look = event.source, event.text
+        if event.kind != "database" or "task " not in event.source:
+            self.looks.clear()
+        elif look in self.looks:
+            return True
+        else:
+            self.looks.add(look)
+        return False
 
     def in_order(self) -> list[Event]:
         """Return the events by time: those of several workers may arrive in another order."""
@@ -76,7 +92,7 @@ class Collector(ThreadingHTTPServer):
         shown = events[max(start - before, stop - before - DRAWN, 0) : max(stop - before, 0)]
         drawn = Picture(shown, width)
         parts = {"head": drawn.head(), "body": drawn.body(), "table": drawn.table()}
-        return {"count": count, "shown": len(shown), **parts}
+        return {"count": count, "shown": len(shown), "left_out": drawn.left_out, **parts}
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -79,7 +79,8 @@ class Picture:
     """The diagram of these events, `width` pixels wide, or wider if the lanes need more."""
 
     def __init__(self, events: Sequence[Event], width: int = 1200, most: int = MOST) -> None:
-        self.rows = fold(events)[-most:]
+        rows = fold(events)
+        self.rows, self.left_out = rows[-most:], max(len(rows) - most, 0)
         lanes = find_lanes(self.rows)
         self.lane = max(LANE, (width - LEFT) // max(len(lanes), 1))
         self.width = LEFT + self.lane * len(lanes)

@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from collections.abc import Callable
+from contextlib import chdir, closing
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE, STDOUT
+from subprocess import PIPE, STDOUT, Popen
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
@@ -45,7 +45,10 @@ class Reader:
         self.folder, self.browser = folder, browser
         self.cwd = folder
         self.log = folder / "server.log"
-        self.said = ""  # by the server, at its last start
+        self.process: Popen[bytes] | None = None  # the server
+        self.host = ""
+        self.sources: dict[Path, bytes] = {}  # the files of the reader's project at its start
+        self.mark = 0  # how long the log was before the last action
         self.before = ""  # what the page showed at the last edit that ran
 
     def run(self, block: str) -> None:
@@ -57,6 +60,7 @@ class Reader:
             env = clean_environment() | {"PIP_CONSTRAINT": (ROOT / LOCK).as_uri()}
             env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
             env |= {"PYTHONUNBUFFERED": "1"}  # so that errors stand where they happen
+            env |= {"PIP_COMPILE": "0"}  # Python compiles what it imports
             done = subprocess.run(
                 command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
             )
@@ -64,18 +68,43 @@ class Reader:
             assert done.returncode == 0 or output, f"$ {command}\n{done.stdout}"
             assert normal(done.stdout) == normal(output), f"$ {command}\n{done.stdout}"
 
-    @contextmanager
-    def server(self) -> Iterator[str]:
-        """Run the reader's server; yield its host, or "" if it does not start."""
-        port = free_port()
-        command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
-        process = start_job(command, self.log, self.cwd, clean_environment())
-        try:
+    def serve(self) -> str:
+        """Return the host of the reader's server, or "" if the server does not start.
+
+        The server starts anew if a file has changed.
+        """
+        folders = [self.cwd / "chat", self.cwd / "config"]
+        files = [file for folder in folders for file in folder.rglob("*.*") if file.is_file()]
+        sources = {file: file.read_bytes() for file in files if file.suffix != ".pyc"}
+        self.mark = len(self.text)
+        if sources != self.sources or not self.process or self.process.poll() is not None:
+            self.close()
+            port = free_port()
+            command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+            process = start_job(command, self.log, self.cwd, clean_environment())
             wait_until(lambda: process.poll() is not None or answers(port), SECONDS, pause=0.02)
-            yield f"127.0.0.1:{port}" if process.poll() is None else ""
-        finally:
-            stop(process)
-            self.said = self.log.read_text("utf-8")
+            self.host = f"127.0.0.1:{port}" if process.poll() is None else ""
+            self.process, self.sources, self.mark = process, sources, 0
+        return self.host
+
+    @property
+    def text(self) -> str:
+        """The text in the terminal of the server."""
+        return self.log.read_text("utf-8") if self.log.exists() else ""
+
+    @property
+    def said(self) -> str:
+        """The text that has come to this terminal since the last action."""
+        return self.text[self.mark :]
+
+    def shows(self, line: str, page: str) -> bool:
+        """Tell whether the page or the terminal of the server shows a line."""
+        return line in normal(f"{page}\n{self.said}")
+
+    def close(self) -> None:
+        """End the server."""
+        if self.process:
+            stop(self.process)
 
 
 # A play is the reader's actions on the page after an edit, and a scene is those around a failure.
@@ -87,29 +116,28 @@ Scene = Callable[[str, Page], str]
 
 def look(reader: Reader, page: Page, play: Play, part: Part) -> None:
     """Do what a reader does after an edit, and compare what is seen with the edit's tag."""
-    with reader.server() as host:
-        if part.tag == "won't run yet":
-            assert not host, f"{part.line}: the server starts."
-            return
-        assert host, f"{part.line}: {reader.log.read_text()}"
-        page.goto(f"http://{host}/")
-        play(page)
-        main = page.locator("main")
-        for text in SPANS.findall(part.see):
-            expect(main).to_contain_text(text)
-            assert text not in reader.before, f"{part.line}: {text} was there before."
-        if part.tag == "runs, nothing to see" and reader.before:
-            expect(main).to_have_text(reader.before, use_inner_text=True)
-        reader.before = main.inner_text()
+    host = reader.serve()
+    if part.tag == "won't run yet":
+        assert not host, f"{part.line}: the server starts."
+        return
+    assert host, f"{part.line}: {reader.text}"
+    page.goto(f"http://{host}/")
+    play(page)
+    main = page.locator("main")
+    for text in SPANS.findall(part.see):
+        expect(main).to_contain_text(text)
+        assert text not in reader.before, f"{part.line}: {text} was there before."
+    if part.tag == "runs, nothing to see" and reader.before:
+        expect(main).to_have_text(reader.before, use_inner_text=True)
+    reader.before = main.inner_text()
 
 
 def watch(reader: Reader, page: Page, scene: Scene) -> str:
-    """Play a scene; return what it shows and what the server's terminal says."""
-    with reader.server() as host:
-        assert host, reader.log.read_text()
-        with chdir(reader.cwd):
-            shown = scene(host, page)
-    return f"{shown}\n{reader.said}"
+    """Play a scene; return what it shows."""
+    host = reader.serve()
+    assert host, reader.text
+    with chdir(reader.cwd):
+        return scene(host, page)
 
 
 def put(file: Path, symbol: str, code: str) -> None:
@@ -154,33 +182,41 @@ def follow(
     page = browser.new_context().new_page()
     page.set_default_timeout(SECONDS * 1000)
     mistake, undo = "", lambda: 0
-    for part in read(file):
-        scene = part.note.split()[0] if part.mark in ("wrong", "try") else part.note
-        if mistake and not (part.mark in ("seen", "illustration") and scene.startswith(mistake)):
-            mistake = ""
-            undo()
-        if part.code:
-            exec(part.code, namespace)
-            if part.code.startswith("chapter.edit"):
-                namespace["chapter"].write(reader.cwd)
-        elif part.language == "console":
-            reader.run(part.content)
-        elif part.tag:
-            assert play
-            look(reader, page, play, part)
-        elif part.mark == "file":
-            new = reader.cwd / part.note
-            new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(part.content, "utf-8")
-        elif part.mark == "edit":
-            patch(reader.cwd / part.note, part.content)
-        elif part.mark in ("wrong", "try"):
-            mistake, path, symbol = part.note.split()
-            undo = partial((reader.cwd / path).write_bytes, (reader.cwd / path).read_bytes())
-            put(reader.cwd / path, symbol, part.content)
-        elif part.mark == "seen":
-            said = reader.said if scene == "start" else watch(reader, page, scenes[scene])
-            for line in normal(part.content).splitlines():
-                assert line in normal(said), f"line {part.line}: {said}"
-    page.context.close()
+    with closing(reader), page.context:
+        for part in read(file):
+            scene = part.note.split()[0] if part.mark in ("wrong", "try") else part.note
+            if mistake and not (
+                part.mark in ("seen", "illustration") and scene.startswith(mistake)
+            ):
+                mistake = ""
+                undo()
+            if part.code:
+                exec(part.code, namespace)
+                if part.code.startswith("chapter.edit"):
+                    namespace["chapter"].write(reader.cwd)
+            elif part.language == "console":
+                reader.run(part.content)
+            elif part.tag:
+                assert play
+                look(reader, page, play, part)
+            elif part.mark == "file":
+                new = reader.cwd / part.note
+                new.parent.mkdir(parents=True, exist_ok=True)
+                new.write_text(part.content, "utf-8")
+            elif part.mark == "edit":
+                patch(reader.cwd / part.note, part.content)
+            elif part.mark in ("wrong", "try"):
+                mistake, path, symbol = part.note.split()
+                undo = partial((reader.cwd / path).write_bytes, (reader.cwd / path).read_bytes())
+                put(reader.cwd / path, symbol, part.content)
+            elif part.mark == "seen":
+                if scene == "end":
+                    reader.close()
+                is_server = scene in ("start", "end")
+                shown = "" if is_server else watch(reader, page, scenes[scene])
+                for line in normal(part.content).splitlines():
+                    is_shown = partial(reader.shows, line, shown)
+                    assert wait_until(is_shown, SECONDS), (
+                        f"line {part.line}: {shown}\n{reader.said}"
+                    )
     return reader.cwd, namespace

@@ -1,6 +1,7 @@
 """The page about the real-time web: its project runs, and its claims are true."""
 
 import json
+import os
 import re
 import select
 import shutil
@@ -10,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -31,6 +33,7 @@ DAPHNE = ["manage.py", "runserver", "--noreload", "127.0.0.1:{}"]
 RELOADING = ["manage.py", "runserver", "127.0.0.1:{}"]
 UVICORN = ["-m", "uvicorn", "config.asgi:application", "--port={}"]
 SECONDS = 30  # longer than a start takes on a busy machine
+PICTURES = os.environ.get("COURSE_PICTURES")  # a folder
 WAYS = {"polling", "long-polling", "server-sent-events", "websocket"}
 
 
@@ -131,6 +134,10 @@ def test_the_page_shows_the_events_in_each_way(address, browser):
         ids = [text.split(":")[0] for text in page.locator(f"#{way} span").all_inner_texts()]
         first = int(ids[0])
         assert ids == [str(number) for number in range(first, first + 10)]
+    for scheme in ("light", "dark") if PICTURES else ():
+        page.set_viewport_size({"width": 1280, "height": 480})
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=Path(PICTURES) / f"realtime_web-conversation-{scheme}.png")
     page.close()
     assert len(sockets) == 1
     assert seen.count("stream") == 1

@@ -57,13 +57,14 @@ def test_an_error_is_found_by_its_text(site, page):
 
 
 def test_dark_and_light(site, page):
-    """The book follows the browser's choice, with the diagrams; a button changes it."""
+    """The book follows the browser's choice, with pictures and diagrams; a button changes it."""
     page.goto((site / "01-echo.html").as_uri())
     grounds = []
     for scheme, shown in (("light", "only-light"), ("dark", "only-dark")):
         page.emulate_media(color_scheme=scheme)
-        expect(page.locator(f"img.diagram.{shown}").first).to_be_visible()
-        expect(page.locator(f"img.diagram:not(.{shown})").first).to_be_hidden()
+        for image in ("img.diagram", "img[src$='.png']"):
+            expect(page.locator(f"{image}.{shown}").first).to_be_visible()
+            expect(page.locator(f"{image}:not(.{shown})").first).to_be_hidden()
         grounds.append(page.evaluate(GROUND))
     assert grounds[0] != grounds[1]
     page.get_by_role("button", name=re.compile("theme", re.IGNORECASE)).first.click()

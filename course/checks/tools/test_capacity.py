@@ -1,5 +1,6 @@
 """The model of docs/scaling.md gives numbers worked out by hand, and the page has its tables."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_the_last_measurement_is_taken_when_asked_for(copy, measured):
     assert re.search(r"shared 9\d+ cores", (copy / PAGE).read_text())
 
 
+def test_the_workers_of_the_plain_pattern():
+    """The page says how many workers 41,700 deliveries a second take; each has half a core."""
+    text = " ".join((ROOT / PAGE).read_text("utf-8").split())
+    row = re.search(r"\| deliveries/s of half a core \| ([\d, |]+) \|", text)
+    daphne, uvicorn, *step5 = (int(cell.replace(",", "")) for cell in row[1].split(" | "))
+    assert min(daphne, uvicorn) > 833
+    assert "the plain pattern takes sixteen workers, and step 5 takes one" in text
+    assert [math.ceil(41_700 / rate) for rate in (uvicorn, step5[-1])] == [16, 1]
+
+
 def test_a_page_that_cannot_be_written_is_told(copy, measured):
     """If a table has no place, or a measurement has no crowd, the page and its figures stay."""
     before = [(copy / file).read_bytes() for file in (PAGE, KEPT)]
@@ -129,5 +140,5 @@ def test_a_page_that_cannot_be_written_is_told(copy, measured):
         scaling(take=True, root=copy)
     assert [(copy / file).read_bytes() for file in (PAGE, KEPT)] == before
     (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
-    with pytest.raises(UserError, match="one place for each of: measured, compared, costs, needs"):
+    with pytest.raises(UserError, match="each of: measured, compared, plain, costs, needs"):
         scaling(root=copy)

@@ -60,6 +60,8 @@ def test_each_command_explains_itself(command, capsys):
         ("test 2 --part=99", "step02_groups has no part 99"),
         ("diff 1 2 --part=99", "step02_groups has no part 99"),
         ("redgreen 2 --part=99", "step02_groups has no part 99"),
+        ("redgreen 2 --fix=HEAD", "STEP and FIX do not go together"),
+        ("test 2 --only=browser", "STEP and ONLY do not go together"),
         ("bench --runs=many", "RUNS must be a number from 1 to 25"),
         ("test-all --django newest", "DJANGO must be latest or a series"),
     ],
@@ -70,6 +72,17 @@ def test_a_mistake_is_answered_with_one_sentence(arguments, said):
         cli.dispatch(cli.build_parser().parse_args(arguments.split()))
     assert str(refused.value).startswith(said)
     assert "\n" not in str(refused.value)
+
+
+def test_make_knows_each_name():
+    """A misspelt name stops make, before the command runs without it."""
+    refused = run_make("drift", "ACEPT=1")
+    assert refused.returncode == 2
+    assert "There is no ACEPT=" in refused.stderr
+    written = (ROOT / "Makefile").read_text()
+    used = set(re.findall(r"\$\(([A-Z_]+)\)", written)) - {"COURSE", "VARIABLES", "GIVEN"}
+    listed = re.search(r"^VARIABLES = ((?:.*\\\n)*.*)", written, re.MULTILINE)
+    assert used == set(listed[1].replace("\\", "").split())
 
 
 def test_make_passes_parameters_on():

@@ -1,16 +1,21 @@
 """The READMEs are correct: links, commands, names of tests, and parts."""
 
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from course.cli import overview
+from course.checks.tools.conftest import run_make
+from course.cli import build_parser, overview
 from course.core import manifest
-from course.core.steps import ROOT, all_steps
+from course.core.parts import find_midpoint
+from course.core.steps import ROOT, all_steps, find_step
 
 READMES = [ROOT / "README.md", *(step.folder / "README.md" for step in all_steps())]
+PAGES = [*READMES, *sorted((ROOT / "docs").rglob("*.md"))]
+MAKE = r"(?:\$ |`)(?:[A-Z]\w+=\S+ )*(make [a-z-]+(?: [A-Z_]+=[^\s`]+)+)"
 SECTIONS = ["Run it", "What is new", "Files to read, in this order", "Check yourself", "Next"]
 FOUR_COMMANDS = """\
 $ python -m venv .venv
@@ -77,3 +82,16 @@ def test_parts_are_those_that_make_diff_shows() -> None:
             named = [target for target in linked if not target.endswith("/")]
             assert linked
             assert named == [path for path in part.files if path in named]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_each_command_of_make_can_be_typed(page: Path) -> None:
+    """`make` and the course know each command, its names, and its part, if the page has one."""
+    for typed in re.findall(MAKE, page.read_text("utf-8")):
+        made = run_make(*shlex.split(typed)[1:], "-n", python="python")
+        assert made.returncode == 0, f"{typed}: {made.stderr}"
+        words = shlex.split(made.stdout.replace("\\\n", ""))
+        options = build_parser().parse_args(words[words.index("course") + 1 :])
+        if part := getattr(options, "part", ""):
+            step = getattr(options, "second", getattr(options, "step", "5"))  # stack: step 5
+            assert find_midpoint(find_step(step), part)

@@ -293,6 +293,32 @@ def ask(collector, path="/", host="", method="GET"):
     return answer.status, answer.headers, answer.read().decode()
 
 
+def test_the_page_says_how_many_arrows_it_leaves_out():
+    """The picture has the last 300 arrows."""
+    with collecting(free_port()) as collector:
+        for number in range(310):
+            collector.put(receive(time.time() + number, f"line {number}"))
+        picture = collector.picture(0, 0, -1, 1200)
+    assert (picture["shown"], picture["left_out"]) == (310, 10)
+    assert "line 9<" not in picture["body"]
+    assert "line 10<" in picture["body"]
+
+
+def test_a_look_that_finds_nothing_new_is_printed_once(capsys):
+    """A task asks the database every two seconds; the terminal shows it again after other news."""
+    look = Event(0.0, "database", "worker1 task Process", "database", "read_seqs", ms=1.0)
+    with collecting(free_port()) as collector:
+        for event in (look, look, receive(), look, look, receive()):
+            collector.put(event)
+    assert [line.count("read_seqs") for line in capsys.readouterr().out.splitlines()] == [
+        1,
+        0,
+        1,
+        0,
+    ]
+    assert len(collector.events) == 6
+
+
 def test_the_page_is_for_this_machine_only():
     """A foreign name for 127.0.0.1 is refused, and the page can ask no other host."""
     with collecting(free_port()) as collector:
