@@ -91,7 +91,7 @@ def exchange(recording: str, *left_out: str) -> None:
 def measured(path: str, name: str) -> None:
     """Show a table of a file of measurements; its rows are lists, and the first has the titles."""
     rows = json.loads((ROOT / path).read_text("utf-8"))[name]
-    print("\n".join(as_markdown([list(map(str, row)) for row in rows])))
+    print(as_markdown([list(map(str, row)) for row in rows]))
 
 
 class Chapter(edits.Chapter):

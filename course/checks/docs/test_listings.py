@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from course.book import pages
+from course.book import listings, pages
 from course.book.edits import File
 from course.book.source import find
 from course.core.steps import ROOT
@@ -86,3 +86,10 @@ def test_what_nothing_checks_is_named(text, said):
     assert re.match(r"\.course/page\.md:[34]: ", found)
     assert said in found
     page.unlink()
+
+
+def test_measurements_are_a_table(capsys):
+    """Each row is one line, and all rows have the columns of the first."""
+    listings.measured("docs/examples/realtime_web/measured.json", "ways")
+    rows = capsys.readouterr().out.splitlines()
+    assert {row.count("|") for row in rows} == {6}

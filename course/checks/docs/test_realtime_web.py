@@ -30,6 +30,7 @@ PROJECT = ROOT / "docs" / "examples" / "realtime_web"
 KEPT = json.loads((PROJECT / "measured.json").read_text("utf-8"))
 ONE_THREAD = ["manage.py", "runserver", "--noreload", "--noasgi", "--nothreading", "127.0.0.1:{}"]
 DAPHNE = ["manage.py", "runserver", "--noreload", "127.0.0.1:{}"]
+RELOADING = ["manage.py", "runserver", "127.0.0.1:{}"]
 UVICORN = ["-m", "uvicorn", "config.asgi:application", "--port={}"]
 SECONDS = 30  # longer than a start takes on a busy machine
 PICTURES = os.environ.get("COURSE_PICTURES")  # a folder
@@ -272,6 +273,19 @@ def test_a_synchronous_generator_sends_nothing(tmp_path, program, is_shown):
     said = normal(log.read_text())
     for line in seen_lines("sync-stream"):
         assert (line in said) == is_shown, said
+
+
+def test_a_generator_without_an_end_holds_up_the_reload(tmp_path):
+    """After a change, the old server waits for the generator's thread, and answers with errors."""
+    folder = wrong_copy(tmp_path, "sync-stream")
+    with (
+        serve(folder, tmp_path / "server.log", RELOADING) as address,
+        ask(address, "/stream/0/"),
+    ):
+        play(address)  # meanwhile the generator has begun
+        (folder / "live" / "views.py").touch()
+        url = f"{address}/"
+        assert wait_until(lambda: requests.get(url, timeout=SECONDS).status_code == 500, SECONDS)
 
 
 def test_an_async_view_that_blocks_stops_all_others(tmp_path):
