@@ -44,7 +44,7 @@ PYTEST_JOBS = {
 }
 # These jobs take longest, so they start first.
 LONGEST = ["step05_deploy", "redgreen05", "chapters", "stack", "workers", "recipes", "browser"]
-LONGEST += ["docs", "abuse", "tools", "course"]
+LONGEST += ["docs", "site", "abuse", "tools", "course"]
 # The jobs of each kind of tests, for `make test ONLY=browser`.
 KINDS = {
     "tools": ["tools", "course"],

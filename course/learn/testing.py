@@ -165,7 +165,7 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
             Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
             for job in jobs if place else ():
                 job.env["TMPDIR"] = folder
-            parts = run_jobs(jobs, (os.cpu_count() or 1) + 2)
+            parts = run_jobs(jobs, (os.cpu_count() or 1) + 3)
         logs = {job.name: job.log for job in jobs}
         for name in [part.name for part in parts if part.count("failed")]:
             say(f"\n===== {name}: {logs[name].relative_to(root)} =====")
