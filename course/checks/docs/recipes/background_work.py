@@ -59,7 +59,9 @@ def task(host: str, page: Page) -> str:
 def twice(host: str, page: Page) -> str:
     """Click twice; the page gets a sentence."""
     enter(host, page).evaluate(TWO_CLICKS)
-    return shown(page, "Your work is still running.", *PERCENT)
+    line = page.locator("#chat-log p").first
+    expect(line).to_have_text("Your work is still running.")
+    return line.inner_text()
 
 
 def blocking(host: str, page: Page) -> str:
@@ -74,6 +76,19 @@ def blocking(host: str, page: Page) -> str:
     text = shown(other, "hello")
     for tab in (other, third):
         tab.close()
+    return text
+
+
+def thread(host: str, page: Page) -> str:
+    """Start the work in one tab, and write in another: the line does not wait."""
+    enter(host, page)
+    other = enter(host, page.context.new_page())
+    page.click("#work-start")
+    assert terminal_shows("work starts")
+    write(other, "hello")
+    text = shown(other, "hello")
+    assert "work ends" not in LOG.read_text("utf-8")
+    other.close()
     return text
 
 
@@ -130,7 +145,7 @@ SCENES = {
     "task": task,
     "twice": twice,
     "blocking": blocking,
-    "thread": task,
+    "thread": thread,
     "fails": fails,
     "aloud": aloud,
     "outlives": outlives,
