@@ -121,7 +121,8 @@ def interrupted(_: str, window: Page) -> str:
     """End the server with Ctrl-C, and start it again; return what Ben's page shows."""
     port = free_port()
     with ExitStack() as stack:
-        host, process = stack.enter_context(server(port=port))
+        # Without a reloader, this process is the server, which gets the signal of Ctrl-C.
+        host, process = stack.enter_context(server("--noreload", port=port))
 
         def end() -> None:
             interrupt(process)
