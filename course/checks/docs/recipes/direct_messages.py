@@ -1,6 +1,6 @@
-"""Direct messages: a third person must not get them, not even where the page does not show them."""
+"""Direct messages: a third person must not get them."""
 
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Page, expect
 
 from course.checks.browser.pages import sign_in
 from course.checks.docs.recipes.people import enter, enter_two, write
@@ -13,25 +13,17 @@ def tell(window: Page, to: str, message: str) -> None:
 
 
 def overheard(host: str, window: Page) -> str:
-    """Let Ann write to Ben; return the frames that the browser of Cat gets meanwhile."""
+    """Let Ann write to Ben; return what the page of Cat shows."""
     ann, ben = enter_two(host, window)
     assert window.context.browser
-    cat = window.context.browser.new_context().new_page()
-    frames: list[str] = []
-
-    def keep(socket: WebSocket) -> None:
-        socket.on("framereceived", lambda payload: frames.append(str(payload)))
-
-    cat.on("websocket", keep)
-    enter(host, cat, "cat")
+    cat = enter(host, window.context.browser.new_context().new_page(), "cat")
     tell(ann, "ben", "the key is under the mat")
-    expect(ben.locator("#chat-log")).to_contain_text("the key is under the mat")
-    ann.fill("#to-input", "")
-    write(ann, "hello")
-    expect(cat.locator("#chat-log")).to_contain_text("hello")
+    for page in [ben, cat]:
+        expect(page.locator("#chat-log")).to_contain_text("the key is under the mat")
+    shown = cat.locator("#chat-log").inner_text()
     ben.context.close()
     cat.context.close()
-    return "\n".join(frames)
+    return shown
 
 
 def direct(host: str, ann: Page) -> str:

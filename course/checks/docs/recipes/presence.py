@@ -1,4 +1,4 @@
-"""Presence: who is here, in three tabs of one person, and after a server was killed."""
+"""Presence: who is here, in three tabs of one person, and after the end of a server."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -12,29 +12,19 @@ from course.checks.browser.pages import sign_in
 from course.checks.docs.recipes.people import enter_two
 from course.core.ports import answers, free_port
 from course.core.processes import INTERRUPT, clean_environment, start_job, stop, wait_until
-from course.stack.programs import find_programs
-from course.stack.services import redis
 
 SECONDS = 30  # longer than a start takes on a busy machine
-# Changes to the reader's files: shorter times, and a layer for several processes whose pages do not
-# ask for an hour.
+# Changes to the reader's files: shorter times.
 SOON = {
     "chat/presence.py": ("timedelta(seconds=90)", "timedelta(seconds=6)"),
     "chat/static/chat/chat.js": ("(sayHere, 20_000)", "(sayHere, 500)"),
 }
-WITH_REDIS = {
-    "chat/static/chat/chat.js": ("(sayHere, 20_000)", "(sayHere, 3_600_000)"),
-    "config/settings.py": (
-        '"channels.layers.InMemoryChannelLayer"',
-        '"channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS]}',
-    ),
-}
 
 
 @contextmanager
-def server(*options: str) -> Iterator[tuple[str, Popen[bytes]]]:
+def server(*options: str, port: int = 0) -> Iterator[tuple[str, Popen[bytes]]]:
     """Run one more server of the reader's; yield its host and its process."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "manage.py", "runserver", *options, f"127.0.0.1:{port}"]
     log = Path("..", f"{port}.log")
     process = start_job(command, log, Path(), clean_environment())
@@ -97,51 +87,52 @@ def tabs(host: str, window: Page) -> str:
     return shown
 
 
-def kill(process: Popen[bytes]) -> None:
-    """End a server without a warning; on Windows, there is no other way."""
-    process.kill()
-    process.wait()
-
-
 def interrupt(process: Popen[bytes]) -> None:
     """End a server as Ctrl-C does."""
     process.send_signal(INTERRUPT)
     process.wait(SECONDS)
 
 
-def save_a_file(process: Popen[bytes]) -> None:
-    """Save a file that the server has loaded: its process ends, and another takes its place."""
-    Path("chat", "views.py").touch()
+def left_behind(host: str, ann: Page, room: str, end: Callable[[], None]) -> str:
+    """Let both enter a room, end their server, and close Ann's page; return what Ben's shows."""
+    ben = ben_of(ann)
+    for page, name in [(ann, "ann"), (ben, "ben")]:
+        come(host, page, name, room)
+    end()
+    for page in [ann, ben]:
+        expect(page.locator("#connection-status")).to_contain_text("Closed")
+        expect(here(page)).to_be_empty()
+    ann.goto("about:blank")
+    assert wait_until(lambda: answers(int(host.rpartition(":")[2])), SECONDS)
+    ben.reload()
+    expect(here(ben)).not_to_be_empty()
+    shown = here(ben).inner_text()
+    ben.context.close()
+    return shown
 
 
-def forever(
-    end: Callable[[Popen[bytes]], None], room: str, *options: str
-) -> Callable[[str, Page], str]:
-    """Return a scene: the server of Ann's page ends, and Ben's page is loaded again."""
+def saved(_: str, window: Page) -> str:
+    """Save a file, so that the server starts again; return what Ben's page shows."""
+    with server() as (host, _process):
+        return left_behind(host, window, "lobby", Path("chat", "views.py").touch)
 
-    def scene(host: str, window: Page) -> str:
-        ben = come(host, ben_of(window), "ben", room)
-        expect(here(ben)).to_have_text("here: ben")
-        with server(*options) as (other, process):
-            window.goto(f"http://{other}/chat/{room}/")  # Ann is still signed in
-            expect(here(window)).to_have_text("here: ann, ben")
-            end(process)
-            expect(window.locator("#connection-status")).to_contain_text("Closed")
-            if process.poll() is None:  # let it start anew before it is stopped
-                assert wait_until(lambda: answers(int(other.rpartition(":")[2])), SECONDS)
-        expect(here(window)).to_be_empty()
-        window.goto("about:blank")
-        ben.reload()
-        expect(here(ben)).not_to_be_empty()
-        shown = here(ben).inner_text()
-        ben.context.close()
-        return shown
 
-    return scene
+def interrupted(_: str, window: Page) -> str:
+    """End the server with Ctrl-C, and start it again; return what Ben's page shows."""
+    port = free_port()
+    with ExitStack() as stack:
+        # Without a reloader, this process is the server, which gets the signal of Ctrl-C.
+        host, process = stack.enter_context(server("--noreload", port=port))
+
+        def end() -> None:
+            interrupt(process)
+            stack.enter_context(server(port=port))
+
+        return left_behind(host, window, "garden", end)
 
 
 def gone(host: str, window: Page) -> str:
-    """Kill the server of Ann's page; return what Ben's page shows before, and after a while."""
+    """End the server of Ann's page; return what Ben's page shows before, and after a while."""
     with ExitStack() as stack:
         stack.enter_context(changed(SOON))
         first, _ = stack.enter_context(server("--noreload"))
@@ -150,40 +141,10 @@ def gone(host: str, window: Page) -> str:
         expect(here(ben)).to_have_text("here: ben", timeout=1000 * SECONDS)
         come(second, window, "ann")
         expect(here(ben)).to_have_text("here: ann, ben")
-        kill(process)
+        interrupt(process)
         expect(here(ben)).to_have_text("here: ben", timeout=1000 * SECONDS)
         ben.context.close()
     return "here: ann, ben\nhere: ben"
 
 
-def at_once(_: str, window: Page) -> str:
-    """Let Ann come to another process; return what Ben's page shows without a sign of life."""
-    port = free_port()
-    layer = redis("redis", find_programs(Path(sys.executable))["redis"], Path(), port, '""')
-    address = f'"redis://127.0.0.1:{port}"'
-    changes = {
-        name: (old, new.replace("REDIS", address)) for name, (old, new) in WITH_REDIS.items()
-    }
-    with ExitStack() as stack:
-        layer.start()
-        stack.callback(layer.stop)
-        stack.enter_context(changed(changes))
-        first, _process = stack.enter_context(server("--noreload"))
-        second, _process = stack.enter_context(server("--noreload"))
-        ben = come(first, ben_of(window), "ben", "cellar")
-        expect(here(ben)).to_have_text("here: ben")
-        come(second, window, "ann", "cellar")
-        expect(here(ben)).to_have_text("here: ann, ben")
-        shown = here(ben).inner_text()
-        ben.context.close()
-    return shown
-
-
-SCENES = {
-    "tabs": tabs,
-    "killed": forever(kill, "lobby", "--noreload"),
-    "interrupted": forever(interrupt, "garden", "--noreload"),
-    "saved": forever(save_a_file, "kitchen"),
-    "gone": gone,
-    "redis": at_once,
-}
+SCENES = {"tabs": tabs, "saved": saved, "interrupted": interrupted, "gone": gone}
