@@ -22,7 +22,8 @@ def requirement_files(root: Path) -> list[Path]:
     """Return the requirements files from which the lock file is made."""
     steps = [step.folder / "requirements.txt" for step in all_steps(root)]
     interim = sorted((root / INTERIM).glob("*/*/requirements.txt"))
-    return [root / "course" / "requirements.txt", *steps, *interim]
+    book = sorted((root / "docs").glob("*/requirements.txt"))
+    return [root / "course" / "requirements.txt", *steps, *interim, *book]
 
 
 def locked_versions(root: Path) -> dict[str, str]:
@@ -109,7 +110,7 @@ def upgrade(only: str | None = None, root: Path = ROOT) -> int:
     say("\n".join(changes) if changes else "There is no newer version.")
     if changes:
         say("To undo this: git restore requirements.lock '*requirements.txt'")
-        say("Next: read the changelog of each new major version, and run: make test-all")
+        say("Next: read the changelog of each new major version, and run: make docs test-all")
     return 0
 
 
@@ -136,4 +137,8 @@ def try_django(wanted: str, root: Path = ROOT) -> int:
     # Resolve for this Python only: the newest Django may not support the oldest Python.
     resolve(copy, texts, "--python-version", version, "--upgrade-package", "django")
     say(f"Django {locked_versions(copy)['django']} on Python {version}")
-    return run_to_the_end([sys.executable, "-m", "course", "test-all"], copy)
+    # The book shows requirements files, so its pages in the copy have to follow.
+    for name in ("docs", "test-all"):
+        if code := run_to_the_end([sys.executable, "-m", "course", name], copy):
+            return code
+    return 0

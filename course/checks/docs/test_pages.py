@@ -6,6 +6,7 @@ import pytest
 
 from course.book import pages
 from course.book.source import DOCS, book
+from course.core.steps import ROOT
 
 BOOK = book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
@@ -33,6 +34,14 @@ def test_each_file_of_a_step_is_shown(file):
     for part in pages.read(file):
         exec(part.code, namespace)
     assert namespace["chapter"].left() == []
+
+
+def test_git_ignores_the_folders_of_readers():
+    """Each chapter and recipe copies a step to a folder, which is no change of the course."""
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    texts = [file.read_text("utf-8") for file in [*CHAPTERS, *RECIPES]]
+    folders = [re.search(r"^\$ cp -r \S+ (\w+)$", text, re.MULTILINE)[1] for text in texts]
+    assert {f"/{folder}/" for folder in folders} - set(ignored) == set()
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
