@@ -91,6 +91,36 @@ async def test_a_busy_consumer_loses_messages(settings, config, arrive):
     await client.disconnect()
 
 
+async def test_a_busy_consumer_takes_one_frame_ahead():
+    """Of two frames that come during a handler, one is taken and waits, and one is not taken."""
+    door, busy, handled = asyncio.Event(), asyncio.Event(), []
+
+    class BusyConsumer(ChatConsumer):
+        async def chat_message(self, event):
+            busy.set()
+            await door.wait()
+
+        async def receive(self, text_data=None, bytes_data=None):
+            handled.append(text_data)
+            await self.send(text_data)
+
+    client, other = client_of(BusyConsumer), client_of(ChatConsumer)
+    await client.connect(SECONDS)
+    await send("hold")
+    await asyncio.wait_for(busy.wait(), SECONDS)
+    for number in "12":
+        await client.send_to(text_data=number)
+    # Another consumer has a whole conversation meanwhile.
+    await other.connect(SECONDS)
+    await other.send_json_to({"message": "hi"})
+    assert await hear_inside(other) == {"message": "hi"}
+    assert (client.input_queue.qsize(), handled) == (1, [])
+    door.set()
+    assert [await client.receive_from(SECONDS) for _ in range(2)] == ["1", "2"]
+    await client.disconnect()
+    await other.disconnect()
+
+
 async def test_a_crashed_consumer_stays_in_its_group(monkeypatch):
     """An exception skips disconnect; the channel leaves when a message in it expires."""
 
