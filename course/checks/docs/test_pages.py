@@ -6,6 +6,7 @@ import pytest
 
 from course.book import pages
 from course.book.source import DOCS, book
+from course.core.steps import ROOT
 
 BOOK = book()
 CHAPTERS = [file for file in BOOK if file.name[0].isdigit()]
@@ -33,6 +34,18 @@ def test_each_file_of_a_step_is_shown(file):
     for part in pages.read(file):
         exec(part.code, namespace)
     assert namespace["chapter"].left() == []
+
+
+def test_each_test_that_a_page_names_exists():
+    """A claim that names its test must not outlive the test, and each answer links or names one."""
+    folders = [ROOT / "course" / "checks", *ROOT.glob("step0*/tests")]
+    code = "".join(file.read_text("utf-8") for folder in folders for file in folder.rglob("*.py"))
+    for file in BOOK:
+        text = re.sub(r"^```.*?^```", "", file.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        named = re.findall(r"\btest_\w+\b(?!\.py)", text)
+        assert [name for name in named if f"def {name}(" not in code] == [], file.name
+        answers = re.findall(r"<details>(.*?)</details>", text, re.DOTALL)
+        assert [answer for answer in answers if "test_" not in answer] == []
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
