@@ -13,6 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_save
 from psycopg.adapt import Transformer
 
 from chat.consumers import ChatConsumer
@@ -102,6 +103,22 @@ async def test_a_query_that_waits_leaves_the_event_loop_free():
     await asyncio.sleep(0)
     done.set()
     assert await waiting
+
+
+async def test_a_signal_runs_in_the_thread_of_the_query():
+    """The function has run in that thread when the query's call returns."""
+    threads = []
+
+    def remember(**more):
+        threads.append(threading.get_ident())
+
+    post_save.connect(remember, sender=Message)
+    try:
+        await database_sync_to_async(Message.objects.create)(room="lobby", text="hi")
+        assert threads == [await sync_to_async(threading.get_ident)()]
+    finally:
+        post_save.disconnect(remember, sender=Message)
+    assert threads != [threading.get_ident()]
 
 
 async def test_a_lazy_foreign_key_needs_the_thread():
