@@ -1,4 +1,4 @@
-"""What the chapters say of `runserver` and of browsers, and no scene of a chapter shows."""
+"""Claims of the chapters about `runserver` and browsers, which no scene of a chapter shows."""
 
 import shutil
 import sys
