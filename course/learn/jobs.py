@@ -26,6 +26,7 @@ PYTEST_JOBS = {
         f"course/checks/docs/test_{name}.py"
         for name in (
             "answers",
+            "claims",
             "errors",
             "errors_services",
             "listings",

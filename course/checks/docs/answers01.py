@@ -1,8 +1,10 @@
 """The answers of chapter 1: tests that run in step 1, where they are tests/test_answers.py."""
 
+import json
 import threading
 
-from channels.generic.websocket import WebsocketConsumer
+import pytest
+from channels.generic.websocket import JsonWebsocketConsumer, WebsocketConsumer
 from channels.testing import WebsocketCommunicator
 
 from chat.consumers import EchoConsumer
@@ -68,3 +70,51 @@ async def test_brackets_without_end_get_a_sentence():
     assert "This is not valid JSON" in (await client.receive_json_from())["error"]
     await client.send_json_to({"message": "hello"})
     assert await client.receive_json_from() == {"message": "Echo: hello"}
+
+
+async def test_an_exception_skips_disconnect():
+    """The consumer ends with its exception. Without one, the same client's end is told."""
+    ended = []
+
+    class FragileConsumer(EchoConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            raise ValueError("a mistake")
+
+        def disconnect(self, code):
+            ended.append(code)
+
+    wrong, right = client_of(FragileConsumer), client_of(FragileConsumer)
+    for client in (wrong, right):
+        await client.connect()
+    await wrong.send_to("anything")
+    with pytest.raises(ValueError, match="a mistake"):
+        await wrong.wait()
+    assert ended == []
+    await right.disconnect(code=1001)
+    assert ended == [1001]
+
+
+async def test_an_own_decode_json_saves_the_connection():
+    """`decode_json` may answer for JSON that is none; without it, the consumer ends."""
+
+    class StrictConsumer(JsonWebsocketConsumer):
+        def receive_json(self, content):
+            self.send_json(content)
+
+    class PatientConsumer(StrictConsumer):
+        @classmethod
+        def decode_json(cls, text_data):
+            try:
+                return super().decode_json(text_data)
+            except ValueError:
+                return {"error": "This is not valid JSON."}
+
+    strict, patient = client_of(StrictConsumer), client_of(PatientConsumer)
+    for client in (strict, patient):
+        await client.connect()
+        await client.send_to("nonsense")
+    with pytest.raises(json.JSONDecodeError):
+        await strict.wait()
+    assert await patient.receive_json_from() == {"error": "This is not valid JSON."}
+    await patient.send_json_to({"message": "hello"})
+    assert await patient.receive_json_from() == {"message": "hello"}

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import threading
+from contextlib import suppress
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.generic.websocket import WebsocketConsumer
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
@@ -64,8 +66,11 @@ async def test_no_handler_runs_while_connect_waits():
     await other.disconnect()
 
 
-async def test_a_busy_consumer_loses_messages():
-    """300 messages to a busy consumer: one is in work, 100 wait, and 199 are dropped."""
+@pytest.mark.parametrize(("config", "arrive"), [({}, 101), ({"capacity": 200}, 201)])
+async def test_a_busy_consumer_loses_messages(settings, config, arrive):
+    """Of 300 messages, one is in work, and 100 or as many as set wait; the others are dropped."""
+    layer = settings.CHANNEL_LAYERS["default"] | {"CONFIG": config}
+    settings.CHANNEL_LAYERS = {"default": layer}
     door = asyncio.Event()
 
     class BusyConsumer(ChatConsumer):
@@ -82,8 +87,38 @@ async def test_a_busy_consumer_loses_messages():
     await send("the end")  # the mailbox has room again
     while heard[-1]["message"] != "the end":
         heard.append(await hear_inside(client))
-    assert [frame["message"] for frame in heard[:-1]] == list(range(101))
+    assert [frame["message"] for frame in heard[:-1]] == list(range(arrive))
     await client.disconnect()
+
+
+async def test_a_busy_consumer_takes_one_frame_ahead():
+    """Of two frames that come during a handler, one is taken and waits, and one is not taken."""
+    door, busy, handled = asyncio.Event(), asyncio.Event(), []
+
+    class BusyConsumer(ChatConsumer):
+        async def chat_message(self, event):
+            busy.set()
+            await door.wait()
+
+        async def receive(self, text_data=None, bytes_data=None):
+            handled.append(text_data)
+            await self.send(text_data)
+
+    client, other = client_of(BusyConsumer), client_of(ChatConsumer)
+    await client.connect(SECONDS)
+    await send("hold")
+    await asyncio.wait_for(busy.wait(), SECONDS)
+    for number in "12":
+        await client.send_to(text_data=number)
+    # Another consumer has a whole conversation meanwhile.
+    await other.connect(SECONDS)
+    await other.send_json_to({"message": "hi"})
+    assert await hear_inside(other) == {"message": "hi"}
+    assert (client.input_queue.qsize(), handled) == (1, [])
+    door.set()
+    assert [await client.receive_from(SECONDS) for _ in range(2)] == ["1", "2"]
+    await client.disconnect()
+    await other.disconnect()
 
 
 async def test_a_crashed_consumer_stays_in_its_group(monkeypatch):
@@ -126,6 +161,37 @@ async def test_synchronous_consumers_share_one_thread():
         await client.disconnect()
     assert threads[0] is threads[1]
     assert threads[0] is not threading.main_thread()
+
+
+async def test_a_synchronous_consumer_that_waits_for_the_layer_holds_up_the_others(monkeypatch):
+    """While `async_to_sync` waits for the layer, another consumer's method cannot run."""
+    second_runs, met = asyncio.Event(), []
+
+    async def slow_group_send(group, event):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(second_runs.wait(), 0.5)
+        met.append(second_runs.is_set())
+
+    class SyncConsumer(WebsocketConsumer):
+        def receive(self, text_data):
+            if text_data == "second":
+                loop.call_soon_threadsafe(second_runs.set)
+            else:
+                async_to_sync(self.channel_layer.group_send)("lobby", {"type": "chat.message"})
+            self.send(text_data)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(get_channel_layer(), "group_send", slow_group_send)
+    first, second = client_of(SyncConsumer), client_of(SyncConsumer)
+    for client in (first, second):
+        await client.connect(SECONDS)
+    await first.send_to(text_data="first")
+    await second.send_to(text_data="second")
+    assert await first.receive_from(SECONDS) == "first"
+    assert await second.receive_from(SECONDS) == "second"
+    assert met == [False]
+    for client in (first, second):
+        await client.disconnect()
 
 
 async def test_asynchronous_consumers_run_in_the_thread_of_the_event_loop():

@@ -13,9 +13,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_save
 from psycopg.adapt import Transformer
 
+from chat.consumers import ChatConsumer
 from chat.models import Message
+from chat.rooms import group_name
 
 from .helpers import SECONDS, hear_inside
 
@@ -50,6 +53,72 @@ async def test_the_live_order_is_not_the_order_of_the_history(join, monkeypatch)
         await person.disconnect()
     assert live == ["second", "first"]
     assert history == ["first", "second"]
+
+
+async def test_the_hole_needs_no_pause(join, monkeypatch):
+    """History first, then the group, as quickly as possible: a message in between is lost."""
+    layer = get_channel_layer()
+    group_add, talker = layer.group_add, await join()
+
+    async def say(message):
+        await talker.send_json_to({"message": message})
+        assert (await hear_inside(talker))["message"] == message
+
+    async def connect(self):
+        self.room_name = self.scope["url_route"]["kwargs"]["room_name"]
+        self.room_group, self.sent_ids = group_name(self.room_name), set()
+        await self.accept()
+        for frame in await self.read_history():
+            await self.send_frame(frame)
+        await self.channel_layer.group_add(self.room_group, self.channel_name)
+
+    async def group_add_while_others_talk(group, channel):
+        await say("in between")
+        await group_add(group, channel)
+        await say("later")
+
+    await say("before")
+    monkeypatch.setattr(ChatConsumer, "connect", connect)
+    monkeypatch.setattr(layer, "group_add", group_add_while_others_talk)
+    listener = await join()
+    assert [(await hear_inside(listener))["message"] for _ in range(2)] == ["before", "later"]
+    await talker.disconnect()
+    await listener.disconnect()
+
+
+def test_the_history_is_read_from_the_index():
+    """SQLite reads the newest messages in the index's order: it neither looks at all nor sorts."""
+    query = Message.objects.filter(room="lobby").order_by("-id")
+    plan = query[:50].explain()
+    (index,) = Message._meta.indexes
+    assert f"USING INDEX {index.name} (room=?)" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "TEMP B-TREE" in query.order_by("-sent_at")[:50].explain()
+
+
+async def test_a_query_that_waits_leaves_the_event_loop_free():
+    """A thread waits for what the event loop does meanwhile."""
+    done = threading.Event()
+    waiting = asyncio.create_task(database_sync_to_async(done.wait)(SECONDS))
+    await asyncio.sleep(0)
+    done.set()
+    assert await waiting
+
+
+async def test_a_signal_runs_in_the_thread_of_the_query():
+    """The function has run in that thread when the query's call returns."""
+    threads = []
+
+    def remember(**more):
+        threads.append(threading.get_ident())
+
+    post_save.connect(remember, sender=Message)
+    try:
+        await database_sync_to_async(Message.objects.create)(room="lobby", text="hi")
+        assert threads == [await sync_to_async(threading.get_ident)()]
+    finally:
+        post_save.disconnect(remember, sender=Message)
+    assert threads != [threading.get_ident()]
 
 
 async def test_a_lazy_foreign_key_needs_the_thread():

@@ -138,6 +138,14 @@ def attack(host: str, page: Page) -> str:
     )
     # The three sockets are those of two tabs and that of the console.
     assert wait_until(lambda: LOG.read_text("utf-8").count("lobby/ 4000") == 3, SECONDS)
+    # A person comes later, and hears nothing of what is written in a tab that says `Connected`.
+    late = page.context.new_page()
+    late.goto(page.url)
+    settle(late)
+    write(tab, "Is anybody here?")
+    write(late, "later")
+    expect(late.locator("#chat-log")).to_have_text("later")
+    expect(page.locator("#chat-log")).to_have_text("hello")
     return page.locator("#connection-status").inner_text()
 
 

@@ -1,6 +1,8 @@
 """Chapter 3: what its reader does in a room, and its scenes."""
 
 from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Page, expect
 from websockets.sync.client import ClientConnection, connect
@@ -113,12 +115,19 @@ def meanwhile(room: str) -> Scene:
 
 
 def timed(host: str, page: Page) -> str:
-    """Write a line; return it as the page shows it."""
+    """Write a line; return it as the page shows it. Somebody in Tokyo sees another time."""
     enter(page, host)
-    write(page, "hello")
-    line = page.locator("#chat-log p").last
-    expect(line).to_contain_text("hello")
-    return line.inner_text()
+    assert page.context.browser
+    with page.context.browser.new_context(locale="de-DE", timezone_id="Asia/Tokyo") as abroad:
+        tokyo = abroad.new_page()
+        enter(tokyo, host)
+        write(page, "hello")
+        for each in (page, tokyo):
+            expect(each.locator("#chat-log p").last).to_contain_text("hello")
+        stored = str(tokyo.locator("time").last.get_attribute("datetime"))
+        there = datetime.fromisoformat(stored).astimezone(ZoneInfo("Asia/Tokyo"))
+        assert tokyo.locator("time").last.inner_text() == there.strftime("%H:%M")
+    return page.locator("#chat-log p").last.inner_text()
 
 
 def reload(host: str, page: Page) -> str:

@@ -1,9 +1,11 @@
 """The errors of docs/errors.md in consumers and pages: each is provoked, seen, and cured."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import requests
+from daphne.server import Server as Daphne
 from websockets.exceptions import ConnectionClosed
 
 from course.checks.docs.provoke import PASSWORD, ROOT, SECONDS, TEST, TESTS, entries
@@ -129,6 +131,7 @@ def test_never_accepted(heading, daphne, console):
     assert (code, heading.is_in(shown)) == (1006, True)
     assert console(daphne, "waitscured/")[0] == "ready"
     assert "WebSocket opening handshake timeout" not in daphne.text
+    assert signature(Daphne).parameters["websocket_handshake_timeout"].default == 5
 
 
 def test_handler_never_ends(heading, daphne):

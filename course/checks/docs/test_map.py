@@ -3,6 +3,7 @@
 import re
 
 from channels.layers import InMemoryChannelLayer
+from channels_redis.core import RedisChannelLayer
 
 from course.core.steps import ROOT
 
@@ -37,8 +38,8 @@ def test_each_link_to_a_term_leads_to_it():
 
 def test_the_defaults_of_a_channel_layer():
     """Capacity and expiry are those of Channels today."""
-    layer = InMemoryChannelLayer()
-    assert (layer.capacity, layer.expiry, layer.group_expiry) == (100, 60, 86_400)
+    for layer in (InMemoryChannelLayer(), RedisChannelLayer()):
+        assert (layer.capacity, layer.expiry, layer.group_expiry) == (100, 60, 86_400)
     assert "100 by default" in ENTRIES["capacity"]
     assert "60 seconds by\ndefault" in ENTRIES["expiry"]
     assert "one day by default" in ENTRIES["expiry"]

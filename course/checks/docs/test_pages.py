@@ -44,6 +44,18 @@ def test_git_ignores_the_folders_of_readers():
     assert {f"/{folder}/" for folder in folders} - set(ignored) == set()
 
 
+def test_each_test_that_a_page_names_exists():
+    """A claim that names its test must not outlive the test, and each answer links or names one."""
+    folders = [ROOT / "course" / "checks", *ROOT.glob("step0*/tests")]
+    code = "".join(file.read_text("utf-8") for folder in folders for file in folder.rglob("*.py"))
+    for file in BOOK:
+        text = re.sub(r"^```.*?^```", "", file.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        named = re.findall(r"\btest_\w+\b(?!\.py)", text)
+        assert [name for name in named if f"def {name}(" not in code] == [], file.name
+        answers = re.findall(r"<details>(.*?)</details>", text, re.DOTALL)
+        assert [answer for answer in answers if "test_" not in answer] == []
+
+
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_says_what_it_is_for(file):
     """Each recipe has these sections, in this order, and may have more between them."""

@@ -148,29 +148,34 @@ def test_the_page_shows_the_events_in_each_way(address, browser):
 
 
 def test_a_seventh_stream_waits_for_a_connection(address, browser):
-    """A browser opens six connections to a host with HTTP/1.1. Sockets are counted apart."""
-    page = browser.new_page()
-    page.goto(f"{address}/poll/0/")
-    held, opened = page.evaluate(
-        """async (address) => {
-            const opened = (source) => new Promise((resolve) => source.onopen = resolve);
-            const sources = Array.from({ length: 6 }, () => new EventSource("/stream/0/"));
-            await Promise.all(sources.map(opened));
-            let isDone = false;
-            const seventh = fetch("/poll/0/").then(() => isDone = true);
-            const socket = new WebSocket(`${address.replace("http", "ws")}/ws/events/`);
-            await opened(socket);
-            await new Promise((resolve) => setTimeout(resolve, 500));
-            const held = !isDone;
-            sources.pop().close();
-            await seventh;
-            return [held, socket.readyState];
-        }""",
-        address,
-    )
-    page.close()
-    assert held
-    assert opened == 1
+    """A browser opens six connections to a host with HTTP/1.1 in all tabs, not counting sockets."""
+    opened = "const opened = (source) => new Promise((resolve) => source.onopen = resolve);"
+    with browser.new_context() as context:
+        first, second = context.new_page(), context.new_page()
+        for page in (first, second):
+            page.goto(f"{address}/poll/0/")
+        first.evaluate(
+            f"""async () => {{
+                {opened}
+                window.sources = Array.from({{ length: 6 }}, () => new EventSource("/stream/0/"));
+                await Promise.all(sources.map(opened));
+            }}"""
+        )
+        state = second.evaluate(
+            f"""async (address) => {{
+                {opened}
+                window.isDone = false;
+                window.seventh = fetch("/poll/0/").then(() => isDone = true);
+                const socket = new WebSocket(`${{address.replace("http", "ws")}}/ws/events/`);
+                await opened(socket);
+                await new Promise((resolve) => setTimeout(resolve, 500));
+                return [isDone, socket.readyState];
+            }}""",
+            address,
+        )
+        assert state == [False, 1]
+        first.evaluate("() => sources.pop().close()")
+        assert second.evaluate("() => seventh")
 
 
 def test_a_client_that_comes_back_gets_what_it_missed(address):
