@@ -18,8 +18,9 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        # Browsers let any website open a socket to this server, with our visitor's
-        # cookies. The validator refuses foreign origins.
+        # Browsers let any website open a socket to this server. From another subdomain
+        # of our site, the socket brings our visitor's cookies. The validator refuses
+        # foreign origins.
         "websocket": AllowedHostsOriginValidator(URLRouter(websocket_urlpatterns)),
     }
 )

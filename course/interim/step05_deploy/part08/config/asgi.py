@@ -18,8 +18,8 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 from config.watchdog import lifespan  # noqa: E402
 
 sockets = URLRouter(websocket_urlpatterns)
-# Browsers let any website open a socket to this server, with our visitor's cookies.
-# The validator refuses foreign origins.
+# Browsers let any website open a socket to this server. From another subdomain of our
+# site, the socket brings our visitor's cookies. The validator refuses foreign origins.
 with_cookie = AllowedHostsOriginValidator(
     # Reads the session cookie, and puts the user into the scope.
     SessionUserMiddleware(sockets)
