@@ -131,6 +131,15 @@ def test_the_keyboard_turns_the_pages(site, page):
     page.wait_for_url("**/index.html")
 
 
+def test_the_keyboard_shows_where_it_is(site, page):
+    """Each link, button and input that Tab reaches has a ring."""
+    page.goto((site / "01-echo.html").as_uri())
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        style = "element => getComputedStyle(element).outlineStyle"
+        assert page.locator(":focus").evaluate(style) != "none", page.locator(":focus").inner_text()
+
+
 def test_a_printed_page_has_no_menus(site, page):
     """On paper there is the text alone."""
     page.goto((site / "01-echo.html").as_uri())
