@@ -29,6 +29,7 @@ html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
 html_scaled_image_link = False  # a dark diagram alone would stand on white
 html_show_sphinx = False
+html_use_index = False  # the page would be empty
 html_show_copyright = False  # the foot of a page would say "Copyright ©", of nobody
 
 logger = logging.getLogger(__name__)
