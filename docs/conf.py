@@ -27,9 +27,23 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
+html_scaled_image_link = False  # a dark diagram alone would stand on white
 html_show_sphinx = False
+html_use_index = False  # the page would be empty
+html_show_copyright = False  # the foot of a page would say "Copyright ©", of nobody
 
 logger = logging.getLogger(__name__)
+
+
+def in_words(text: str) -> str:
+    """Return what a diagram says, for a person who hears the page: "browser to server: hello".
+
+    A diagram without frames and notes stays as it is.
+    """
+    names = dict(re.findall(r"participant (\w+) as (.+)", text))
+    events = re.findall(r"(?m)^ *(?:Note over )?(\w+)(?:-(?:>>|x)(\w+))?: (.+)", text)
+    said = [" to ".join(names[end] for end in ends if end) + f": {what}" for *ends, what in events]
+    return "; ".join(said) or text
 
 
 class Mermaid(SphinxDirective):
@@ -38,9 +52,9 @@ class Mermaid(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Write two pictures, and return the nodes that show one of them."""
+        """Write two pictures, and return a frame with both, of which a reader sees one."""
         text = "\n".join(self.content)
-        found: list[nodes.Node] = []
+        frame = nodes.container(classes=["diagram"])
         for theme, shown in (("default", "only-light"), ("dark", "only-dark")):
             name = f"{Path(self.env.docname).name}-{self.lineno}-{theme}.svg"
             folder = Path(self.env.app.doctreedir) / "diagrams"
@@ -48,8 +62,10 @@ class Mermaid(SphinxDirective):
             svg = mermaidx.render(text, theme=theme).svg()
             (folder / name).write_text(svg, "utf-8")
             path = os.path.relpath(folder / name, Path(self.env.doc2path(self.env.docname)).parent)
-            found.append(nodes.image(uri=path, alt=text, classes=[shown, "diagram"]))
-        return found
+            # Mermaid's letters have 16 pixels, so this width makes them as large as the prose.
+            width = float(re.search(r'viewBox="\S+ \S+ (\S+)', svg)[1]) / 16
+            frame += nodes.image(uri=path, alt=in_words(text), width=f"{width}em", classes=[shown])
+        return [frame]
 
 
 def lead_outside(app: Sphinx, page: str, source: list[str]) -> None:

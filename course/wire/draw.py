@@ -45,7 +45,12 @@ for name, (light, dark, _) in COLOURS.items():
 # In pixels: the width of a letter, the height of a line of text and of an arrow, the width of the
 # column with the times, and that of a lane, whose longest word is often "consumer".
 LETTER, LINE, ROW, LEFT, LANE = 10.9, 22, 41, 48, 100
-HEAD = '%%{init: {"sequence": {"mirrorActors": false}}}%%'  # of a Mermaid text
+# Of a Mermaid text: a page has room for six lanes in letters as large as the prose, because labels
+# have several lines. With less padding, Mermaid breaks the longest word with a hyphen.
+HEAD = (
+    '%%{init: {"sequence": {"mirrorActors": false, "wrap": true, "wrapPadding": 18, "width": 112, '
+    '"actorMargin": 12, "diagramMarginX": 10}}}%%'
+)
 MOST = 300  # rows of one picture on the page
 LAST = {"end", "disconnect", "close", "refuse"}  # after these, a lane has nothing to do
 

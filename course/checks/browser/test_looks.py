@@ -66,7 +66,8 @@ CONTRASTS = """
         const written = element.value || texts.map(node => node.data).join("");
         if (!written.trim() || !element.checkVisibility()) continue;
         const name = element.id || `${element.localName} ${element.className}`.trim();
-        found[name] = contrast(element, getComputedStyle(element).color);
+        const value = contrast(element, getComputedStyle(element).color);
+        found[name] = Math.min(value, found[name] ?? value);  // the worst of equal names
         const before = getComputedStyle(element, "::before");
         if (before.content !== "none")
             found[`${name} ${element.dataset.state} sign`] = contrast(element, before.color);
