@@ -156,6 +156,8 @@ def look(site: Site) -> Callable[[Page, str], None]:
             low = {name: round(ratio, 2) for name, ratio in found.items() if ratio < ENOUGH}
             assert low == {}, f"{what}, {form}"
             if folder:
+                if form != "phone":  # a page of the book is narrower than a projector
+                    page.set_viewport_size({"width": 860, "height": 560})
                 page.evaluate(SET_TIMES)
                 picture = Path(folder) / f"{site.step.label}-{what}-{form}.png"
                 page.screenshot(path=picture, animations="disabled", caret="hide")

@@ -135,7 +135,7 @@ def test_the_page_shows_the_events_in_each_way(address, browser):
         first = int(ids[0])
         assert ids == [str(number) for number in range(first, first + 10)]
     for scheme in ("light", "dark") if PICTURES else ():
-        page.set_viewport_size({"width": 1280, "height": 480})
+        page.set_viewport_size({"width": 860, "height": 480})
         page.emulate_media(color_scheme=scheme)
         page.screenshot(path=Path(PICTURES) / f"realtime_web-conversation-{scheme}.png")
     page.close()
