@@ -36,6 +36,14 @@ def test_each_file_of_a_step_is_shown(file):
     assert namespace["chapter"].left() == []
 
 
+def test_commands_that_nobody_types_say_why():
+    """Readers and maintainers are followed; the commands of all other pages have a reason."""
+    followed = [*CHAPTERS, *RECIPES, DOCS / "realtime-web.md", DOCS / "maintaining.md"]
+    for file in set(DOCS.rglob("*.md")) - set(followed):
+        commands = [part for part in pages.read(file) if part.language == "console"]
+        assert [part.content for part in commands if not part.mark] == [], file.name
+
+
 def test_git_ignores_the_folders_of_readers():
     """Each chapter and recipe copies a step to a folder, which is no change of the course."""
     ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
