@@ -1,5 +1,6 @@
 """Follow a page of the book to the letter: its edits, its commands, and what it says one sees."""
 
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,8 @@ class Reader:
             env = clean_environment() | {"PIP_CONSTRAINT": (ROOT / LOCK).as_uri()}
             env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
             env |= {"PYTHONUNBUFFERED": "1"}  # so that errors stand where they happen
+            # The reader's python3 is the one that runs the tests.
+            env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
             env |= {"PIP_COMPILE": "0"}  # Python compiles what it imports
             done = subprocess.run(
                 command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
