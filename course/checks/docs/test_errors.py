@@ -9,6 +9,7 @@ from daphne.server import Server as Daphne
 from websockets.exceptions import ConnectionClosed
 
 from course.checks.docs.provoke import PASSWORD, ROOT, SECONDS, TEST, TESTS, entries
+from course.core.processes import wait_until
 
 # Open a socket; return the close code, or the word that came before it.
 OPEN = """([path, length]) => new Promise((resolve) => {
@@ -145,6 +146,29 @@ def test_handler_never_ends(heading, daphne):
 
     assert daphne.shows(lambda text: killed("ticker"))
     assert not killed("tickercured")
+
+
+def test_a_send_during_the_farewell(heading, daphne):
+    """A client says goodbye while much is on its way to it: the next send ends its consumer."""
+    for path, left in [("farewell/", "2"), ("farewellcured/", "1")]:
+        with daphne.open(path) as stays:
+            leaves = daphne.open(path, max_queue=1)  # it stops reading
+            for _ in range(20):
+                stays.send("x" * 500_000)
+                stays.recv(SECONDS)
+            leaves.protocol.send_close(1001)
+            leaves.socket.sendall(b"".join(leaves.protocol.data_to_send()))
+            before = daphne.text
+
+            def ended(socket=stays, before=before):
+                socket.send("hello")
+                socket.recv(SECONDS)
+                return heading.is_in(daphne.text.removeprefix(before))
+
+            assert wait_until(ended, SECONDS)
+            stays.send("count")
+            assert stays.recv(SECONDS) == left
+            leaves.socket.close()
 
 
 def test_no_layer(heading, other, daphne):

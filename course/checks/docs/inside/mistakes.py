@@ -171,6 +171,43 @@ class TickerCured(Ticker):
         self.task.cancel()
 
 
+class Farewell(Member):
+    """Count the clients, and trust `disconnect` to count down."""
+
+    group = "farewell"
+    clients = set()
+
+    async def connect(self):
+        """Count one more."""
+        self.clients.add(self)
+        await super().connect()
+
+    async def receive(self, text_data=None, bytes_data=None):
+        """Answer `count`, and pass all other frames on."""
+        if text_data == "count":
+            await self.send(str(len(self.clients)))
+        else:
+            await super().receive(text_data)
+
+    async def disconnect(self, code):
+        """Count one less."""
+        self.clients.discard(self)
+
+
+class FarewellCured(Farewell):
+    """Count down however the connection ends."""
+
+    group = "farewellcured"
+    clients = set()
+
+    async def __call__(self, *args):
+        """Handle one connection; the end counts also after an exception."""
+        try:
+            await super().__call__(*args)
+        finally:
+            self.clients.discard(self)
+
+
 class Slow(Member):
     """Wait inside the handler, until another client says `release`."""
 
