@@ -7,8 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from course.book.pages import read
-from course.book.source import DOCS
+from course.checks.docs.reader import type_into_console
 
 
 def write_hello(page: Page) -> None:
@@ -21,18 +20,12 @@ def write_hello(page: Page) -> None:
 
 
 def send(frame: str) -> Callable[[str, Page], str]:
-    """Return a scene: the reader types the chapter's script into the browser's console.
-
-    `frame` is the JavaScript that stands in the place of the script's own frame.
-    """
-    (script,) = [part.content for part in read(DOCS / "01-echo.md") if part.language == "js"]
-    assert '"null"' in script
+    """Return a scene: the reader types the chapter's script, with another frame."""
 
     def scene(host: str, page: Page) -> str:
         page.goto(f"http://{host}/")
         with page.expect_console_message() as said:
-            typed = script.replace("127.0.0.1:8000", host).replace('"null"', frame)
-            page.evaluate(f"() => {{ {typed} }}")
+            type_into_console(page, "01-echo.md", "obvious", **{'"null"': frame})
         return said.value.text
 
     return scene

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from course.checks.docs.reader import type_into_console
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 
@@ -129,13 +130,7 @@ def attack(host: str, page: Page) -> str:
     tab = other_tab(page)
     write(tab, "hello")
     expect(page.locator("#chat-log")).to_have_text("hello")
-    tab.evaluate(
-        f"""() => {{
-            const other = new WebSocket("ws://{host}/ws/chat/lobby/");
-            const event = {{ type: "websocket.disconnect", code: 4000 }};
-            other.onopen = () => other.send(JSON.stringify(event));
-        }}"""
-    )
+    type_into_console(tab, "02-groups.md", "any-type")
     # The three sockets are those of two tabs and that of the console.
     assert wait_until(lambda: LOG.read_text("utf-8").count("lobby/ 4000") == 3, SECONDS)
     # A person comes later, and hears nothing of what is written in a tab that says `Connected`.

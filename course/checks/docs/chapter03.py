@@ -7,16 +7,10 @@ from zoneinfo import ZoneInfo
 from playwright.sync_api import Page, expect
 from websockets.sync.client import ClientConnection, connect
 
+from course.checks.docs.reader import type_into_console
+
 Scene = Callable[[str, Page], str]
 SECONDS = 30  # longer than a busy machine needs for anything here
-OTHER_SOCKET = """
-(url) => new Promise((resolve) => {
-    const other = new WebSocket(url);
-    other.onclose = (event) => resolve(`closed ${event.code}`);
-    other.onmessage = (event) => resolve(event.data);
-    other.onopen = () => other.send(JSON.stringify({ message: "😀".slice(0, 1) }));
-})
-"""
 
 
 def enter(page: Page, host: str, room: str = "lobby") -> None:
@@ -63,7 +57,8 @@ def half_a_character(*heard: str) -> Scene:
 
     def scene(host: str, page: Page) -> str:
         enter(page, host)
-        answer = page.evaluate(OTHER_SOCKET, f"ws://{host}/ws/chat/lobby/")
+        with page.expect_console_message() as said:
+            type_into_console(page, "03-persistence.md", "send-first")
         # The consumer of the page handles its events in order: this line comes last.
         write(page, "hello")
         lines = page.locator("#chat-log bdi")
@@ -71,7 +66,7 @@ def half_a_character(*heard: str) -> Scene:
         # A browser draws half a character as U+FFFD.
         texts = [text.replace("\ud83d", "\ufffd") for text in lines.all_inner_texts()]
         assert texts == [*heard, "hello"]
-        return f"{answer}\n{', '.join(texts)}"
+        return f"{said.value.text}\n{', '.join(texts)}"
 
     return scene
 

@@ -14,13 +14,14 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect
 
 from course.book.pages import Part, names, read
-from course.book.source import find_symbol, read_lines
+from course.book.source import DOCS, find_symbol, read_lines
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT
 
 SECONDS = 30  # longer than a start takes on a busy machine
+PAUSE = 200  # milliseconds; a socket is open after a few
 # Patterns of text that may differ between two runs of a command.
 CHANGING = [
     (re.compile(r"^WARNING: .*\n?", re.MULTILINE), ""),  # pip's, about the machine's network
@@ -141,6 +142,27 @@ def watch(reader: Reader, page: Page, scene: Scene) -> str:
     assert host, reader.text
     with chdir(reader.cwd):
         return scene(host, page)
+
+
+def type_into_console(page: Page, file: str, name: str, **changes: str) -> None:
+    """Type a fence of a page of the book into the browser's console, and pause after each Enter.
+
+    Each entry is evaluated as the browser's own console does it. `changes` are other words.
+    """
+    (text,) = [part.content for part in read(DOCS / file) if part.note.startswith(f"{name};")]
+    for old, new in {"127.0.0.1:8000": page.url.split("/")[2], **changes}.items():
+        assert old in text
+        text = text.replace(old, new)
+    console = page.context.new_cdp_session(page)
+    entry = ""
+    for line in text.splitlines(keepends=True):
+        entry += line
+        answer = console.send("Runtime.evaluate", {"expression": entry, "replMode": True})
+        if "Unexpected end of input" in str(answer):
+            continue  # the entry goes on in the next line
+        assert "exceptionDetails" not in answer, answer
+        page.wait_for_timeout(PAUSE)
+        entry = ""
 
 
 def put(file: Path, symbol: str, code: str) -> None:

@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
+from course.checks.docs.reader import type_into_console
 from course.checks.docs.recipes.people import write
 
 # The frames that a reader sends from the console; the page lives on another port here.
@@ -50,13 +51,7 @@ def stranger(host: str, page: Page) -> str:
     """Write into a room from outside."""
     secret = enter_one(host, page, "secret")
     enter(host, page)
-    page.evaluate(
-        f"""() => {{
-            const other = new WebSocket("ws://{host}/ws/rooms/");
-            const frame = {{ room: "secret", message: "I am not here." }};
-            other.onopen = () => other.send(JSON.stringify(frame));
-        }}"""
-    )
+    type_into_console(page, "recipes/several_rooms.md", "stranger")
     line = secret.locator("#chat-log p")
     expect(line).to_have_text("I am not here.")
     return line.inner_text()
@@ -64,7 +59,10 @@ def stranger(host: str, page: Page) -> str:
 
 def unchecked(host: str, page: Page) -> str:
     """Join a room whose name is half of a pair."""
-    return enter(host, page).evaluate(SEND, '{"join": "\\ud800"}')
+    enter(host, page)
+    with page.expect_console_message() as said:
+        type_into_console(page, "recipes/several_rooms.md", "unchecked")
+    return said.value.text
 
 
 def two_rooms(host: str, page: Page) -> str:
