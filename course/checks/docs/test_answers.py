@@ -10,7 +10,7 @@ import pytest
 from course.core.processes import clean_environment
 from course.core.steps import ROOT, copy_files, step_files
 
-STEPS = ("step01_echo", "step02_groups", "step03_persistence")
+STEPS = ("step01_echo", "step02_groups", "step03_persistence", "step05_deploy")
 ANSWERS = {f"answers{step[4:6]}.py": step for step in STEPS}
 
 
