@@ -1,4 +1,4 @@
-"""The answers of a chapter's "Check yourself" are provoked by tests that run in its step."""
+"""The answers of "Check yourself", and claims about step 5, are provoked by tests in their step."""
 
 import shutil
 import subprocess
