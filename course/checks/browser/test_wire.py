@@ -100,6 +100,14 @@ def test_a_line_in_two_tabs(traced, new_context):
         "consumer 2 to channel layer: group_discard",
         "consumer 2: end",
     )
+    # A server that starts again, as it does when a file is saved, counts from 1 again.
+    site.kill()
+    shown(diagram, "consumer 1: end")
+    before = len(collector.events)
+    site.start("-c", FIRST_START)
+    open_room(context, site, first)
+    again = [event.who for event in list(collector.events)[before:] if event.kind == "connect"]
+    assert again == ["tab 1 to consumer 1"]
 
 
 def test_pause_step_clear_and_the_table(traced, new_context):

@@ -9,13 +9,18 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import WebsocketConsumer
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.testing import HttpCommunicator, WebsocketCommunicator
 from channels_redis.serializers import registry
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpResponse
 from django.template import Context, Template
 from django.utils import timezone
+from django.utils.decorators import sync_and_async_middleware
 
 from chat.consumers import ChatConsumer
 from chat.rooms import group_name
+from chat.routing import websocket_urlpatterns
 
 from .helpers import SECONDS, hear_inside
 
@@ -222,6 +227,43 @@ async def test_an_event_with_a_datetime_works_in_memory_only():
     serializer = registry.get_serializer("msgpack")
     with pytest.raises(TypeError, match="datetime"):
         serializer.serialize(event)
+
+
+async def test_a_client_that_joins_later_gets_nothing():
+    """Each consumer has a channel of its own. The layer keeps nothing for one that comes later."""
+    first, second = client_of(ChatConsumer), client_of(ChatConsumer)
+    await first.connect(SECONDS)
+    await send("early")
+    assert await hear_inside(first) == {"message": "early"}
+    await second.connect(SECONDS)
+    assert len(get_channel_layer().groups[group_name("lobby")]) == 2
+    await send("late")
+    assert await hear_inside(second) == {"message": "late"}
+    for client in (first, second):
+        await client.disconnect()
+
+
+@sync_and_async_middleware
+def refuse(get_response):
+    """Refuse each request, as a middleware."""
+
+    async def answer(request):
+        return HttpResponse("Refused.", status=403)
+
+    return answer
+
+
+async def test_a_middleware_of_django_sees_no_socket(settings):
+    """A middleware that refuses all requests refuses a page, and not a socket."""
+    settings.MIDDLEWARE = [f"{__name__}.refuse"]
+    application = ProtocolTypeRouter(
+        {"http": ASGIHandler(), "websocket": URLRouter(websocket_urlpatterns)}
+    )
+    page = HttpCommunicator(application, "GET", "/chat/")
+    assert (await page.get_response(SECONDS))["body"] == b"Refused."
+    client = WebsocketCommunicator(application, "/ws/chat/lobby/")
+    assert (await client.connect(SECONDS))[0]
+    await client.disconnect()
 
 
 def test_a_name_in_quotes_is_no_javascript():

@@ -28,6 +28,7 @@ CHANGING = [
     (re.compile(r"\d+\.\d+s\b( \(\d+:\d\d:\d\d\))?"), "N s"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"version \d+(\.\d+)+"), "version N"),
+    (re.compile(r'"eyJ[\w:…-]+"'), '"TOKEN"'),
     (re.compile(r"\b\d+:\d\d\s[AP]M\b"), "TIME"),  # of day, as the page shows it
 ]
 SPANS = re.compile(r"shows? `([^`]+)`")

@@ -7,8 +7,9 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -20,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 
 from course.checks.production.crowd import BOTH, ONE
 from course.checks.production.prepared import Place, QuickStack
-from course.core.processes import wait_until
+from course.core.processes import descendants, wait_until
 from course.core.terminal import UserError
 from course.stack import HOST, is_alive
 
@@ -194,21 +195,58 @@ def test_nobody_sees_that_a_worker_is_gone_and_no_log_has_a_token(place: Place) 
 
 @ONE
 def test_a_frozen_worker_delays_a_page_once(place: Place) -> None:
-    """A request to a frozen worker waits ten seconds; then the other answers, also for a token."""
+    """A request to a frozen worker waits ten seconds; then the other answers, also for a token.
+
+    nginx does not send a form again, so a form that meets the frozen worker gets 504.
+    """
+    place.visitor("ann")  # who has signed in before
     time.sleep(1.1)  # until nginx uses each worker again
     worker = place.stack.parts["worker1"]
-    page = f"{place.stack.url}/healthz"
+    url = place.stack.url
     os.kill(worker.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        with ThreadPoolExecutor() as pool:
-            pages = pool.map(lambda _: requests.get(page, timeout=20), range(2))
+        with ThreadPoolExecutor(20) as pool:
+            forms = pool.map(
+                lambda _: requests.post(f"{url}/accounts/login/", timeout=20), range(8)
+            )
+            pages = pool.map(lambda _: requests.get(f"{url}/healthz", timeout=20), range(2))
             tokens = pool.map(lambda _: place.token(), range(2))
             assert [page.status_code for page in pages] == [200, 200]
             assert all(tokens)
+            # Without a CSRF token, the worker that answers says 403.
+            assert {form.status_code for form in forms} == {403, 504}
         assert 5 < time.monotonic() - began < 15
     finally:
         os.kill(worker.pid, signal.SIGCONT)
+
+
+@contextmanager
+def hanging(pid: int) -> Iterator[None]:
+    """Stop a process and its children for a while, as a stalled disk does."""
+    family = [pid, *descendants(pid)]
+    for each in family:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for each in family:
+            os.kill(each, signal.SIGCONT)
+
+
+@ONE
+def test_a_database_that_hangs_is_an_error(place: Place) -> None:
+    """A form gets an error in time, and `/readyz` says 503. Then everything works again."""
+    urls = place.stack.worker_urls
+    place.visitor("ann")  # who has signed in before
+    with hanging(place.stack.parts["postgres"].pid), ThreadPoolExecutor() as pool:
+        form = pool.submit(place.post, "ann", "/accounts/logout/")
+        ready = [requests.get(f"{url}/readyz", timeout=30) for url in urls]
+        assert [answer.status_code for answer in ready] == [503, 503]
+        assert {answer.json()["channel_layer"] for answer in ready} == {"ok"}
+        assert form.result().status_code in (500, 504)
+    place.visitors.clear()  # nobody knows whether she is signed out
+    assert wait_until(place.token, 30)
 
 
 @ONE

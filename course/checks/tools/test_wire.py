@@ -20,6 +20,7 @@ from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
+from course.wire import collect
 from course.wire.collect import collecting
 from course.wire.draw import (
     COLOURS,
@@ -284,6 +285,19 @@ def test_a_server_for_others_is_not_traced():
     assert "TRACE is for this machine only, but somebody has asked 192.0.2.1." in ended.stderr
 
 
+def test_a_call_of_the_database_that_fails_is_told():
+    """The event names the function and the error."""
+    code = "import asyncio; from course.wire.inside import trace; "
+    code += "from channels.db import database_sync_to_async; "
+    code += "asyncio.run(database_sync_to_async(int)('three'))"
+    with collecting(free_port()) as collector:
+        env = clean() | collector.variables()
+        folder = find_step("3").folder
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True)
+        assert wait_until(lambda: collector.events, 5)
+    assert collector.events[0].label.startswith("failed int ValueError")
+
+
 def ask(collector, path="/", host="", method="GET"):
     """Return the status, the headers and the text of an answer of the page's server."""
     place = collector.url.split("/")[2]
@@ -302,6 +316,19 @@ def test_the_page_says_how_many_arrows_it_leaves_out():
     assert (picture["shown"], picture["left_out"]) == (310, 10)
     assert "line 9<" not in picture["body"]
     assert "line 10<" in picture["body"]
+
+
+def test_a_recording_has_the_newest_events(tmp_path, monkeypatch):
+    """The oldest events are forgotten; the page of the book says how many are kept."""
+    page = (ROOT / "docs" / "wire.md").read_text("utf-8")
+    assert f"the newest events, {collect.MOST:,} at most," in page
+    monkeypatch.setattr(collect, "MOST", 3)
+    file = tmp_path / "talk.jsonl"
+    with collecting(free_port(), file) as collector:
+        for number in range(5):
+            collector.put(receive(time.time(), f"line {number}"))
+    texts = [json.loads(line)["text"] for line in file.read_text("utf-8").splitlines()]
+    assert texts == ["line 2", "line 3", "line 4"]
 
 
 def test_a_look_that_finds_nothing_new_is_printed_once(capsys):

@@ -9,7 +9,14 @@ from subprocess import Popen
 from playwright.sync_api import Locator, Page, expect
 
 from course.checks.browser.pages import sign_in
-from course.checks.docs.recipes.people import enter_two
+from course.checks.docs.recipes.people import (
+    HEBREW,
+    close_others,
+    enter,
+    enter_two,
+    names_stay_in_order,
+    new_window,
+)
 from course.core.ports import answers, free_port
 from course.core.processes import INTERRUPT, clean_environment, start_job, stop, wait_until
 
@@ -62,13 +69,6 @@ def come(host: str, window: Page, name: str, room: str = "lobby") -> Page:
     return window
 
 
-def ben_of(ann: Page) -> Page:
-    """Return a private window beside Ann's."""
-    browser = ann.context.browser
-    assert browser
-    return browser.new_context().new_page()
-
-
 def tabs(host: str, window: Page) -> str:
     """Let Ann open three tabs, and Ben look at both pages; with Ann's last tab, her name goes."""
     ann, ben = enter_two(host, window)
@@ -83,7 +83,12 @@ def tabs(host: str, window: Page) -> str:
         tab.close()
     ann.goto("about:blank")
     expect(here(ben)).to_have_text("here: ben")
-    ben.context.close()
+    for name in HEBREW:
+        enter(host, new_window(ann), name)
+    names_stay_in_order(here(ben), *HEBREW)
+    first_page.reload()
+    names_stay_in_order(first_page.locator("#online"), *HEBREW)
+    close_others(ann)
     return shown
 
 
@@ -95,7 +100,7 @@ def interrupt(process: Popen[bytes]) -> None:
 
 def left_behind(host: str, ann: Page, room: str, end: Callable[[], None]) -> str:
     """Let both enter a room, end their server, and close Ann's page; return what Ben's shows."""
-    ben = ben_of(ann)
+    ben = new_window(ann)
     for page, name in [(ann, "ann"), (ben, "ben")]:
         come(host, page, name, room)
     end()
@@ -137,7 +142,7 @@ def gone(host: str, window: Page) -> str:
         stack.enter_context(changed(SOON))
         first, _ = stack.enter_context(server("--noreload"))
         second, process = stack.enter_context(server("--noreload"))
-        ben = come(first, ben_of(window), "ben")
+        ben = come(first, new_window(window), "ben")
         expect(here(ben)).to_have_text("here: ben", timeout=1000 * SECONDS)
         come(second, window, "ann")
         expect(here(ben)).to_have_text("here: ann, ben")

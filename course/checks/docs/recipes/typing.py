@@ -2,7 +2,15 @@
 
 from playwright.sync_api import Page, expect
 
-from course.checks.docs.recipes.people import enter_two, write
+from course.checks.docs.recipes.people import (
+    HEBREW,
+    close_others,
+    enter,
+    enter_two,
+    names_stay_in_order,
+    new_window,
+    write,
+)
 
 
 def typing(host: str, window: Page) -> str:
@@ -16,7 +24,14 @@ def typing(host: str, window: Page) -> str:
     expect(ben.locator("#chat-log")).to_contain_text("hello")
     expect(line).to_be_empty()
     expect(ann.locator("#typing")).to_be_empty()
-    ben.context.close()
+    ben.add_init_script("window.setTimeout = () => 0")  # no name disappears
+    ben.reload()
+    expect(ben.locator("#connection-status")).to_have_text("Connected")
+    for name in HEBREW:
+        window = enter(host, new_window(ann), name)
+        window.locator("#chat-message-input").press("a")
+    names_stay_in_order(line, *HEBREW)
+    close_others(ann)
     return shown
 
 
