@@ -126,7 +126,7 @@ def test_a_worker_that_dies(start, tmp_path):
         read_until(ben, message="Ann?")
         shown.terminal.read(until=event.format(2), after=before)
     url = f"http://{page}/picture?known=-1&start=0&stop=-1&width=1280"
-    titles = requests.get(url, timeout=30).json()["head"]
+    titles = requests.get(url, timeout=30).json()["parts"]["head"]
     assert [*dict.fromkeys(re.findall(r"worker\d|layer", titles))] == [
         "worker1",
         "layer",

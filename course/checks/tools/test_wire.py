@@ -20,19 +20,11 @@ from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
+from course.wire import draw
 from course.wire.collect import collecting
-from course.wire.draw import (
-    COLOURS,
-    STYLE,
-    Picture,
-    find_lanes,
-    mermaid,
-    static_svg,
-    terminal_line,
-    wire,
-)
-from course.wire.events import Event, fold
+from course.wire.events import COLOURS, Event, fold
 from course.wire.inside.hide import hide
+from course.wire.picture import STYLE, Picture, find_lanes, mermaid, static_svg, terminal_line
 
 SECRET = "h20ge5ezwiexy54h8881ffq18zzvbi00"
 
@@ -113,8 +105,9 @@ def luminance(colour):
 def test_each_colour_is_legible_on_its_ground(ground):
     """Every kind of event has the contrast 4.5 that WCAG asks for, on light and on dark ground."""
     behind = luminance(re.search(r"--ground: light-dark\((#\w+), (#\w+)\)", STYLE).groups()[ground])
-    for name, colours in COLOURS.items():
-        dark, bright = sorted([luminance(colours[ground]), behind])
+    for name in COLOURS:
+        shades = re.search(rf"\.{name} {{ --kind: light-dark\((#\w+), (#\w+)\)", STYLE)
+        dark, bright = sorted([luminance(shades.groups()[ground]), behind])
         assert (bright + 0.05) / (dark + 0.05) >= 4.5, name
 
 
@@ -122,9 +115,10 @@ def test_a_burst_is_one_arrow_with_a_count():
     """A hundred messages fold into one arrow; two messages do not."""
     burst = [receive(number / 100, f"n{number}") for number in range(100)]
     (row,) = fold(burst)
-    assert row.label == "100 × receive n0"
-    assert [row.count for row in fold(burst[:2])] == [1, 1]
-    assert [row.count for row in fold([receive(at, "slow") for at in range(10)])] == [1] * 10
+    assert row.label == "receive × 100 n0"
+    slow = [receive(at, "slow") for at in range(10)]
+    assert fold(burst[:2]) == burst[:2]
+    assert fold(slow) == slow
 
 
 def test_the_layer_stands_between_two_workers():
@@ -142,6 +136,13 @@ def test_the_layer_stands_between_two_workers():
     ]
     lanes = ["tab 9", "consumer 9", "tab 10", "consumer 10", "views", "channel layer"]
     assert find_lanes(alone) == lanes
+
+
+def test_twelve_tabs_fit_on_a_projector():
+    """The lanes of twelve tabs, the channel layer and the database are 1280 pixels wide."""
+    rows = [receive(number=number) for number in range(1, 13)]
+    rows += [Event(1.0, "database", "channel layer", "database")]
+    assert Picture(rows, 1280).width <= 1280
 
 
 def test_a_label_is_cut_to_what_fits_and_kept_whole_beside_it():
@@ -164,9 +165,9 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
     ]
     file = tmp_path / "talk.jsonl"
     file.write_text("".join(event.to_json() + "\n" for event in events), "utf-8")
-    assert wire(str(file)) == 0
+    assert draw(str(file)) == 0
     first = (tmp_path / "talk.svg").read_text("utf-8"), (tmp_path / "talk.mmd").read_text("utf-8")
-    assert wire(str(file)) == 0
+    assert draw(str(file)) == 0
     assert first == (
         (tmp_path / "talk.svg").read_text("utf-8"),
         (tmp_path / "talk.mmd").read_text("utf-8"),
@@ -179,13 +180,13 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kind": "dance"}, {"source": 3}, {"source": ""}, {"ms": "x"}, {"text": None}]
+    "wrong", [{"kind": "dance"}, {"source": 3}, {"at": "x"}, {"text": None}, {"colour": "red"}]
 )
 def test_what_is_no_recording_is_refused(tmp_path, wrong):
     """A sentence names the line."""
     (tmp_path / "talk.jsonl").write_text(json.dumps(vars(receive()) | wrong))
     with pytest.raises(UserError, match="no event of a recording"):
-        wire(str(tmp_path / "talk.jsonl"))
+        draw(str(tmp_path / "talk.jsonl"))
 
 
 def test_a_wrong_trace_is_refused_before_anything_is_done():
@@ -204,7 +205,7 @@ def test_without_trace_nothing_is_loaded():
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"DJANGO_ALLOWED_HOSTS": "localhost,chat.example"}, "chat.example"),
+        ({"DJANGO_ALLOWED_HOSTS": "localhost,chat.example"}, "'chat.example']"),
         ({"DJANGO_DEBUG": "off", "DJANGO_ALLOWED_HOSTS": "localhost"}, "DEBUG = False"),
     ],
 )
@@ -221,7 +222,7 @@ def test_a_site_for_others_is_not_traced(variables, reason):
         )
     assert ended.returncode != 0
     assert "TRACE shows everybody's messages" in ended.stderr
-    assert f"Remove {reason} from the settings" in ended.stderr
+    assert reason in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -285,38 +286,34 @@ def test_a_server_for_others_is_not_traced():
 
 
 def ask(collector, path="/", host="", method="GET"):
-    """Return the status, the headers and the text of an answer of the page's server."""
+    """Return the status and the text of an answer of the page's server."""
     place = collector.url.split("/")[2]
     asked = http.client.HTTPConnection(place, timeout=5)
     asked.request(method, path, headers={"Host": host or place, "Authorization": "guess"})
     answer = asked.getresponse()
-    return answer.status, answer.headers, answer.read().decode()
+    return answer.status, answer.read().decode()
 
 
 def test_the_page_says_how_many_arrows_it_leaves_out():
     """The picture has the last 300 arrows."""
     with collecting(free_port()) as collector:
         for number in range(310):
-            collector.put(receive(time.time() + number, f"line {number}"))
-        picture = collector.picture(0, 0, -1, 1200)
-    assert (picture["shown"], picture["left_out"]) == (310, 10)
-    assert "line 9<" not in picture["body"]
-    assert "line 10<" in picture["body"]
+            collector.put(receive(number, f"line {number}"))
+        picture = json.loads(collector.picture(0, 0, -1, 1200))
+    assert picture["parts"]["status"] == "310 events, 10 arrows before these are not drawn"
+    assert "line 9<" not in picture["parts"]["body"]
+    assert "line 10<" in picture["parts"]["body"]
 
 
-def test_a_look_that_finds_nothing_new_is_printed_once(capsys):
-    """A task asks the database every two seconds; the terminal shows it again after other news."""
-    look = Event(0.0, "database", "worker1 task Process", "database", "read_seqs", ms=1.0)
+def test_the_terminal_leaves_out_how_a_task_looks_at_the_database(capsys):
+    """A task asks the database every two seconds, and would fill the terminal."""
+    look = Event(0.0, "database", "worker1 task Process", "database", "read_seqs · 1.0 ms")
     with collecting(free_port()) as collector:
-        for event in (look, look, receive(), look, look, receive()):
+        for event in (look, receive()):
             collector.put(event)
-    assert [line.count("read_seqs") for line in capsys.readouterr().out.splitlines()] == [
-        1,
-        0,
-        1,
-        0,
-    ]
-    assert len(collector.events) == 6
+    assert "read_seqs" not in (printed := capsys.readouterr().out)
+    assert "receive hi" in printed
+    assert len(collector.events) == 2
 
 
 def test_the_page_is_for_this_machine_only():
@@ -324,16 +321,16 @@ def test_the_page_is_for_this_machine_only():
     with collecting(free_port()) as collector:
         assert collector.url.startswith("http://127.0.0.1:")
         assert ask(collector, host="evil.example:8001")[0] == 403
-        status, headers, page = ask(collector)
+        status, page = ask(collector)
         assert status == 200
-        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "Content-Security-Policy\" content=\"default-src 'none'; connect-src 'self';" in page
         assert "http:" not in page
         assert ask(collector, "/picture?size=abc")[0] == 404
 
 
 def test_a_process_that_dies_within_a_line():
-    """The half line is left out, and the consumers of the process end in the diagram."""
-    line = Event(1.0, "connect", "tab 1", "consumer 1").to_json()
+    """The half line is left out, its consumers end, and the next process goes on counting."""
+    line = Event(0.0, "connect", "tab 1", "consumer 1").to_json()
     with collecting(free_port()) as collector:
         with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
             head = f"POST / HTTP/1.0\r\nAuthorization: {collector.password}\r\n\r\n"
@@ -341,6 +338,9 @@ def test_a_process_that_dies_within_a_line():
         assert wait_until(lambda: len(collector.events) == 2, 5)
         assert collector.events[-1].label == "end the server has ended"
         assert wait_until(lambda: not collector.processes, 5)
+        with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
+            process.sendall(head.encode())
+            assert process.makefile().readline() == "1\n"
 
 
 def test_a_process_without_the_password_is_not_heard():
