@@ -47,8 +47,8 @@ def traced(trace: str | None, port: int) -> Iterator[Callable[[str], dict[str, s
     if not trace:
         yield None
         return
-    from course.wire.collect import collecting
+    from course.wire.collect import Collector
 
-    with collecting(port + 1, None if trace == "1" else Path(trace)) as collector:
+    with Collector(port + 1, None if trace == "1" else Path(trace)) as collector:
         say(f"See its messages, drawn live: open {colour(collector.url, 'bold')}")
         yield collector.variables

@@ -5,17 +5,17 @@ import secrets
 import threading
 import time
 from bisect import insort
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from course.core.ports import HOST, free_port, is_free
 from course.core.processes import wait_until
 from course.core.terminal import UserError, say
 from course.wire.events import Event, fold
-from course.wire.picture import Picture, terminal_line
+from course.wire.picture import TOP, draw, svg, table, terminal_line
 
 PAGE = Path(__file__).with_name("page.html")
 MOST = 20_000  # events that are kept for the page; then half of them are forgotten
@@ -23,19 +23,36 @@ DRAWN = 300  # arrows in one picture
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes events from traced processes, prints them, and draws them for the page."""
+    """Takes events from traced processes, prints and records them, and draws them for the page.
+
+    The page has `port` if that is free. Raises UserError if the recording `file` cannot be written.
+    """
 
     daemon_threads = True
 
-    def __init__(self, port: int, file: Path | None) -> None:
-        super().__init__((HOST, port), Handler)
-        self.url = f"http://{HOST}:{port}/"
+    def __init__(self, port: int, file: Path | None = None) -> None:
+        try:
+            if file:
+                file.write_text("")
+                file.chmod(0o600)  # nobody else on this machine may read what people wrote
+        except OSError as error:
+            reason = f"{file} cannot be written ({error.strerror}): choose another."
+            raise UserError(reason) from None
+        super().__init__((HOST, port if port <= 65535 and is_free(port) else free_port()), Handler)
+        self.url = f"http://{HOST}:{self.server_port}/"
         self.file = file
         self.password = secrets.token_urlsafe(16)
         self.started = time.time()
         self.lock = threading.Lock()
         self.events: list[Event] = []  # by time: those of several workers may mix
         self.processes: set[object] = set()  # that are traced now
+        threading.Thread(target=self.serve_forever, args=[0.1], daemon=True).start()
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop; the step has ended, but its last events may not be read yet."""
+        wait_until(lambda: not self.processes, 1.0, pause=0.01)
+        self.shutdown()
+        super().__exit__(*error)
 
     def variables(self, worker: str = "") -> dict[str, str]:
         """Return the environment variables with which a step's process finds this collector."""
@@ -79,9 +96,11 @@ class Collector(ThreadingHTTPServer):
             status += f", {len(rows) - DRAWN} arrows before these are not drawn"
         if stop >= 0:
             status += f", paused, {len(events) - stop} to come"
-        drawn = Picture(rows[-DRAWN:], width)
-        parts = {"head": drawn.head(), "body": drawn.body(), "table": drawn.table()}
-        return json.dumps({"count": len(events), "parts": {"status": status, **parts}})
+        rows = rows[-DRAWN:]
+        width, height, titles, below = draw(rows, width)
+        parts = {"head": svg(width, TOP, titles), "body": svg(width, height, below)}
+        parts |= {"table": table(rows), "status": status}
+        return json.dumps({"count": len(events), "parts": parts})
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -130,26 +149,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """Print nothing: the terminal belongs to the step and its events."""
-
-
-@contextmanager
-def collecting(port: int, file: Path | None = None) -> Iterator[Collector]:
-    """Collect events during this block, and serve the page, on `port` if that is free.
-
-    Each event is written to `file` at once; raises UserError if that cannot be.
-    """
-    try:
-        if file:
-            file.write_text("")
-            file.chmod(0o600)  # nobody else on this machine may read what people wrote
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}): choose another.") from None
-    port = port if port <= 65535 and is_free(port) else free_port()
-    with Collector(port, file) as collector:
-        threading.Thread(target=collector.serve_forever, args=[0.1], daemon=True).start()
-        try:
-            yield collector
-        finally:
-            # The step has ended, but its last events may not be read yet.
-            wait_until(lambda: not collector.processes, 1.0, pause=0.01)
-            collector.shutdown()

@@ -68,77 +68,71 @@ def find_lanes(rows: Iterable[Event]) -> list[str]:
     return sorted({lane for row in rows for lane in (row.source, row.target)}, key=place)
 
 
-class Picture:
-    """The diagram of these rows, `width` pixels wide, or wider if the lanes need more."""
+def draw(rows: Sequence[Event], width: int = 1200) -> tuple[int, int, str, str]:
+    """Return width and height of a diagram, and its SVG: titles of the lanes, and all below them.
 
-    def __init__(self, rows: Sequence[Event], width: int = 1200) -> None:
-        self.rows, lanes = rows, find_lanes(rows)
-        self.lane = max(LANE, (width - LEFT) // max(len(lanes), 1))
-        self.width, self.height = LEFT + self.lane * len(lanes), ROW * len(rows) + LINE
-        self.x = {lane: LEFT + self.lane * (n + 0.5) for n, lane in enumerate(lanes)}
-
-    def head(self) -> str:
-        """Return the titles of the lanes, a word a line."""
-        titles = []
-        for lane, x in self.x.items():
-            for up, word in enumerate(reversed(lane.split())):
-                text = f"<title>{escape(lane)}</title>{escape(fit(word, self.lane))}"
-                y = TOP - 10 - LINE * up
-                titles.append(f'<text class="title" x="{x}" y="{y}">{text}</text>')
-        return svg(self.width, TOP, STYLE, *titles)
-
-    def body(self, top: int = 0) -> str:
-        """Return the life of each lane, then each row; `top` is where the SVG stands in another."""
-        lives = []
-        for lane, x in self.x.items():
-            own = [n for n, row in enumerate(self.rows) if lane in (row.source, row.target)]
-            last = self.rows[own[-1]].kind in ("end", "disconnect", "close", "refuse")
-            end = ROW * (own[-1] + 1) if last else self.height
-            lives.append(f'<path class="life" d="M{x} {ROW * own[0]}V{end}"/>')
-        rows = [self.row(row, ROW * number) for number, row in enumerate(self.rows)]
-        return svg(self.width, self.height, *lives, *rows, top=top)
-
-    def row(self, row: Event, top: int) -> str:
-        """Return one arrow with its words."""
-        x1, x2 = self.x[row.source], self.x[row.target]
-        # The words begin at the arrow's left end, or end at its right end: where there is room.
-        left, right = min(x1, x2) + 14, max(x1, x2) - 14
-        words, anchor, x = fit(row.label, self.width - left), "start", left
-        if words != row.label and right - LEFT > self.width - left:
-            words, anchor, x = fit(row.label, right - LEFT), "end", right
-        tip = 8 if x2 < x1 else -8
-        path = f"M{x1} 34H{x2}m{tip} -4L{x2} 34l{tip} 4"
-        if x1 == x2:
-            cross, square = "l12 12m0 -12l-12 12", "h12v12h-12z"
-            path = f"M{x1 - 6} 14{square if row.kind == 'thread' else cross}"
-        whole = escape(f"{row.at:.3f} s, {row.who}: {row.label}")
-        # The arrow comes last: the ground around the letters must not cover its tip.
-        return (
-            f'<g class="{KINDS[row.kind]}" role="img" tabindex="-1" transform="translate(0 {top})">'
-            f'<title>{whole}</title><rect class="hit" width="{self.width}" height="{ROW}"/>'
-            f'<text class="time" x="4" y="26">{row.at:.1f}</text>'
-            f'<text class="label" x="{x}" y="26" text-anchor="{anchor}">{escape(words)}</text>'
-            f'<path class="arrow" d="{path}"/></g>'
-        )
-
-    def table(self) -> str:
-        """Return the rows of an HTML table."""
-        cells = [(KINDS[row.kind], f"{row.at:.3f}", row.who, row.label) for row in self.rows]
-        line = '<tr class="{}"><td>{}</td><td>{}</td><td>{}</td></tr>'
-        return "".join(line.format(*map(escape, row)) for row in cells)
+    The diagram is wider than `width` if the lanes need more.
+    """
+    lanes = find_lanes(rows)
+    room = max(LANE, (width - LEFT) // max(len(lanes), 1))
+    width, height = LEFT + room * len(lanes), ROW * len(rows) + LINE
+    places = {lane: LEFT + room * (number + 0.5) for number, lane in enumerate(lanes)}
+    titles, below = [STYLE], []
+    for lane, x in places.items():
+        for up, word in enumerate(reversed(lane.split())):
+            text = f"<title>{escape(lane)}</title>{escape(fit(word, room))}"
+            y = TOP - 10 - LINE * up
+            titles.append(f'<text class="title" x="{x}" y="{y}">{text}</text>')
+        own = [number for number, row in enumerate(rows) if lane in (row.source, row.target)]
+        gone = rows[own[-1]].kind in ("end", "disconnect", "close", "refuse")
+        end = ROW * (own[-1] + 1) if gone else height
+        below.append(f'<path class="life" d="M{x} {ROW * own[0]}V{end}"/>')
+    for number, row in enumerate(rows):
+        arrow = draw_arrow(row, places[row.source], places[row.target], width)
+        below.append(f'<g transform="translate(0 {ROW * number})">{arrow}</g>')
+    return width, height, "".join(titles), "".join(below)
 
 
-def svg(width: int, height: int, *content: str, top: int = 0) -> str:
+def draw_arrow(row: Event, x1: float, x2: float, width: int) -> str:
+    """Return one arrow with its words."""
+    # The words begin at the arrow's left end, or end at its right end: where there is room.
+    left, right = min(x1, x2) + 14, max(x1, x2) - 14
+    words, anchor, x = fit(row.label, width - left), "start", left
+    if words != row.label and right - LEFT > width - left:
+        words, anchor, x = fit(row.label, right - LEFT), "end", right
+    tip = 8 if x2 < x1 else -8
+    path = f"M{x1} 34H{x2}m{tip} -4L{x2} 34l{tip} 4"
+    if x1 == x2:
+        cross, square = "l12 12m0 -12l-12 12", "h12v12h-12z"
+        path = f"M{x1 - 6} 14{square if row.kind == 'thread' else cross}"
+    # The arrow comes last: the ground around the letters must not cover its tip.
+    return (
+        f'<g class="{KINDS[row.kind]}" role="img" tabindex="-1">'
+        f"<title>{row.at:.3f} s, {escape(row.who)}: {escape(row.label)}</title>"
+        f'<rect class="hit" width="{width}" height="{ROW}"/>'
+        f'<text class="time" x="4" y="26">{row.at:.1f}</text>'
+        f'<text class="label" x="{x}" y="26" text-anchor="{anchor}">{escape(words)}</text>'
+        f'<path class="arrow" d="{path}"/></g>'
+    )
+
+
+def table(rows: Sequence[Event]) -> str:
+    """Return the rows of an HTML table."""
+    cells = [(KINDS[row.kind], f"{row.at:.3f}", row.who, row.label) for row in rows]
+    line = '<tr class="{}"><td>{}</td><td>{}</td><td>{}</td></tr>'
+    return "".join(line.format(*map(escape, row)) for row in cells)
+
+
+def svg(width: int, height: int, content: str) -> str:
     """Return an SVG element."""
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    start = f'<svg xmlns="http://www.w3.org/2000/svg" class="wire" y="{top}" {size}>'
-    return "".join([start, *content, "</svg>"])
+    return f'<svg xmlns="http://www.w3.org/2000/svg" class="wire" {size}>{content}</svg>'
 
 
 def static_svg(events: Iterable[Event]) -> str:
     """Return the whole diagram as one SVG file: light and dark, without a script."""
-    drawn = Picture(fold(events))
-    return svg(drawn.width, TOP + drawn.height, drawn.head(), drawn.body(TOP)) + "\n"
+    width, height, titles, below = draw(fold(events))
+    return svg(width, TOP + height, f'{titles}<g transform="translate(0 {TOP})">{below}</g>') + "\n"
 
 
 def mermaid(events: Iterable[Event]) -> str:

@@ -20,7 +20,7 @@ from course.checks.browser.sites import FIRST_START, PASSWORD, Edition, Site
 from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import find_step
-from course.wire.collect import Collector, collecting
+from course.wire.collect import Collector
 
 ROWS = "#body [role=img] title"
 WIDE = "() => document.documentElement.scrollWidth > innerWidth"
@@ -36,7 +36,7 @@ def traced(request, tmp_path) -> Iterator[tuple[Site, Collector]]:
     """
     step, bugs = getattr(request, "param", ("2", {}))
     file = tmp_path / "talk.jsonl"
-    with collecting(free_port(), file) as collector:
+    with Collector(free_port(), file) as collector:
         site = Site(Edition(find_step(step)), tmp_path / "site")
         site.environment |= collector.variables()
         site.edition.copy(site.folder)

@@ -14,17 +14,17 @@ from urllib.request import urlopen
 import pytest
 from websockets.sync.client import connect
 
+from course import wire
 from course.checks.tools.conftest import clean, run_course, sentence
 from course.core import parts
 from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
-from course.wire import draw
-from course.wire.collect import collecting
+from course.wire.collect import Collector
 from course.wire.events import COLOURS, Event, fold
 from course.wire.inside.hide import hide
-from course.wire.picture import STYLE, Picture, find_lanes, mermaid, static_svg, terminal_line
+from course.wire.picture import STYLE, draw, find_lanes, mermaid, static_svg, svg, terminal_line
 
 SECRET = "h20ge5ezwiexy54h8881ffq18zzvbi00"
 
@@ -142,14 +142,14 @@ def test_twelve_tabs_fit_on_a_projector():
     """The lanes of twelve tabs, the channel layer and the database are 1280 pixels wide."""
     rows = [receive(number=number) for number in range(1, 13)]
     rows += [Event(1.0, "database", "channel layer", "database")]
-    assert Picture(rows, 1280).width <= 1280
+    assert draw(rows, 1280)[0] <= 1280
 
 
 def test_a_label_is_cut_to_what_fits_and_kept_whole_beside_it():
     """The title of a row, for hover and screen readers, has the whole text."""
     text = "日本語 in a long frame " * 60
-    body = Picture([receive(text=text)], width=390).body()
-    row = ET.fromstring(body).find("{*}g")
+    drawn = svg(390, 99, draw([receive(text=text)], 390)[3])
+    row = ET.fromstring(drawn).find(".//{*}g[@role='img']")
     assert text.strip() in row.find("{*}title").text
     label = [each.text for each in row.findall("{*}text")][-1]
     assert label.endswith("…")
@@ -165,9 +165,9 @@ def test_a_recording_gives_the_same_pictures_each_time(tmp_path, capsys):
     ]
     file = tmp_path / "talk.jsonl"
     file.write_text("".join(event.to_json() + "\n" for event in events), "utf-8")
-    assert draw(str(file)) == 0
+    assert wire.draw(str(file)) == 0
     first = (tmp_path / "talk.svg").read_text("utf-8"), (tmp_path / "talk.mmd").read_text("utf-8")
-    assert draw(str(file)) == 0
+    assert wire.draw(str(file)) == 0
     assert first == (
         (tmp_path / "talk.svg").read_text("utf-8"),
         (tmp_path / "talk.mmd").read_text("utf-8"),
@@ -186,7 +186,7 @@ def test_what_is_no_recording_is_refused(tmp_path, wrong):
     """A sentence names the line."""
     (tmp_path / "talk.jsonl").write_text(json.dumps(vars(receive()) | wrong))
     with pytest.raises(UserError, match="no event of a recording"):
-        draw(str(tmp_path / "talk.jsonl"))
+        wire.draw(str(tmp_path / "talk.jsonl"))
 
 
 def test_a_wrong_trace_is_refused_before_anything_is_done():
@@ -212,7 +212,7 @@ def test_without_trace_nothing_is_loaded():
 def test_a_site_for_others_is_not_traced(variables, reason):
     """A step that names another host, or runs with debug off, refuses to start with a sentence."""
     secret = {"DJANGO_SECRET_KEY": "a long key for a test"}
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         ended = subprocess.run(
             [sys.executable, "manage.py", "check"],
             cwd=find_step("5").folder,
@@ -274,7 +274,7 @@ def test_a_server_for_others_is_not_traced():
     """A request from another machine gets an error, and not the step's answer."""
     code = "import asyncio; from course.wire.inside.trace import application as it; "
     code += "asyncio.run(it({'type': 'http', 'server': ('192.0.2.1', 80)}, None, None))"
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         ended = subprocess.run(
             [sys.executable, "-c", code],
             cwd=find_step("2").folder,
@@ -296,7 +296,7 @@ def ask(collector, path="/", host="", method="GET"):
 
 def test_the_page_says_how_many_arrows_it_leaves_out():
     """The picture has the last 300 arrows."""
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         for number in range(310):
             collector.put(receive(number, f"line {number}"))
         picture = json.loads(collector.picture(0, 0, -1, 1200))
@@ -308,7 +308,7 @@ def test_the_page_says_how_many_arrows_it_leaves_out():
 def test_the_terminal_leaves_out_how_a_task_looks_at_the_database(capsys):
     """A task asks the database every two seconds, and would fill the terminal."""
     look = Event(0.0, "database", "worker1 task Process", "database", "read_seqs · 1.0 ms")
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         for event in (look, receive()):
             collector.put(event)
     assert "read_seqs" not in (printed := capsys.readouterr().out)
@@ -318,7 +318,7 @@ def test_the_terminal_leaves_out_how_a_task_looks_at_the_database(capsys):
 
 def test_the_page_is_for_this_machine_only():
     """A foreign name for 127.0.0.1 is refused, and the page can ask no other host."""
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         assert collector.url.startswith("http://127.0.0.1:")
         assert ask(collector, host="evil.example:8001")[0] == 403
         status, page = ask(collector)
@@ -331,7 +331,7 @@ def test_the_page_is_for_this_machine_only():
 def test_a_process_that_dies_within_a_line():
     """The half line is left out, its consumers end, and the next process goes on counting."""
     line = Event(0.0, "connect", "tab 1", "consumer 1").to_json()
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
             head = f"POST / HTTP/1.0\r\nAuthorization: {collector.password}\r\n\r\n"
             process.sendall(f'{head}{line}\n{{"at": 2, "kind": "rec'.encode())
@@ -345,7 +345,7 @@ def test_a_process_that_dies_within_a_line():
 
 def test_a_process_without_the_password_is_not_heard():
     """Only the step that the course has started can add events."""
-    with collecting(free_port()) as collector:
+    with Collector(free_port()) as collector:
         assert ask(collector, method="POST")[0] == 403
 
 
@@ -355,7 +355,7 @@ def test_a_recording_is_for_its_owner_only(tmp_path, earlier):
     file = tmp_path / "talk.jsonl"
     if earlier:
         file.touch(0o644)
-    with collecting(free_port(), file):
+    with Collector(free_port(), file):
         pass
     assert file.stat().st_mode & 0o077 == 0
 
@@ -366,7 +366,7 @@ def test_a_recording_that_cannot_be_written_is_refused_at_once(tmp_path):
     for file in (tmp_path / "talk.jsonl", tmp_path / "missing" / "talk.jsonl"):
         with (
             pytest.raises(UserError, match="cannot be written"),
-            collecting(free_port(), file),
+            Collector(free_port(), file),
         ):
             pytest.fail("the step must not start")
 

@@ -17,9 +17,6 @@ if not local or {*ALLOWED_HOSTS} - {"127.0.0.1", "localhost", "[::1]"}:
 
 ASGI_APPLICATION = "course.wire.inside.trace.application"
 CHANNEL_LAYERS = {
-    alias: {
-        "BACKEND": "course.wire.inside.trace.TracedLayer",
-        "CONFIG": {"backend": layer["BACKEND"], "config": layer.get("CONFIG", {})},
-    }
+    alias: {"BACKEND": "course.wire.inside.trace.TracedLayer", "CONFIG": layer}
     for alias, layer in globals().get("CHANNEL_LAYERS", {}).items()
 }

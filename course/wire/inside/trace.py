@@ -32,7 +32,7 @@ from course.wire.events import DATABASE, KINDS, LAYER, Event
 from course.wire.inside.hide import hide
 
 Message = dict[str, Any]
-CALLS = ("group_add", "group_discard", "group_send", "send")  # of a channel layer
+CALLS = ("group_add", "group_discard", "group_send", "send", "receive")  # of a channel layer
 HERE = Path.cwd()  # the step's folder, where manage.py and the servers run
 WORKER = f"{os.environ['COURSE_WORKER']} ".lstrip()  # begins the name of each lane
 # The lane of a consumer, or "views". Each task and thread that is started for it has a copy.
@@ -136,10 +136,10 @@ async def application(scope: Message, receive: Callable, send: Callable) -> None
 
 
 class TracedLayer:
-    """The step's own channel layer, an object of class `backend`; calls and events are told of."""
+    """The step's own channel layer, made from its settings; calls and events are told of."""
 
-    def __init__(self, backend: str, config: dict[str, Any]) -> None:
-        self.layer = import_string(backend)(**config)
+    def __init__(self, **settings: Any) -> None:
+        self.layer = import_string(settings["BACKEND"])(**settings.get("CONFIG", {}))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.layer, name)
@@ -147,6 +147,10 @@ class TracedLayer:
             return method
 
         async def call(*args: Any, **kwargs: Any) -> Any:
+            if name == "receive":
+                message = await method(*args, **kwargs)
+                tell("event", LAYER, actor(), message)
+                return message
             # The name of a channel is long and random, so it says nothing.
             target, *rest = *args, *kwargs.values()
             words = [each for each in rest if not isinstance(each, str)]
@@ -154,12 +158,6 @@ class TracedLayer:
             return await method(*args, **kwargs)
 
         return call
-
-    async def receive(self, channel: str) -> Any:
-        """Return the channel's next event."""
-        message = await self.layer.receive(channel)
-        tell("event", LAYER, actor(), message)
-        return message
 
 
 async def traced_database_call(self: Any, *args: Any, **kwargs: Any) -> Any:
