@@ -9,7 +9,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from course.core.ports import HOST, free_port, is_free
 from course.core.processes import wait_until
@@ -17,7 +17,9 @@ from course.core.terminal import UserError, say
 from course.wire.events import Event, fold
 from course.wire.picture import TOP, draw, svg, table, terminal_line
 
-PAGE = Path(__file__).with_name("page.html")
+# Only the script with the nonce runs, and each start of the course has a new one.
+PAGE = Path(__file__).with_name("page.html").read_text("utf-8")
+PAGE = PAGE.replace("NONCE", secrets.token_urlsafe(16))
 MOST = 20_000  # events that are kept for the page; then half of them are forgotten
 DRAWN = 300  # arrows in one picture
 
@@ -133,15 +135,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             return self.send_error(403, "Open the address that make run has printed.")
         try:
-            url = urlsplit(self.path)
-            asked = {key: int(value) for key, value in parse_qsl(url.query)}
-            page = PAGE.read_text("utf-8").replace("NONCE", secrets.token_urlsafe(16))
-            text = page if url.path == "/" else self.server.picture(**asked)
+            asked = {key: int(value) for key, value in parse_qsl(self.path.partition("?")[2])}
+            kind, text = "text/html", PAGE
+            if asked:
+                kind, text = "application/json", self.server.picture(**asked)
         except (TypeError, ValueError):
             return self.send_error(404, "There is no such page.")
         with suppress(OSError):  # the page is closed
             self.send_response(200)
-            kind = "application/json" if asked else "text/html"
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

@@ -62,21 +62,16 @@ def actor() -> str:
     with suppress(RuntimeError, AttributeError):  # in a thread there is no task
         # A task inherits the context of the connection that happened to start the task.
         coroutine = asyncio.current_task().get_coro()
-        if is_of_step(coroutine.cr_code.co_filename):
+        if Path(coroutine.cr_code.co_filename).is_relative_to(HERE):
             return f"{WORKER}task {coroutine.__qualname__.partition('.')[0]}"
     return OWN.get()
-
-
-def is_of_step(file: str) -> bool:
-    """Tell whether a file belongs to the step, and not to a library or to the course."""
-    return file.startswith(f"{HERE}{os.sep}") and "site-packages" not in file
 
 
 def tell_error(error: BaseException, own: str) -> None:
     """Tell of an exception, and of the place in the step that raised it."""
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if is_of_step(frame.filename):
+        with suppress(ValueError):  # a library's file
             file = Path(frame.filename).relative_to(HERE).as_posix()
             place = f" ({file}:{frame.lineno} in {frame.name})"
     tell("error", own, own, f"{type(error).__name__}: {error}{place}")
