@@ -12,8 +12,8 @@ from course.book import edits
 from course.book.source import ELLIPSIS, find, language, read_lines
 from course.core.steps import ROOT, step_files
 from course.core.terminal import UserError
-from course.wire.draw import mermaid
 from course.wire.events import Event
+from course.wire.picture import mermaid
 
 RECORDINGS = ROOT / "course" / "checks" / "browser" / "recordings"
 

@@ -20,13 +20,21 @@ def check(trace: str | None) -> None:
         raise UserError(f"TRACE must be 1, or a file such as talk.jsonl, not {trace!r}.")
 
 
-def draw(file: str | None) -> int:
-    """Make pictures from a recording, beside the file; return 0."""
-    if not file:
-        raise UserError("Which recording? Say: make wire FILE=talk.jsonl.")
-    from course.wire.draw import wire
+def draw(name: str | None) -> int:
+    """Write an SVG file and a Mermaid file beside the recording called `name`; return 0."""
+    from course.wire.events import Event
+    from course.wire.picture import mermaid, static_svg
 
-    return wire(file)
+    file = Path(name or "")
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Which recording? Say: make wire FILE=talk.jsonl. ({error})") from None
+    events = sorted(map(Event.from_json, filter(None, lines)), key=lambda event: event.at)
+    for suffix, content in ((".svg", static_svg(events)), (".mmd", mermaid(events))):
+        file.with_suffix(suffix).write_text(content, "utf-8", newline="\n")
+        say(f"{len(events)} events are drawn in {file.with_suffix(suffix)}")
+    return 0
 
 
 @contextmanager
@@ -39,8 +47,8 @@ def traced(trace: str | None, port: int) -> Iterator[Callable[[str], dict[str, s
     if not trace:
         yield None
         return
-    from course.wire.collect import collecting
+    from course.wire.collect import Collector
 
-    with collecting(port + 1, None if trace == "1" else Path(trace)) as collector:
+    with Collector(port + 1, None if trace == "1" else Path(trace)) as collector:
         say(f"See its messages, drawn live: open {colour(collector.url, 'bold')}")
         yield collector.variables

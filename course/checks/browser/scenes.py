@@ -14,6 +14,7 @@ from course.core.steps import Step
 from course.wire.events import Event
 
 RECORDINGS = Path(__file__).with_name("recordings")
+VARYING = re.compile(r" · [\d.]+ ms · in .*")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 
@@ -24,7 +25,7 @@ def normal(events: list[Event]) -> list[Event]:
     """
     regular = [event for event in events if "task Process" not in event.source]
     return [
-        replace(event, at=number, ms=None, thread="", text=TIME.sub("(time)", event.text))
+        replace(event, at=number, text=VARYING.sub("", TIME.sub("(time)", event.text)))
         for number, event in enumerate(regular)
     ]
 

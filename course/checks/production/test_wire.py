@@ -26,7 +26,7 @@ from course.core.steps import find_step
 from course.stack.programs import find_programs
 from course.stack.services import redis
 from course.wire import APPLICATION
-from course.wire.collect import Collector, collecting
+from course.wire.collect import Collector
 
 UVICORN = ["uvicorn", APPLICATION, "--host", HOST, "--log-level", "warning", "--port", "{port}"]
 DAPHNE = ["daphne", "-b", HOST, "-v", "0", "-p", "{port}", APPLICATION]
@@ -57,7 +57,7 @@ def two_workers(request, tmp_path) -> Iterator[tuple[Collector, list[int]]]:
         found = SETTINGS.format(backend=backend, port=layer.port, password=PASSWORD)
         with (site / "config" / "settings.py").open("a") as settings:
             settings.write(found)
-        collector = ends.enter_context(collecting(free_port()))
+        collector = ends.enter_context(Collector(free_port()))
         ports = [free_port(), free_port()]
         for name, port in zip(("worker1", "worker2"), ports, strict=True):
             env = clean_environment() | collector.variables(name)
@@ -126,7 +126,7 @@ def test_a_worker_that_dies(start, tmp_path):
         read_until(ben, message="Ann?")
         shown.terminal.read(until=event.format(2), after=before)
     url = f"http://{page}/picture?known=-1&start=0&stop=-1&width=1280"
-    titles = requests.get(url, timeout=30).json()["head"]
+    titles = requests.get(url, timeout=30).json()["parts"]["head"]
     assert [*dict.fromkeys(re.findall(r"worker\d|layer", titles))] == [
         "worker1",
         "layer",
