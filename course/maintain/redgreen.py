@@ -2,17 +2,15 @@
 
 A test that passes without its part proves nothing, and neither does a test that fails by its own
 mistake. So the new tests of a part run on a copy of the mid-point before (red), and on a copy of
-the part's own mid-point (green), which must also start. Both copies are in `.course/red/`. The
-last mid-point is the step, so the step's own job proves green there. `trials.py` runs them.
+the part's own mid-point (green), which must also start. Both copies are in `.course/red/`.
 """
 
 import ast
 import fnmatch
-import json
 import os
-import re
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +18,13 @@ from pathlib import Path
 from course.core import environment
 from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, read_step
 from course.core.parts import find_midpoint, lay_out
-from course.core.processes import clean_environment, stop
+from course.core.processes import clean_environment, start_job, stop
 from course.core.steps import ROOT, Step, all_steps, find_step
 from course.core.terminal import LiveLine, UserError, colour, say
 from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, write_junit
 from course.maintain.verdicts import Pair, Trial, judge
+
+AT_ONCE = 2  # runs of tests
 
 
 def pairs(root: Path) -> list[Pair]:
@@ -37,7 +37,7 @@ def pairs(root: Path) -> list[Pair]:
                 for path in changed_tests(before, after)
                 if path not in before.files or after.tests(path) - before.tests(path)
             }
-            found.append(Pair(before, after, after is points[-1], old))
+            found.append(Pair(before, after, old))
     return found
 
 
@@ -47,14 +47,14 @@ def unpack(commit: str, root: Path) -> Path:
     Raises UserError if there is no such commit.
     """
     folder = root / ".course" / "commit"
+    archive = folder.with_suffix(".zip")
+    archive.parent.mkdir(exist_ok=True)
+    command = ["git", "archive", f"--output={archive}", commit]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"FIX={commit} is no commit: {done.stderr.strip()}")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    # An index of its own leaves that of the repository alone.
-    env = clean_environment() | {"GIT_INDEX_FILE": str(folder / "index")}
-    for words in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder}/"]):
-        done = subprocess.run(["git", *words], cwd=root, env=env, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError(f"FIX={commit} is no commit: {done.stderr.strip()}")
+    shutil.unpack_archive(archive, folder)
     return folder
 
 
@@ -65,11 +65,11 @@ def test_sources(midpoint: Midpoint, path: str) -> dict[str, str]:
 
 def changed_since(commit: str, root: Path) -> list[Pair]:
     """Return each step with tests that have changed since a commit, after that commit's step."""
-    before_all = unpack(commit, root)
+    before_all, name = unpack(commit, root), commit.replace("/", "-")
     found = []
     for step in all_steps(root):
         folder = before_all / step.label
-        before = read_step(Step(step.number, step.name, folder.rename(f"{folder}-at-{commit}")))
+        before = read_step(Step(step.number, step.name, folder.rename(f"{folder}-at-{name}")))
         after = read_step(step)
         old = {}
         for path in fnmatch.filter(after.files, TEST_FILE):
@@ -78,7 +78,7 @@ def changed_since(commit: str, root: Path) -> list[Pair]:
             if same != now.keys():
                 old[path] = same
         if old:
-            found.append(Pair(before, after, True, old))
+            found.append(Pair(before, after, old))
     return found
 
 
@@ -87,8 +87,8 @@ def is_of_tests(path: str) -> bool:
     return path.startswith("tests/") or path == "pytest.ini"
 
 
-def plan(trial: Trial) -> tuple[str, bool, list[str]]:
-    """Lay out the files of a trial; return its folder, whether to prove it, pytest's arguments."""
+def start(trial: Trial, python: Path) -> subprocess.Popen[bytes]:
+    """Lay out the files of a trial, and start its tests; return the process."""
     pair, folder = trial.pair, trial.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -100,51 +100,41 @@ def plan(trial: Trial) -> tuple[str, bool, list[str]]:
     # The measured time is that of the test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "--continue-on-collection-errors"]
     options += ["-o", "junit_duration_report=call", f"--junitxml={junit}"]
+    command = ["-m", "pytest"] if trial.is_red else ["-m", "course.maintain.prove", str(folder)]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
-    # cannot import. `--deselect` leaves out every test whose name begins with the given name.
-    new = {f"{path}::{name}" for path in pair.old for name in pair.after.tests(path)}
-    old = {f"{path}::{name}" for path, names in pair.old.items() for name in names}
-    options += [
-        f"--deselect={one}" for one in old if not any(test.startswith(one) for test in new - old)
-    ]
-    return str(folder), not trial.is_red, [*options, *pair.old]
+    # cannot import.
+    command = [str(python), *command, *options, *pair.old]
+    cwd = folder if trial.is_red else ROOT
+    return start_job(command, folder.with_suffix(".log"), cwd, clean_environment())
 
 
 def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:
-    """Run the new tests of each pair in folders under `state`; return a result for each file."""
+    """Run the new tests of each pair in folders under `state`; return a result for each test."""
     state = state.resolve()
     # The tests of the last parts take longest, so these tests start first.
-    trials = [
+    waiting = [
         Trial(pair, on, state / f"{pair.after.label}-on-{on.label}")
-        for pair in reversed(chosen)
-        for on in ([pair.before] if pair.is_last else [pair.before, pair.after])
+        for pair in chosen
+        for on in (pair.after, pair.before)
     ]
-    planned = [plan(trial) for trial in trials]
+    running = list[tuple[Trial, subprocess.Popen[bytes], float]]()
     results, line = list[Test](), LiveLine()
-    process = subprocess.Popen(
-        [python, "-m", "course.maintain.trials"],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdin
-    assert process.stdout
     try:
-        process.stdin.write(json.dumps(planned).encode())
-        process.stdin.close()
-        for count in range(len(trials)):
-            line.show(f"{count} of {len(trials)} runs of new tests …")
-            told = process.stdout.readline()
-            if not told:
-                raise UserError("The process that runs the tests has ended too early: see above.")
-            number, code, seconds = json.loads(told)
-            line.clear()
-            results += judge(trials[number], code, seconds)
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                trial = waiting.pop()
+                running.append((trial, start(trial, python), time.monotonic()))
+            line.show(f"{len(waiting)} runs of new tests are waiting …")
+            for ended in [each for each in running if each[1].poll() is not None]:
+                trial, process, began = ended
+                running.remove(ended)
+                stop(process)  # ends what the tests have left
+                line.clear()
+                results += judge(trial, process.returncode, time.monotonic() - began)
+            time.sleep(0.05)
     finally:
         line.clear()
-        stop(process)
+        stop(*(process for _, process, _ in running))
     return results
 
 
@@ -175,9 +165,9 @@ def redgreen(
     """Check that new tests fail on the mid-point before and pass on their own.
 
     `wanted` names one step, and `part` one of its parts; without them, check all. With `fix`, a
-    commit, check that tests which have changed since then fail on that commit's steps. Write a
-    JUnit file for each file of new tests to the folder `results`, if given. Return 1 if there is a
-    complaint, else 0.
+    commit, check that tests which have changed since then fail on that commit's steps, and pass
+    now. Write a JUnit file for each new test to the folder `results`, if given. Return 1 if there
+    is a complaint, else 0.
     """
     if os.name == "nt":
         raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
@@ -194,6 +184,6 @@ def redgreen(
     made = run_pairs([pair for pair in chosen if pair.old], python, root / ".course" / "red")
     if results:
         results.mkdir(parents=True, exist_ok=True)
-        for result in made:
-            write_junit(result, results / (re.sub(r"[^\w.-]+", "-", result.id) + ".xml"))
+        for number, result in enumerate(made):
+            write_junit(result, results / f"{number}.xml")
     return 1 if empty or any(result.outcome == "failed" for result in made) else 0
