@@ -28,29 +28,25 @@ class Keeper:
     def __init__(self, parts: dict[str, Part]) -> None:
         self.parts = parts
         self.deaths: dict[str, list[float]] = defaultdict(list)  # times, by the part's name
-        self.due: dict[str, float] = {}  # when each dead part starts again
 
     def look(self) -> None:
-        """Print which parts have died, and restart each part whose pause is over.
+        """Print which parts have died, and restart each of them after a pause.
 
         Raises UserError, with the end of the part's log, if a part has died too often.
         """
-        now = time.monotonic()
         for name, part in self.parts.items():
-            if part.process is not None and not part.running:
-                show(part, f"   died: {part.death}")
-                self.deaths[name] = [*(at for at in self.deaths[name] if at > now - WITHIN), now]
-                if len(self.deaths[name]) == DEATHS:
-                    often = f"{name} died {DEATHS} times in a minute"
-                    raise UserError(
-                        f"{part.obituary()}\n{often}, so all the others were stopped too."
-                    )
-                part.stop()  # ends the children that the dead process left
-                self.due[name] = now + PAUSE
-            if name in self.due and self.due[name] <= now:
-                del self.due[name]
-                part.launch()
-                show(part, "   started again")
+            if part.running:
+                continue
+            now = time.monotonic()
+            show(part, f"   died: {part.death}")
+            self.deaths[name] = [*(at for at in self.deaths[name] if at > now - WITHIN), now]
+            if len(self.deaths[name]) == DEATHS:
+                often = f"{name} died {DEATHS} times in a minute"
+                raise UserError(f"{part.obituary()}\n{often}, so all the others were stopped too.")
+            part.stop()  # ends the children that the dead process left
+            time.sleep(PAUSE)
+            part.launch()
+            show(part, "   started again")
 
 
 def parse_count(name: str, text: str, most: int) -> int:
@@ -106,16 +102,13 @@ def keep_up(stack: Stack) -> int:
     """Run the stack until Ctrl-C; return 0. Raise UserError if a part dies too often."""
     line = LiveLine()
     began = time.monotonic()
-
-    def started(part: Part) -> None:
-        line.clear()
-        show(part)
-
     say(f"Step 5 in production shape: {stack.server}, thrown away at the end\n")
-    say(f"  {'process':<10} {'pid':>8}   address")
     try:
-        stack.up(started, lambda text: line.show(f"{text} …"))
+        stack.up(lambda text: line.show(f"{text} …"))
         line.clear()
+        say(f"  {'process':<10} {'pid':>8}   address")
+        for part in stack.parts.values():
+            show(part)
         address = colour(f"{stack.url}/", "bold")
         took = time.monotonic() - began
         say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
@@ -124,11 +117,9 @@ def keep_up(stack: Stack) -> int:
             keeper.look()
             time.sleep(LOOK)
     except KeyboardInterrupt:
+        return 0
+    finally:
         line.clear()
         say("\nStopping …")
         stack.down()
         say("Stopped.")
-        return 0
-    finally:
-        line.clear()
-        stack.down()

@@ -116,15 +116,10 @@ class Stack:
         command = [str(self.python), "manage.py", *arguments]
         run_to_end(command, self.site, self.environment, f"manage.py {arguments[0]}")
 
-    def up(
-        self,
-        started: Callable[[Part], None] = lambda part: None,
-        doing: Callable[[str], None] = lambda text: None,
-    ) -> Self:
-        """Start all parts and return the stack.
+    def up(self, doing: Callable[[str], None] = lambda text: None) -> Self:
+        """Start all parts and return the stack; call `doing` with a text for each action.
 
-        Calls `started` with each part that is ready, and `doing` with a text for each action. If a
-        part fails, stops all parts, removes all files, and raises UserError.
+        If a part fails, stops all parts, removes all files, and raises UserError.
         """
         if os.name == "nt":
             raise UserError("The stack needs Linux or macOS; on Windows, use WSL.")
@@ -135,10 +130,9 @@ class Stack:
             for name, part in self.parts.items():
                 if name == self.worker_names[0]:
                     doing("Preparing the database")
-                    self.make_tables()
+                    self.manage("migrate", "--verbosity=0")
                 doing(f"Starting {name}")
                 part.start()
-                started(part)
         except BaseException:
             self.down()
             raise
@@ -181,10 +175,6 @@ class Stack:
         """Copy the code, and collect the static files."""
         copy_files(step_files(self.code), self.code, self.site)
         self.manage("collectstatic", "--noinput", "--verbosity=0")
-
-    def make_tables(self) -> None:
-        """Make the tables in the empty database."""
-        self.manage("migrate", "--verbosity=0")
 
     def add_services(self, programs: dict[str, Path]) -> None:
         """Add PostgreSQL and Redis."""

@@ -167,8 +167,8 @@ def test_a_part_that_dies_is_started_again(start, place_for_stacks):
         texts = [json.loads(socket.recv(timeout=30)).get("message") for _ in range(11)]
     assert texts == [f"{when} {name}" for name in names for when in ("before", "after")] + [None]
     # After Ctrl-C in the second in which parts are down, no part starts any more.
+    os.kill(shown.pid("nginx"), signal.SIGKILL)
     shown.kill("postgres", until="died: SIGKILL")
-    shown.kill("nginx", until="died: SIGKILL")
     shown.terminal.type("\x03")
     assert shown.terminal.wait() == 0
     shown.leaves_nothing()
