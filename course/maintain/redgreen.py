@@ -10,6 +10,7 @@ import fnmatch
 import os
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -18,13 +19,25 @@ from pathlib import Path
 from course.core import environment
 from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, read_step
 from course.core.parts import find_midpoint, lay_out
+from course.core.ports import HOST, free_port
 from course.core.processes import clean_environment, start_job, stop
 from course.core.steps import ROOT, Step, all_steps, find_step
-from course.core.terminal import LiveLine, UserError, colour, say
+from course.core.terminal import UserError, colour, say
 from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, write_junit
-from course.maintain.verdicts import Pair, Trial, judge
+from course.learn.standalone import ProofFailed, ask
+from course.maintain.verdicts import NOT_RUNNING, Pair, Trial, judge
 
 AT_ONCE = 2  # runs of tests
+# As a reader would with `manage.py`, but in one process, because each start imports Django anew.
+COMMANDS = """
+import sys, manage
+server = f"runserver --noreload {sys.argv[1]}"
+for command in ("check", "makemigrations --check", "migrate", server):
+    print("$ manage.py", command, flush=True)
+    sys.argv = ["manage.py", *command.split()]
+    if code := manage.main():
+        sys.exit(code)
+"""
 
 
 def pairs(root: Path) -> list[Pair]:
@@ -87,6 +100,21 @@ def is_of_tests(path: str) -> bool:
     return path.startswith("tests/") or path == "pytest.ini"
 
 
+def prove() -> None:
+    """Check, migrate and serve the project in this folder, and get its first page; or exit."""
+    address = f"{HOST}:{free_port()}"
+    server = subprocess.Popen([sys.executable, "-c", COMMANDS, address])
+    try:
+        ask(server.poll, f"http://{address}/")
+    except ProofFailed as error:
+        if server.poll() is None:  # else the failed command has said why
+            print(error, flush=True)
+        sys.exit(NOT_RUNNING)
+    finally:
+        server.kill()
+        server.wait()
+
+
 def start(trial: Trial, python: Path) -> subprocess.Popen[bytes]:
     """Lay out the files of a trial, and start its tests; return the process."""
     pair, folder = trial.pair, trial.folder
@@ -100,7 +128,7 @@ def start(trial: Trial, python: Path) -> subprocess.Popen[bytes]:
     # The measured time is that of the test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "--continue-on-collection-errors"]
     options += ["-o", "junit_duration_report=call", f"--junitxml={junit}"]
-    command = ["-m", "pytest"] if trial.is_red else ["-m", "course.maintain.prove", str(folder)]
+    command = ["-m", "pytest"] if trial.is_red else ["-m", "course.maintain.redgreen", str(folder)]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
     # cannot import.
     command = [str(python), *command, *options, *pair.old]
@@ -118,22 +146,19 @@ def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:
         for on in (pair.after, pair.before)
     ]
     running = list[tuple[Trial, subprocess.Popen[bytes], float]]()
-    results, line = list[Test](), LiveLine()
+    results = list[Test]()
     try:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 trial = waiting.pop()
                 running.append((trial, start(trial, python), time.monotonic()))
-            line.show(f"{len(waiting)} runs of new tests are waiting …")
             for ended in [each for each in running if each[1].poll() is not None]:
                 trial, process, began = ended
                 running.remove(ended)
                 stop(process)  # ends what the tests have left
-                line.clear()
                 results += judge(trial, process.returncode, time.monotonic() - began)
             time.sleep(0.05)
     finally:
-        line.clear()
         stop(*(process for _, process, _ in running))
     return results
 
@@ -187,3 +212,9 @@ def redgreen(
         for number, result in enumerate(made):
             write_junit(result, results / f"{number}.xml")
     return 1 if empty or any(result.outcome == "failed" for result in made) else 0
+
+
+if __name__ == "__main__":  # a trial: prove the project in the named folder, then run pytest
+    os.chdir(sys.argv[1])
+    prove()
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])

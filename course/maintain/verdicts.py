@@ -15,7 +15,7 @@ from course.learn.results import Test, read_junit
 WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
 GIST = 160  # characters
 RAN = (0, 1)  # pytest's exit codes: all passed, some failed
-NOT_RUNNING = 90  # the exit code of prove.py if the project does not run
+NOT_RUNNING = 90  # the exit code of a trial whose project does not run
 
 # The right reasons to fail without the part: pytest's message begins like this.
 RIGHT_REASONS = re.compile(

@@ -161,7 +161,15 @@ class Stack:
         doing("Collecting static files")
         self.make_site()
         doing("Making a database")
-        self.add_services(programs)
+        if os.getuid() == 0:
+            # PostgreSQL runs as another user, who needs access to the data in this folder.
+            self.folder.chmod(0o711)
+        connections = POOL * (len(self.worker_names) + 1)
+        place = self.folder, self.ports["postgres"], self.password
+        self.parts["postgres"] = services.postgres(programs["postgres"], *place, connections)
+        for name in self.redis_names:
+            place = self.folder, self.ports[name], self.password
+            self.parts[name] = services.redis(name, programs["redis"], *place)
         for name in self.worker_names:
             words, env = WORKERS[self.server], self.environment
             if self.trace:
@@ -175,18 +183,6 @@ class Stack:
         """Copy the code, and collect the static files."""
         copy_files(step_files(self.code), self.code, self.site)
         self.manage("collectstatic", "--noinput", "--verbosity=0")
-
-    def add_services(self, programs: dict[str, Path]) -> None:
-        """Add PostgreSQL and Redis."""
-        if os.getuid() == 0:
-            # PostgreSQL runs as another user, who needs access to the data in this folder.
-            self.folder.chmod(0o711)
-        connections = POOL * (len(self.worker_names) + 1)
-        place = self.folder, self.ports["postgres"], self.password
-        self.parts["postgres"] = services.postgres(programs["postgres"], *place, connections)
-        for name in self.redis_names:
-            place = self.folder, self.ports[name], self.password
-            self.parts[name] = services.redis(name, programs["redis"], *place)
 
     def add_worker(self, name: str, words: list[str], port: int, env: dict[str, str]) -> Part:
         """Add a worker, and return it; `words` are its command line for Python."""
