@@ -40,17 +40,24 @@ for command in ("check", "makemigrations --check", "migrate", server):
 """
 
 
-def pairs(root: Path) -> list[Pair]:
-    """Return each mid-point with the mid-point before."""
+def pairs(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
+    """Return each mid-point after the mid-point before, of the step `wanted` and of its `part`.
+
+    Raises UserError if there is no such step or part.
+    """
+    if part and not wanted:
+        raise UserError("PART needs a step: make redgreen STEP=5 PART=1")
     found = []
-    for points in (chain(step, root) for step in all_steps(root)):
-        for before, after in pairwise(points):
+    for step in [find_step(wanted, root)] if wanted else all_steps(root):
+        number = find_midpoint(step, part, root).number if part else None
+        for before, after in pairwise(chain(step, root)):
             old = {
                 path: before.tests(path)
                 for path in changed_tests(before, after)
                 if path not in before.files or after.tests(path) - before.tests(path)
             }
-            found.append(Pair(before, after, old))
+            if number in (None, after.number):
+                found.append(Pair(before, after, old))
     return found
 
 
@@ -163,23 +170,6 @@ def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:
     return results
 
 
-def choose(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
-    """Return the pairs to run: all, those of the step `wanted`, or that of its `part`.
-
-    Raises UserError if there is no such step or part.
-    """
-    if wanted is None:
-        if part is not None:
-            raise UserError("PART needs a step: make redgreen STEP=5 PART=1")
-        return pairs(root)
-    step = find_step(wanted, root)
-    number = None if part is None else find_midpoint(step, part, root).number
-    chosen = [pair for pair in pairs(root) if pair.after.step == step]
-    if not chosen:
-        raise UserError(f"{step.label} is the first step: its tests have no step to fail on.")
-    return [pair for pair in chosen if number in (pair.after.number, None)]
-
-
 def redgreen(
     wanted: str | None = None,
     part: str | None = None,
@@ -196,11 +186,13 @@ def redgreen(
     """
     if os.name == "nt":
         raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
-    chosen = changed_since(fix, root) if fix else choose(wanted, part, root)
+    chosen = changed_since(fix, root) if fix else pairs(wanted, part, root)
     if not chosen:
         raise UserError(
             f"No test of a step has changed since {fix}. If the fix is committed, name the commit "
             "before the fix, such as FIX=HEAD^."
+            if fix
+            else "The first step has no step before, on which its tests could fail."
         )
     python = environment.ensure_everything(root)
     empty = [pair.after.label for pair in chosen if not pair.old]

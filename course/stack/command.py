@@ -22,31 +22,20 @@ def show(part: Part, more: str = "") -> None:
     say(f"  {part.name:<10} {part.pid:>8}   {part.address}{more}")
 
 
-class Keeper:
-    """Restarts each part that has died, as systemd would, with the same port and data."""
+def revive(part: Part, deaths: list[float]) -> None:
+    """Restart a dead part after a pause, as systemd would; add the time to its `deaths`.
 
-    def __init__(self, parts: dict[str, Part]) -> None:
-        self.parts = parts
-        self.deaths: dict[str, list[float]] = defaultdict(list)  # times, by the part's name
-
-    def look(self) -> None:
-        """Print which parts have died, and restart each of them after a pause.
-
-        Raises UserError, with the end of the part's log, if a part has died too often.
-        """
-        for name, part in self.parts.items():
-            if part.running:
-                continue
-            now = time.monotonic()
-            show(part, f"   died: {part.death}")
-            self.deaths[name] = [*(at for at in self.deaths[name] if at > now - WITHIN), now]
-            if len(self.deaths[name]) == DEATHS:
-                often = f"{name} died {DEATHS} times in a minute"
-                raise UserError(f"{part.obituary()}\n{often}, so all the others were stopped too.")
-            part.stop()  # ends the children that the dead process left
-            time.sleep(PAUSE)
-            part.launch()
-            show(part, "   started again")
+    Raises UserError, with the end of the part's log, if the part has died too often.
+    """
+    show(part, f"   died: {part.death}")
+    deaths.append(time.monotonic())
+    if len(deaths) >= DEATHS and deaths[-1] - deaths[-DEATHS] < WITHIN:
+        often = f"{part.name} died {DEATHS} times in a minute"
+        raise UserError(f"{part.obituary()}\n{often}, so all the others were stopped too.")
+    part.stop()  # ends the children that the dead process left
+    time.sleep(PAUSE)
+    part.launch()
+    show(part, "   started again")
 
 
 def parse_count(name: str, text: str, most: int) -> int:
@@ -112,9 +101,11 @@ def keep_up(stack: Stack) -> int:
         address = colour(f"{stack.url}/", "bold")
         took = time.monotonic() - began
         say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
-        keeper = Keeper(stack.parts)
+        deaths = defaultdict[str, list[float]](list)
         while True:
-            keeper.look()
+            for name, part in stack.parts.items():
+                if not part.running:
+                    revive(part, deaths[name])
             time.sleep(LOOK)
     except KeyboardInterrupt:
         return 0

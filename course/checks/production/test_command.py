@@ -198,11 +198,11 @@ def deaths(folder: Path, monkeypatch: pytest.MonkeyPatch, within: float) -> tupl
     words = [sys.executable, "-c", "raise SystemExit('no room on the disk')"]
     part = Part("redis1", words, free_port(), folder, folder / "log")
     part.launch()
-    keeper = command.Keeper({"redis1": part})
+    times = []
     for count in range(1, 8):
         part.process.wait()
         try:
-            keeper.look()
+            command.revive(part, times)
         except UserError as error:
             return count, str(error)
     part.process.wait()

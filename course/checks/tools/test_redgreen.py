@@ -367,13 +367,13 @@ def test_tests_that_fail_on_their_own_mid_point_or_pass_before_are_named(sites: 
 
 def test_a_step_or_a_part_is_chosen(sites: Shown) -> None:
     """The first step has no step before. A part needs its step."""
-    chosen = redgreen.choose("2", "2", sites.root)
+    chosen = redgreen.pairs("2", "2", sites.root)
     assert [pair.after.label for pair in chosen] == ["step02_x-part02"]
-    assert [pair.after.number for pair in redgreen.choose("2", None, sites.root)] == [1, 2]
-    with pytest.raises(UserError, match="step01_x is the first step"):
-        redgreen.choose("1", None, sites.root)
+    assert [pair.after.number for pair in redgreen.pairs("2", None, sites.root)] == [1, 2]
+    with pytest.raises(UserError, match="The first step has no step before"):
+        run(sites.root, "1")
     with pytest.raises(UserError, match="PART needs a step"):
-        redgreen.choose(None, "1", sites.root)
+        redgreen.pairs(None, "1", sites.root)
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="There is no git here. Run: apt install git")
