@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from course.core import environment
-from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, read_step
+from course.core.manifest import TEST_FILE, chain, changed_tests, read_step
 from course.core.parts import find_midpoint, lay_out
 from course.core.ports import HOST, free_port
 from course.core.processes import clean_environment, start_job, stop
@@ -78,11 +78,6 @@ def unpack(commit: str, root: Path) -> Path:
     return folder
 
 
-def test_sources(midpoint: Midpoint, path: str) -> dict[str, str]:
-    """Return the code of each test in a file, by name; no code if there is no such file."""
-    return {name: ast.dump(test) for name, test in midpoint.nodes(path).items() if name}
-
-
 def changed_since(commit: str, root: Path) -> list[Pair]:
     """Return each step with tests that have changed since a commit, after that commit's step."""
     before_all, name = unpack(commit, root), commit.replace("/", "-")
@@ -93,9 +88,10 @@ def changed_since(commit: str, root: Path) -> list[Pair]:
         after = read_step(step)
         old = {}
         for path in fnmatch.filter(after.files, TEST_FILE):
-            then, now = test_sources(before, path), test_sources(after, path)
-            same = {name for name in now if then.get(name) == now[name]}
-            if same != now.keys():
+            then, now = before.nodes(path), after.nodes(path)
+            both = before.tests(path) & after.tests(path)
+            same = {name for name in both if ast.dump(then[name]) == ast.dump(now[name])}
+            if same != after.tests(path):
                 old[path] = same
         if old:
             found.append(Pair(before, after, old))
@@ -130,17 +126,15 @@ def start(trial: Trial, python: Path) -> subprocess.Popen[bytes]:
     tests = {path: file for path, file in pair.after.files.items() if is_of_tests(path)}
     others = {path: file for path, file in trial.on.files.items() if not is_of_tests(path)}
     lay_out(replace(trial.on, files=tests | others), folder)
-    junit = folder.with_suffix(".xml")
-    junit.unlink(missing_ok=True)
     # The measured time is that of the test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "--continue-on-collection-errors"]
-    options += ["-o", "junit_duration_report=call", f"--junitxml={junit}"]
+    options += ["-o", "junit_duration_report=call", f"--junitxml={folder}/trial.xml"]
     command = ["-m", "pytest"] if trial.is_red else ["-m", "course.maintain.redgreen", str(folder)]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
     # cannot import.
     command = [str(python), *command, *options, *pair.old]
     cwd = folder if trial.is_red else ROOT
-    return start_job(command, folder.with_suffix(".log"), cwd, clean_environment())
+    return start_job(command, folder / "trial.log", cwd, clean_environment())
 
 
 def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:

@@ -5,6 +5,7 @@ may fail without its part because an import fails: the part brings the module or
 """
 
 import re
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from course.core.terminal import colour, say
 from course.learn.results import Test, read_junit
 
 WAITS_FOR = 1.5  # seconds: one second, and a margin for a busy machine
-GIST = 160  # characters
 RAN = (0, 1)  # pytest's exit codes: all passed, some failed
 NOT_RUNNING = 90  # the exit code of a trial whose project does not run
 
@@ -36,8 +36,8 @@ RIGHT_REASONS = re.compile(
     re.VERBOSE,
 )
 WAITING = re.compile(r"(\w+\.)*(\w*TimeoutError|TimeoutExpired|\w*Timeout)\b")
-IN_FIXTURE = re.compile(r'failed on (setup|teardown) with "(.*)"\Z', re.DOTALL)
 NO_FIXTURE = re.compile(r"fixture '\w+' not found")
+IN_FIXTURE = re.compile(r'failed on (setup|teardown) with "(.*)"\Z', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pair:
 class Trial:
     """A run of the new tests of a pair on its mid-point `on`, in a folder.
 
-    The log and the JUnit file of the run are beside the folder.
+    The folder also has the log of the run, trial.log, and its JUnit file, trial.xml.
     """
 
     pair: Pair
@@ -77,8 +77,8 @@ class Trial:
 def gist(message: str) -> str:
     """Return the important line of pytest's message, shortened."""
     found = NO_FIXTURE.search(message)
-    line = found[0] if found else " ".join(message.strip().partition("\n")[0].split())
-    return line if len(line) <= GIST else f"{line[: GIST - 1]}…"
+    line = found[0] if found else message.strip().partition("\n")[0]
+    return textwrap.shorten(line, 160, placeholder=" …")
 
 
 def red_complaint(test: Test, on: str) -> str:
@@ -100,18 +100,13 @@ def red_complaint(test: Test, on: str) -> str:
     return f"fails on {on} for the wrong reason: {gist(message)}"
 
 
-def green_complaint(test: Test, on: str) -> str:
-    """Return the complaint about a test on `on`, its own mid-point, or "" if there is none."""
-    return f"fails on {on}, its own: {gist(test.message)}" if test.outcome == "failed" else ""
-
-
 def read_results(trial: Trial, code: int) -> list[Test]:
     """Return a result for each new test of a trial that ended with the exit code `code`.
 
     The message of a failed result continues its id. If pytest did not run, there is one result.
     """
-    on, junit = trial.on.label, trial.folder.with_suffix(".xml")
-    printed = trial.folder.with_suffix(".log").read_text("utf-8", errors="replace").strip()
+    on, junit = trial.on.label, trial.folder / "trial.xml"
+    printed = (trial.folder / "trial.log").read_text("utf-8", errors="replace").strip()
     last = gist(printed.rpartition("\n")[2].removeprefix("E "))
     if code == NOT_RUNNING:
         command = re.findall(r"(?m)^\$ (.*)", printed)[-1]
@@ -120,10 +115,11 @@ def read_results(trial: Trial, code: int) -> list[Test]:
         why = f"do not run on {on} (exit code {code}): {last}"
         return [Test("its tests", "failed", 0.0, why)]
     tests = list(filter(trial.pair.is_new, read_junit(junit)))
-    complaint = red_complaint if trial.is_red else green_complaint
     results = []
     for test in tests:
-        text = complaint(test, on)
+        text = f"fails on {on}, its own: {gist(test.message)}" if test.outcome == "failed" else ""
+        if trial.is_red:
+            text = red_complaint(test, on)
         outcome = "failed" if text else "skipped" if test.outcome == "skipped" else "passed"
         results.append(replace(test, outcome=outcome, message=text or test.message))
     for file in trial.pair.old.keys() - {test.id.partition("::")[0] for test in tests}:

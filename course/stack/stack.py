@@ -14,7 +14,7 @@ from course.core.processes import clean_environment, undisturbed
 from course.core.steps import copy_files, find_step, step_files
 from course.core.terminal import UserError
 from course.stack import services
-from course.stack.part import Part, run_to_end
+from course.stack.part import Part
 from course.stack.programs import find_programs
 from course.wire import APPLICATION as TRACED
 
@@ -113,8 +113,8 @@ class Stack:
 
     def manage(self, *arguments: str) -> None:
         """Run a command of `manage.py` against the stack; raise UserError if the command fails."""
-        command = [str(self.python), "manage.py", *arguments]
-        run_to_end(command, self.site, self.environment, f"manage.py {arguments[0]}")
+        command, log = [str(self.python), "manage.py", *arguments], self.folder / "manage.log"
+        Part(f"manage.py {arguments[0]}", command, 0, self.site, log, self.environment).run()
 
     def up(self, doing: Callable[[str], None] = lambda text: None) -> Self:
         """Start all parts and return the stack; call `doing` with a text for each action.

@@ -221,7 +221,7 @@ def test_each_new_test_has_a_result(shown: Shown) -> None:
 
 def test_the_children_of_a_test_that_hangs_end(shown: Shown) -> None:
     """The step's pytest.ini limits the time of a test."""
-    log = shown.root / ".course" / "red" / "step10_x-part01-on-step09_x.log"
+    log = shown.root / ".course" / "red" / "step10_x-part01-on-step09_x" / "trial.log"
     (child,) = pids(log.read_text())
     assert wait_until(lambda: not is_alive(child), 30)
 
