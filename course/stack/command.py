@@ -7,7 +7,7 @@ from pathlib import Path
 from course.core import environment, parts
 from course.core.ports import parse_port, require_free
 from course.core.steps import ROOT, find_step
-from course.core.terminal import LiveLine, UserError, colour, say
+from course.core.terminal import UserError, colour, say
 from course.stack.part import Part
 from course.stack.stack import SERVERS, STEP, Stack
 from course.wire import check, traced
@@ -89,15 +89,11 @@ def run(
 
 def keep_up(stack: Stack) -> int:
     """Run the stack until Ctrl-C; return 0. Raise UserError if a part dies too often."""
-    line = LiveLine()
     began = time.monotonic()
     say(f"Step 5 in production shape: {stack.server}, thrown away at the end\n")
+    say(f"  {'process':<10} {'pid':>8}   address")
     try:
-        stack.up(lambda text: line.show(f"{text} …"))
-        line.clear()
-        say(f"  {'process':<10} {'pid':>8}   address")
-        for part in stack.parts.values():
-            show(part)
+        stack.up(show)
         address = colour(f"{stack.url}/", "bold")
         took = time.monotonic() - began
         say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
@@ -110,7 +106,6 @@ def keep_up(stack: Stack) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        line.clear()
         say("\nStopping …")
         stack.down()
         say("Stopped.")

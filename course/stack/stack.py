@@ -116,8 +116,8 @@ class Stack:
         command, log = [str(self.python), "manage.py", *arguments], self.folder / "manage.log"
         Part(f"manage.py {arguments[0]}", command, 0, self.site, log, self.environment).run()
 
-    def up(self, doing: Callable[[str], None] = lambda text: None) -> Self:
-        """Start all parts and return the stack; call `doing` with a text for each action.
+    def up(self, started: Callable[[Part], None] = lambda part: None) -> Self:
+        """Start all parts and return the stack; call `started` with each part that is ready.
 
         If a part fails, stops all parts, removes all files, and raises UserError.
         """
@@ -126,13 +126,12 @@ class Stack:
         programs = find_programs(self.python)
         self.made = tempfile.TemporaryDirectory(prefix="chat-stack-")
         try:
-            self.lay_out(programs, doing)
+            self.lay_out(programs)
             for name, part in self.parts.items():
                 if name == self.worker_names[0]:
-                    doing("Preparing the database")
                     self.manage("migrate", "--verbosity=0")
-                doing(f"Starting {name}")
                 part.start()
+                started(part)
         except BaseException:
             self.down()
             raise
@@ -156,11 +155,9 @@ class Stack:
     def __exit__(self, *error: object) -> None:
         self.down()
 
-    def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
+    def lay_out(self, programs: dict[str, Path]) -> None:
         """Write the files of the stack, and list the parts in the order in which they start."""
-        doing("Collecting static files")
         self.make_site()
-        doing("Making a database")
         if os.getuid() == 0:
             # PostgreSQL runs as another user, who needs access to the data in this folder.
             self.folder.chmod(0o711)
