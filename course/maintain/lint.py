@@ -48,8 +48,7 @@ def clauses(root: Path = ROOT) -> Iterator[str]:
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     """Return the commands that lint `root`, from the environment of `python`."""
-    steps = [step.label for step in all_steps(root)]
-    projects = [*steps, INTERIM, "docs/examples"]
+    projects = [*(step.label for step in all_steps(root)), INTERIM, "docs/examples"]
     # A projector shows 88 characters, and a diff puts one before each line.
     projected = ["--config", "line-length = 87"]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
