@@ -178,11 +178,6 @@ def drift(accepted: bool = False, root: Path = ROOT) -> int:
         say(text)
     if found:
         closing = f"The steps and {NAME} disagree: see above."
-        if any("is changed" in text for text in found):
-            closing += (
-                " `git diff --no-index` shows how two files differ, and make propagate carries a "
-                "change into the later steps."
-            )
         if any(FILES in text for text in found):
             closing += f" make drift ACCEPT=1 writes {FILES} from the folders."
         print(colour(closing, "red", sys.stderr), file=sys.stderr)

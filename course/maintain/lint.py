@@ -48,21 +48,16 @@ def clauses(root: Path = ROOT) -> Iterator[str]:
 
 def commands(python: Path, root: Path = ROOT) -> list[list[str]]:
     """Return the commands that lint `root`, from the environment of `python`."""
-    steps = [step.label for step in all_steps(root)]
-    folders = [root / step for step in steps] + sorted((root / INTERIM).glob("*/part*"))
-    examples = [folder for folder in root.glob("docs/examples/*") if folder.is_dir()]
-    chats = [folder / "chat" for folder in folders] + sorted(root.glob("docs/examples/*/*"))
-    templates = [str(chat / "templates") for chat in chats if (chat / "templates").is_dir()]
-    scripts = [str(chat / "static") for chat in chats if (chat / "static").is_dir()]
+    projects = [*(step.label for step in all_steps(root)), INTERIM, "docs/examples"]
     # A projector shows 88 characters, and a diff puts one before each line.
     projected = ["--config", "line-length = 87"]
     workflows = [str(file) for file in sorted((root / ".github" / "workflows").glob("*.yml"))]
     linters = [
-        ("ruff", "check", "--quiet", "course", *steps, *map(str, examples)),
+        ("ruff", "check", "--quiet", "course", *projects),
         ("ruff", "format", "--quiet", "--diff", "--exclude", INTERIM, "course"),
-        ("ruff", "format", "--quiet", "--diff", *projected, *map(str, [*folders, *examples])),
-        ("djlint", "--quiet", "--lint", *templates),
-        ("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *scripts),
+        ("ruff", "format", "--quiet", "--diff", *projected, *projects),
+        ("djlint", "--quiet", "--lint", *projects),
+        ("oxlint", "--config", "course/oxlint.json", "--deny-warnings", *projects),
         ("mypy", "--no-error-summary", "course"),
         ("check-jsonschema", "--quiet", "--builtin-schema", GITHUB, *workflows),
     ]

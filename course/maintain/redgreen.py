@@ -2,42 +2,62 @@
 
 A test that passes without its part proves nothing, and neither does a test that fails by its own
 mistake. So the new tests of a part run on a copy of the mid-point before (red), and on a copy of
-the part's own mid-point (green), which must also start. Both copies are in `.course/red/`. The
-last mid-point is the step, so the step's own job proves green there. `trials.py` runs them.
+the part's own mid-point (green), which must also start. Both copies are in `.course/red/`.
 """
 
 import ast
 import fnmatch
-import json
 import os
-import re
 import shutil
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from course.core import environment
-from course.core.manifest import TEST_FILE, Midpoint, chain, changed_tests, read_step
+from course.core.manifest import TEST_FILE, chain, changed_tests, read_step
 from course.core.parts import find_midpoint, lay_out
-from course.core.processes import clean_environment, stop
+from course.core.ports import HOST, free_port
+from course.core.processes import clean_environment, start_job, stop
 from course.core.steps import ROOT, Step, all_steps, find_step
-from course.core.terminal import LiveLine, UserError, colour, say
+from course.core.terminal import UserError, colour, say
 from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Test, write_junit
-from course.maintain.verdicts import Pair, Trial, judge
+from course.learn.standalone import ProofFailed, ask
+from course.maintain.verdicts import NOT_RUNNING, Pair, Trial, judge
+
+AT_ONCE = 2  # runs of tests
+# As a reader would with `manage.py`, but in one process, because each start imports Django anew.
+COMMANDS = """
+import sys, manage
+server = f"runserver --noreload {sys.argv[1]}"
+for command in ("check", "makemigrations --check", "migrate", server):
+    print("$ manage.py", command, flush=True)
+    sys.argv = ["manage.py", *command.split()]
+    if code := manage.main():
+        sys.exit(code)
+"""
 
 
-def pairs(root: Path) -> list[Pair]:
-    """Return each mid-point with the mid-point before."""
+def pairs(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
+    """Return each mid-point after the mid-point before, of the step `wanted` and of its `part`.
+
+    Raises UserError if there is no such step or part.
+    """
+    if part and not wanted:
+        raise UserError("PART needs a step: make redgreen STEP=5 PART=1")
     found = []
-    for points in (chain(step, root) for step in all_steps(root)):
-        for before, after in pairwise(points):
+    for step in [find_step(wanted, root)] if wanted else all_steps(root):
+        number = find_midpoint(step, part, root).number if part else None
+        for before, after in pairwise(chain(step, root)):
             old = {
                 path: before.tests(path)
                 for path in changed_tests(before, after)
                 if path not in before.files or after.tests(path) - before.tests(path)
             }
-            found.append(Pair(before, after, after is points[-1], old))
+            if number in (None, after.number):
+                found.append(Pair(before, after, old))
     return found
 
 
@@ -47,38 +67,34 @@ def unpack(commit: str, root: Path) -> Path:
     Raises UserError if there is no such commit.
     """
     folder = root / ".course" / "commit"
+    archive = folder.with_suffix(".zip")
+    archive.parent.mkdir(exist_ok=True)
+    command = ["git", "archive", f"--output={archive}", commit]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"FIX={commit} is no commit: {done.stderr.strip()}")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    # An index of its own leaves that of the repository alone.
-    env = clean_environment() | {"GIT_INDEX_FILE": str(folder / "index")}
-    for words in (["read-tree", commit], ["checkout-index", "--all", f"--prefix={folder}/"]):
-        done = subprocess.run(["git", *words], cwd=root, env=env, capture_output=True, text=True)
-        if done.returncode:
-            raise UserError(f"FIX={commit} is no commit: {done.stderr.strip()}")
+    shutil.unpack_archive(archive, folder)
     return folder
-
-
-def test_sources(midpoint: Midpoint, path: str) -> dict[str, str]:
-    """Return the code of each test in a file, by name; no code if there is no such file."""
-    return {name: ast.dump(test) for name, test in midpoint.nodes(path).items() if name}
 
 
 def changed_since(commit: str, root: Path) -> list[Pair]:
     """Return each step with tests that have changed since a commit, after that commit's step."""
-    before_all = unpack(commit, root)
+    before_all, name = unpack(commit, root), commit.replace("/", "-")
     found = []
     for step in all_steps(root):
         folder = before_all / step.label
-        before = read_step(Step(step.number, step.name, folder.rename(f"{folder}-at-{commit}")))
+        before = read_step(Step(step.number, step.name, folder.rename(f"{folder}-at-{name}")))
         after = read_step(step)
         old = {}
         for path in fnmatch.filter(after.files, TEST_FILE):
-            then, now = test_sources(before, path), test_sources(after, path)
-            same = {name for name in now if then.get(name) == now[name]}
-            if same != now.keys():
+            then, now = before.nodes(path), after.nodes(path)
+            both = before.tests(path) & after.tests(path)
+            same = {name for name in both if ast.dump(then[name]) == ast.dump(now[name])}
+            if same != after.tests(path):
                 old[path] = same
         if old:
-            found.append(Pair(before, after, True, old))
+            found.append(Pair(before, after, old))
     return found
 
 
@@ -87,82 +103,65 @@ def is_of_tests(path: str) -> bool:
     return path.startswith("tests/") or path == "pytest.ini"
 
 
-def plan(trial: Trial) -> tuple[str, bool, list[str]]:
-    """Lay out the files of a trial; return its folder, whether to prove it, pytest's arguments."""
+def prove() -> None:
+    """Check, migrate and serve the project in this folder, and get its first page; or exit."""
+    address = f"{HOST}:{free_port()}"
+    server = subprocess.Popen([sys.executable, "-c", COMMANDS, address])
+    try:
+        ask(server.poll, f"http://{address}/")
+    except ProofFailed as error:
+        if server.poll() is None:  # else the failed command has said why
+            print(error, flush=True)
+        sys.exit(NOT_RUNNING)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def start(trial: Trial, python: Path) -> subprocess.Popen[bytes]:
+    """Lay out the files of a trial, and start its tests; return the process."""
     pair, folder = trial.pair, trial.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tests = {path: file for path, file in pair.after.files.items() if is_of_tests(path)}
     others = {path: file for path, file in trial.on.files.items() if not is_of_tests(path)}
     lay_out(replace(trial.on, files=tests | others), folder)
-    junit = folder.with_suffix(".xml")
-    junit.unlink(missing_ok=True)
     # The measured time is that of the test alone, without its fixtures, which may start a server.
     options = [*PYTEST_OPTIONS, *NO_HYPOTHESIS, "--continue-on-collection-errors"]
-    options += ["-o", "junit_duration_report=call", f"--junitxml={junit}"]
+    options += ["-o", "junit_duration_report=call", f"--junitxml={folder}/trial.xml"]
+    command = ["-m", "pytest"] if trial.is_red else ["-m", "course.maintain.redgreen", str(folder)]
     # Name files, not tests: pytest runs nothing if one of the named tests is in a file that pytest
-    # cannot import. `--deselect` leaves out every test whose name begins with the given name.
-    new = {f"{path}::{name}" for path in pair.old for name in pair.after.tests(path)}
-    old = {f"{path}::{name}" for path, names in pair.old.items() for name in names}
-    options += [
-        f"--deselect={one}" for one in old if not any(test.startswith(one) for test in new - old)
-    ]
-    return str(folder), not trial.is_red, [*options, *pair.old]
+    # cannot import.
+    command = [str(python), *command, *options, *pair.old]
+    cwd = folder if trial.is_red else ROOT
+    return start_job(command, folder / "trial.log", cwd, clean_environment())
 
 
 def run_pairs(chosen: list[Pair], python: Path, state: Path) -> list[Test]:
-    """Run the new tests of each pair in folders under `state`; return a result for each file."""
+    """Run the new tests of each pair in folders under `state`; return a result for each test."""
     state = state.resolve()
     # The tests of the last parts take longest, so these tests start first.
-    trials = [
+    waiting = [
         Trial(pair, on, state / f"{pair.after.label}-on-{on.label}")
-        for pair in reversed(chosen)
-        for on in ([pair.before] if pair.is_last else [pair.before, pair.after])
+        for pair in chosen
+        for on in (pair.after, pair.before)
     ]
-    planned = [plan(trial) for trial in trials]
-    results, line = list[Test](), LiveLine()
-    process = subprocess.Popen(
-        [python, "-m", "course.maintain.trials"],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdin
-    assert process.stdout
+    running = list[tuple[Trial, subprocess.Popen[bytes], float]]()
+    results = list[Test]()
     try:
-        process.stdin.write(json.dumps(planned).encode())
-        process.stdin.close()
-        for count in range(len(trials)):
-            line.show(f"{count} of {len(trials)} runs of new tests …")
-            told = process.stdout.readline()
-            if not told:
-                raise UserError("The process that runs the tests has ended too early: see above.")
-            number, code, seconds = json.loads(told)
-            line.clear()
-            results += judge(trials[number], code, seconds)
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                trial = waiting.pop()
+                running.append((trial, start(trial, python), time.monotonic()))
+            for ended in [each for each in running if each[1].poll() is not None]:
+                trial, process, began = ended
+                running.remove(ended)
+                stop(process)  # ends what the tests have left
+                results += judge(trial, process.returncode, time.monotonic() - began)
+            time.sleep(0.05)
     finally:
-        line.clear()
-        stop(process)
+        stop(*(process for _, process, _ in running))
     return results
-
-
-def choose(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
-    """Return the pairs to run: all, those of the step `wanted`, or that of its `part`.
-
-    Raises UserError if there is no such step or part.
-    """
-    if wanted is None:
-        if part is not None:
-            raise UserError("PART needs a step: make redgreen STEP=5 PART=1")
-        return pairs(root)
-    step = find_step(wanted, root)
-    number = None if part is None else find_midpoint(step, part, root).number
-    chosen = [pair for pair in pairs(root) if pair.after.step == step]
-    if not chosen:
-        raise UserError(f"{step.label} is the first step: its tests have no step to fail on.")
-    return [pair for pair in chosen if number in (pair.after.number, None)]
 
 
 def redgreen(
@@ -175,17 +174,19 @@ def redgreen(
     """Check that new tests fail on the mid-point before and pass on their own.
 
     `wanted` names one step, and `part` one of its parts; without them, check all. With `fix`, a
-    commit, check that tests which have changed since then fail on that commit's steps. Write a
-    JUnit file for each file of new tests to the folder `results`, if given. Return 1 if there is a
-    complaint, else 0.
+    commit, check that tests which have changed since then fail on that commit's steps, and pass
+    now. Write a JUnit file for each new test to the folder `results`, if given. Return 1 if there
+    is a complaint, else 0.
     """
     if os.name == "nt":
         raise UserError("make redgreen needs Linux or macOS; on Windows, use WSL.")
-    chosen = changed_since(fix, root) if fix else choose(wanted, part, root)
+    chosen = changed_since(fix, root) if fix else pairs(wanted, part, root)
     if not chosen:
         raise UserError(
             f"No test of a step has changed since {fix}. If the fix is committed, name the commit "
             "before the fix, such as FIX=HEAD^."
+            if fix
+            else "The first step has no step before, on which its tests could fail."
         )
     python = environment.ensure_everything(root)
     empty = [pair.after.label for pair in chosen if not pair.old]
@@ -194,6 +195,12 @@ def redgreen(
     made = run_pairs([pair for pair in chosen if pair.old], python, root / ".course" / "red")
     if results:
         results.mkdir(parents=True, exist_ok=True)
-        for result in made:
-            write_junit(result, results / (re.sub(r"[^\w.-]+", "-", result.id) + ".xml"))
+        for number, result in enumerate(made):
+            write_junit(result, results / f"{number}.xml")
     return 1 if empty or any(result.outcome == "failed" for result in made) else 0
+
+
+if __name__ == "__main__":  # a trial: prove the project in the named folder, then run pytest
+    os.chdir(sys.argv[1])
+    prove()
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[2:]])

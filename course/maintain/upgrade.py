@@ -9,9 +9,8 @@ from pathlib import Path
 
 from course.core import environment
 from course.core.environment import LOCK, venv_program
-from course.core.manifest import INTERIM
 from course.core.processes import run_to_the_end
-from course.core.steps import ROOT, all_steps, copy_files, step_files
+from course.core.steps import ROOT, copy_files, list_folder, step_files
 from course.core.terminal import UserError, colour, say
 
 # A package's name with its extras, then its range.
@@ -20,10 +19,7 @@ REQUIREMENT = re.compile(r"^(([A-Za-z][\w.-]*)(?:\[[\w,]+\])?)([^\s;#]*)", re.MU
 
 def requirement_files(root: Path) -> list[Path]:
     """Return the requirements files from which the lock file is made."""
-    steps = [step.folder / "requirements.txt" for step in all_steps(root)]
-    interim = sorted((root / INTERIM).glob("*/*/requirements.txt"))
-    book = sorted((root / "docs").glob("*/requirements.txt"))
-    return [root / "course" / "requirements.txt", *steps, *interim, *book]
+    return [root / path for path in list_folder(root) if path.name == "requirements.txt"]
 
 
 def locked_versions(root: Path) -> dict[str, str]:

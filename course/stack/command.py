@@ -7,7 +7,7 @@ from pathlib import Path
 from course.core import environment, parts
 from course.core.ports import parse_port, require_free
 from course.core.steps import ROOT, find_step
-from course.core.terminal import LiveLine, UserError, colour, say
+from course.core.terminal import UserError, colour, say
 from course.stack.part import Part
 from course.stack.stack import SERVERS, STEP, Stack
 from course.wire import check, traced
@@ -22,35 +22,20 @@ def show(part: Part, more: str = "") -> None:
     say(f"  {part.name:<10} {part.pid:>8}   {part.address}{more}")
 
 
-class Keeper:
-    """Restarts each part that has died, as systemd would, with the same port and data."""
+def revive(part: Part, deaths: list[float]) -> None:
+    """Restart a dead part after a pause, as systemd would; add the time to its `deaths`.
 
-    def __init__(self, parts: dict[str, Part]) -> None:
-        self.parts = parts
-        self.deaths: dict[str, list[float]] = defaultdict(list)  # times, by the part's name
-        self.due: dict[str, float] = {}  # when each dead part starts again
-
-    def look(self) -> None:
-        """Print which parts have died, and restart each part whose pause is over.
-
-        Raises UserError, with the end of the part's log, if a part has died too often.
-        """
-        now = time.monotonic()
-        for name, part in self.parts.items():
-            if part.process is not None and not part.running:
-                show(part, f"   died: {part.death}")
-                self.deaths[name] = [*(at for at in self.deaths[name] if at > now - WITHIN), now]
-                if len(self.deaths[name]) == DEATHS:
-                    often = f"{name} died {DEATHS} times in a minute"
-                    raise UserError(
-                        f"{part.obituary()}\n{often}, so all the others were stopped too."
-                    )
-                part.stop()  # ends the children that the dead process left
-                self.due[name] = now + PAUSE
-            if name in self.due and self.due[name] <= now:
-                del self.due[name]
-                part.launch()
-                show(part, "   started again")
+    Raises UserError, with the end of the part's log, if the part has died too often.
+    """
+    show(part, f"   died: {part.death}")
+    deaths.append(time.monotonic())
+    if len(deaths) >= DEATHS and deaths[-1] - deaths[-DEATHS] < WITHIN:
+        often = f"{part.name} died {DEATHS} times in a minute"
+        raise UserError(f"{part.obituary()}\n{often}, so all the others were stopped too.")
+    part.stop()  # ends the children that the dead process left
+    time.sleep(PAUSE)
+    part.launch()
+    show(part, "   started again")
 
 
 def parse_count(name: str, text: str, most: int) -> int:
@@ -104,31 +89,23 @@ def run(
 
 def keep_up(stack: Stack) -> int:
     """Run the stack until Ctrl-C; return 0. Raise UserError if a part dies too often."""
-    line = LiveLine()
     began = time.monotonic()
-
-    def started(part: Part) -> None:
-        line.clear()
-        show(part)
-
     say(f"Step 5 in production shape: {stack.server}, thrown away at the end\n")
     say(f"  {'process':<10} {'pid':>8}   address")
     try:
-        stack.up(started, lambda text: line.show(f"{text} …"))
-        line.clear()
+        stack.up(show)
         address = colour(f"{stack.url}/", "bold")
         took = time.monotonic() - began
         say(f"\nReady in {took:.1f} s: open {address}  (Ctrl-C stops it)\n")
-        keeper = Keeper(stack.parts)
+        deaths = defaultdict[str, list[float]](list)
         while True:
-            keeper.look()
+            for name, part in stack.parts.items():
+                if not part.running:
+                    revive(part, deaths[name])
             time.sleep(LOOK)
     except KeyboardInterrupt:
-        line.clear()
+        return 0
+    finally:
         say("\nStopping …")
         stack.down()
         say("Stopped.")
-        return 0
-    finally:
-        line.clear()
-        stack.down()

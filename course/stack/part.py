@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ GRACE = 12.0  # seconds for a part to stop; a worker needs at most ten
 
 @dataclass
 class Part:
-    """A process of the stack: its command, its port, and the signal that ends the process.
+    """A process of the stack: its command, its port if any, and the signal that ends the process.
 
     `user` has the arguments for subprocess that choose another user.
     """
@@ -85,6 +85,15 @@ class Part:
         if not wait_until(settled, PATIENCE, pause=0.02) or not self.running:
             raise UserError(self.obituary())
 
+    def run(self) -> None:
+        """Run the process to its end; raise UserError, with the end of the log, if it fails."""
+        self.launch()
+        try:
+            if self.process and self.process.wait():
+                raise UserError(self.obituary())
+        finally:
+            self.stop()
+
     @property
     def death(self) -> str:
         """The cause of the end, such as "SIGKILL" or "exit code 1"."""
@@ -129,30 +138,9 @@ class Part:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs; a zombie has ended and does not run."""
-    if not Path("/proc/self/stat").exists():
-        command = ["ps", "-o", "stat=", "-p", str(pid)]
-        state = subprocess.run(command, capture_output=True).stdout.strip()
-        return state[:1] not in (b"", b"Z")
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+    if Path("/proc/self").exists():
+        with suppress(OSError):
+            return bool(Path(f"/proc/{pid}/cmdline").read_bytes())  # a zombie has none
         return False
-    return stat.rpartition(b")")[2].strip()[:1] not in (b"Z", b"X")
-
-
-def run_to_end(
-    command: Sequence[str], cwd: Path, env: Mapping[str, str], task: str, **user: Any
-) -> None:
-    """Run a command to its end; raise UserError with its output if it fails."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        **user,
-    )
-    if done.returncode != 0:
-        raise UserError(f"{task} failed. It said:\n{done.stdout.decode(errors='replace').strip()}")
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True).stdout.strip()[:1] not in (b"", b"Z")

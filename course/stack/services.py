@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from course.core.ports import HOST
-from course.core.processes import clean_environment
-from course.stack.part import Part, run_to_end
+from course.stack.part import Part
 from course.stack.programs import unprivileged, within_reach
 
 # The main configuration of nginx includes the file that an operator copies, as in the system's
@@ -109,7 +108,7 @@ def make_database(program: Path, data: Path, user: dict[str, Any], password: str
         shutil.chown(secret, user["user"])
     command = [str(program.with_name("initdb")), "-D", str(data), "-U", "chat", "-E", "UTF8"]
     command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
-    run_to_end(command, data.parent, clean_environment(), "Making a database", **user)
+    Part("initdb", command, 0, data.parent, data.with_name("initdb.log"), user=user).run()
 
 
 def nginx(program: Path, folder: Path, port: int, workers: list[str]) -> Part:

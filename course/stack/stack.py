@@ -14,7 +14,7 @@ from course.core.processes import clean_environment, undisturbed
 from course.core.steps import copy_files, find_step, step_files
 from course.core.terminal import UserError
 from course.stack import services
-from course.stack.part import Part, run_to_end
+from course.stack.part import Part
 from course.stack.programs import find_programs
 from course.wire import APPLICATION as TRACED
 
@@ -113,30 +113,23 @@ class Stack:
 
     def manage(self, *arguments: str) -> None:
         """Run a command of `manage.py` against the stack; raise UserError if the command fails."""
-        command = [str(self.python), "manage.py", *arguments]
-        run_to_end(command, self.site, self.environment, f"manage.py {arguments[0]}")
+        command, log = [str(self.python), "manage.py", *arguments], self.folder / "manage.log"
+        Part(f"manage.py {arguments[0]}", command, 0, self.site, log, self.environment).run()
 
-    def up(
-        self,
-        started: Callable[[Part], None] = lambda part: None,
-        doing: Callable[[str], None] = lambda text: None,
-    ) -> Self:
-        """Start all parts and return the stack.
+    def up(self, started: Callable[[Part], None] = lambda part: None) -> Self:
+        """Start all parts and return the stack; call `started` with each part that is ready.
 
-        Calls `started` with each part that is ready, and `doing` with a text for each action. If a
-        part fails, stops all parts, removes all files, and raises UserError.
+        If a part fails, stops all parts, removes all files, and raises UserError.
         """
         if os.name == "nt":
             raise UserError("The stack needs Linux or macOS; on Windows, use WSL.")
         programs = find_programs(self.python)
         self.made = tempfile.TemporaryDirectory(prefix="chat-stack-")
         try:
-            self.lay_out(programs, doing)
+            self.lay_out(programs)
             for name, part in self.parts.items():
                 if name == self.worker_names[0]:
-                    doing("Preparing the database")
-                    self.make_tables()
-                doing(f"Starting {name}")
+                    self.manage("migrate", "--verbosity=0")
                 part.start()
                 started(part)
         except BaseException:
@@ -162,12 +155,18 @@ class Stack:
     def __exit__(self, *error: object) -> None:
         self.down()
 
-    def lay_out(self, programs: dict[str, Path], doing: Callable[[str], None]) -> None:
+    def lay_out(self, programs: dict[str, Path]) -> None:
         """Write the files of the stack, and list the parts in the order in which they start."""
-        doing("Collecting static files")
         self.make_site()
-        doing("Making a database")
-        self.add_services(programs)
+        if os.getuid() == 0:
+            # PostgreSQL runs as another user, who needs access to the data in this folder.
+            self.folder.chmod(0o711)
+        connections = POOL * (len(self.worker_names) + 1)
+        place = self.folder, self.ports["postgres"], self.password
+        self.parts["postgres"] = services.postgres(programs["postgres"], *place, connections)
+        for name in self.redis_names:
+            place = self.folder, self.ports[name], self.password
+            self.parts[name] = services.redis(name, programs["redis"], *place)
         for name in self.worker_names:
             words, env = WORKERS[self.server], self.environment
             if self.trace:
@@ -181,22 +180,6 @@ class Stack:
         """Copy the code, and collect the static files."""
         copy_files(step_files(self.code), self.code, self.site)
         self.manage("collectstatic", "--noinput", "--verbosity=0")
-
-    def make_tables(self) -> None:
-        """Make the tables in the empty database."""
-        self.manage("migrate", "--verbosity=0")
-
-    def add_services(self, programs: dict[str, Path]) -> None:
-        """Add PostgreSQL and Redis."""
-        if os.getuid() == 0:
-            # PostgreSQL runs as another user, who needs access to the data in this folder.
-            self.folder.chmod(0o711)
-        connections = POOL * (len(self.worker_names) + 1)
-        place = self.folder, self.ports["postgres"], self.password
-        self.parts["postgres"] = services.postgres(programs["postgres"], *place, connections)
-        for name in self.redis_names:
-            place = self.folder, self.ports[name], self.password
-            self.parts[name] = services.redis(name, programs["redis"], *place)
 
     def add_worker(self, name: str, words: list[str], port: int, env: dict[str, str]) -> Part:
         """Add a worker, and return it; `words` are its command line for Python."""

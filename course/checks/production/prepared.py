@@ -99,8 +99,8 @@ class QuickStack(Stack):
         (self.folder / "postgres").mkdir(0o700)
         copy_tree(prepared() / "data", self.folder / "postgres" / "data")
 
-    def make_tables(self) -> None:
-        """The prepared database has the tables."""
+    def manage(self, *arguments: str) -> None:
+        """Do nothing: the prepared database has the tables."""
 
 
 def sign_in(stack: Stack, name: str) -> requests.Session:
