@@ -25,7 +25,7 @@ from course.core.terminal import UserError, colour, say
 
 MEMORY = Path(".course") / "carried.json"
 RIGHT, WAITS = "right", "waits"
-WORDS = {"A": "added", "D": "deleted", "M": "changed"}
+WORDS = {"A": "added", "D": "deleted", "M": "changed", "R": "renamed"}
 PATCH = ("-p", "--binary", "--full-index")
 SETTINGS = ("core.safecrlf=false", "merge.conflictStyle=diff3", "rerere.enabled=false")
 # A conflict in a file: our lines, then the lines before the change and after it.
@@ -40,9 +40,10 @@ Memory = dict[str, Any]
 
 
 class Change(NamedTuple):
-    """The change of a file: git's letter, the path, the patch, and its lines."""
+    """The change of a file: git's letter, the old and the new path, the patch, and its lines."""
 
     letter: str
+    old: str
     path: str
     patch: str
     lines: str  # without those that depend on the rest of the file
@@ -130,14 +131,15 @@ def changes(folder: Path, base: str, until: str) -> list[Change]:
     Each step writes a README.md of its own, so that file is left out. A new interim file is left
     out as well, because each later tree has its own version of that file.
     """
-    options = ("-r", "-z", "--raw", "--no-renames", *PATCH, "--relative", "--diff-filter=ADM")
+    options = ("-r", "-M", "-z", "--raw", *PATCH, "--relative", "--diff-filter=ADMR")
     listing, _, patches = Git(folder).ask("diff-tree", *options, base, until).partition("\0\0")
     fields, found = iter(listing.split("\0")), []
     for patch in re.split(r"(?m)^(?=diff --git )", patches)[1:]:
-        letter, path = next(fields)[-1], next(fields)
-        lines = re.sub(r"(?m)^(?: |@@|index ).*\n", "", patch)
+        letter, old = next(fields).split()[-1][0], next(fields)
+        path = next(fields) if letter == "R" else old
+        lines = re.sub(r"(?m)^(?: |@@|index |similarity ).*\n", "", patch)
         if path != README and (letter == "M" or folder.name.startswith("step")):
-            found.append(Change(letter, path, patch, lines))
+            found.append(Change(letter, old, path, patch, lines))
     return found
 
 
@@ -176,9 +178,13 @@ class Carrier:
     def take(self, target: str, change: Change, copy: Git) -> tuple[str, str, list[str]]:
         """Apply a change to the copy of a tree; return a word, a text and new conflicts."""
         name, file = f"{target}/{change.path}", copy.folder / change.path
-        note = self.notes.get(name, {"state": "", "known": []})
+        note, old = self.notes.get(name, {"state": "", "known": []}), copy.folder / change.old
         is_solution = self.is_solution(target, f"{self.source}/{change.path}")
-        if change.letter != "A" and not file.is_file():
+        if change.letter == "R" and file.is_file() and not old.is_file():
+            # An earlier run has renamed the file, but perhaps the source has changed it since.
+            old.parent.mkdir(parents=True, exist_ok=True)
+            copy.ask("mv", change.path, change.old)
+        if change.letter != "A" and not old.is_file():
             return "left out", f": {target} has no such file", []
         if note["state"] == RIGHT and (is_solution or change.lines in note["known"]):
             return "kept", ": declared right, so nothing is carried", []
@@ -187,6 +193,7 @@ class Carrier:
             return WORDS[change.letter], "", []
         except UserError as error:
             why = "deleted there, and different here" if change.letter == "D" else str(error)
+            why = f"another {change.path} is there" if change.letter == "R" else why
             text, conflicts = f"\n    {why}", [change.lines]
         marked = file.read_bytes().decode("utf-8", "surrogateescape") if file.is_file() else ""
         if CONFLICT.search(marked):
@@ -208,7 +215,8 @@ class Carrier:
         pair, folder = f"{self.source} {target}", self.scratch / target
         own = changes(self.root / self.source, self.carried.get(pair, "HEAD"), self.work)
         if target.startswith(INTERIM):
-            own = [change for change in own if (self.root / target / change.path).is_file()]
+            there = self.root / target
+            own = [c for c in own if (there / c.old).is_file() or (there / c.path).is_file()]
         if not own:
             self.settle(target)
             return False, False
@@ -234,8 +242,8 @@ class Carrier:
                     "state": state(self.root / name) if conflicts else WAITS,
                     "known": [change.lines, *conflicts, *known],
                 }
-            word = "waits" if has_conflict and is_taken else word
-            shown.append(f"  {word:<9} {change.path}{text}")
+            both = change.path if change.letter != "R" else f"{change.old} → {change.path}"
+            shown.append(f"  {'waits' if has_conflict and is_taken else word:<9} {both}{text}")
         if shown:
             reason = ": left as it is, because of a conflict" if has_conflict else ""
             say("\n".join([colour(target + reason, "bold"), *shown]))

@@ -151,27 +151,40 @@ def test_a_fix_of_an_interim_file_reaches_the_later_parts_and_steps(root):
     assert holding(root, "new\n", SAME) == [FIRST]
 
 
-def test_every_kind_of_change_is_carried(root):
-    """Additions, deletions, new names, pictures and executable bits are carried, staged or not."""
+def test_every_kind_of_change_is_carried(root, capsys):
+    """Additions, deletions, renames, pictures and executable bits are carried, staged or not."""
     step = root / ONE
     (step / "chat" / "日本 語[1].py").write_text("new\n")
     (step / ":new.py").write_bytes(b"new\r\n")
     (step / "a.png").write_bytes(b"\x89PNG\0\xff\n")
     (step / "manage.py").chmod(0o755)
-    git(root, "mv", f"{ONE}/{SAME}", f"{ONE}/talk.py")
-    edit(root, f"{ONE}/{CHAT}", "line 4\n", "fixed \n")
+    git(root, "rm", "-q", f"{ONE}/{SAME}")
+    git(root, "mv", f"{ONE}/{CHAT}", f"{ONE}/talk.py")
+    edit(root, f"{ONE}/talk.py", "line 4\n", "fixed \n")
     (step / "x.ignored").write_text("mine")
     (step / "README.md").write_text("mine")
     assert propagate.propagate(ONE, root=root) == 0
     for tree in LATER:
         files = {p.relative_to(root / tree).as_posix() for p in (root / tree).rglob("*.*")}
-        step_files = {"manage.py", "a.png", "README.md", ":new.py", "chat/日本 語[1].py", "talk.py"}
-        assert files == {CHAT} | (set() if tree in PARTS else step_files)
-        assert (root / tree / CHAT).read_text() == text(tree).replace("line 4\n", "fixed \n")
+        step_files = {"manage.py", "a.png", "README.md", ":new.py", "chat/日本 語[1].py"}
+        assert files == {"talk.py"} | (set() if tree in PARTS else step_files)
+        assert (root / tree / "talk.py").read_text() == text(tree).replace("line 4\n", "fixed \n")
+        assert (root / tree / "chat").exists() == (tree in STEPS)
         if tree in STEPS:
             assert (root / tree / "a.png").read_bytes() == b"\x89PNG\0\xff\n"
             assert os.access(root / tree / "manage.py", os.X_OK)
             assert (root / tree / "README.md").read_text() == tree
+    assert f"renamed   {CHAT} → talk.py\n" in capsys.readouterr().out
+
+
+def test_a_renamed_file_takes_changes_of_each_later_step(root):
+    """Each later tree has the new name already, and takes the change all the same."""
+    (root / ONE / CHAT).rename(root / ONE / "talk.py")
+    assert propagate.propagate("1", root=root) == 0
+    edit(root, f"{TWO}/talk.py", "line 4\n", "fixed\n")
+    assert propagate.propagate("2", root=root) == 0
+    assert holding(root, "fixed\n", "talk.py") == LATER
+    assert holding(root, "line 1\n") == []
 
 
 def test_a_file_that_a_later_step_does_not_have_is_left_out(root, capsys):
@@ -219,7 +232,7 @@ def test_each_kind_of_conflict_is_one(root, capsys):
     shown = capsys.readouterr().out
     for said in [
         "a.png\n    git apply failed. It said: Cannot merge binary files: a.png (ours vs. theirs)",
-        "chat/chat.py\n    deleted there, and different here",
+        "chat/chat.py → talk.py\n    another talk.py is there",
         "chat/same.py\n    deleted there, and different here",
         "new.py\n    line 1:\n      ++<<<<<<< ours\n       +four",
     ]:
