@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
     "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part, o.trace),
     "wire": lambda o: wire.draw(o.file),
     "bench": lambda o: driver.bench(o.runs, o.parts),
-    "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results),
+    "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results, whole=not o.results),
     "docs": lambda o: build.docs(o.check),
     "guarantees": lambda o: guarantees.guarantees(),
     "scaling": lambda o: tables.scaling(o.take),

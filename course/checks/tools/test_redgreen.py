@@ -174,12 +174,12 @@ class Shown:
     results: dict[str, Test]
 
 
-def run(root: Path, wanted: str | None = None, fix: str | None = None) -> Shown:
+def run(root: Path, wanted: str | None = None, fix: str | None = None, whole: bool = True) -> Shown:
     """Run the command on planted steps, with the Python of these tests."""
     output, results = io.StringIO(), root / "results"
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(redgreen.environment, "ensure_everything", lambda _: Path(sys.executable))
-        code = redgreen.redgreen(wanted, None, fix, results, root)
+        code = redgreen.redgreen(wanted, None, fix, results, root, whole)
     tests = [test for file in sorted(results.glob("*.xml")) for test in read_junit(file)]
     lines = re.sub(r"\b\d+\.\d s\b", "N s", output.getvalue()).splitlines()
     return Shown(root, code, lines, {test.id: test for test in tests})
@@ -339,6 +339,14 @@ def test_each_mid_point_runs_passes_its_tests_and_fails_those_of_the_next(sites:
         "step02_x-part02: each new test fails on step02_x-part01, as it should (2 in N s)",
     ]
     assert len([name for name in sites.results if name.startswith("step02")]) == 2 + 5
+
+
+def test_the_tests_of_a_whole_step_can_be_left_to_the_step(sites: Shown) -> None:
+    """Then no line says that they pass. Each line about a failure without the part stays."""
+    shown = run(sites.root, "2", whole=False)
+    assert sorted(shown.lines) == [
+        line for line in sorted(sites.lines) if line.startswith("step02") and "02 runs" not in line
+    ]
 
 
 @pytest.mark.parametrize("number", [3, 4, 5, 6])
