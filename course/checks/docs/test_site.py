@@ -172,12 +172,15 @@ def test_the_keyboard_turns_the_pages(site, page):
 
 
 def test_the_keyboard_shows_where_it_is(site, page):
-    """Each link, button and input that Tab reaches has a ring."""
-    page.goto((site / "01-echo.html").as_uri())
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        style = "element => getComputedStyle(element).outlineStyle"
-        assert page.locator(":focus").evaluate(style) != "none", page.locator(":focus").inner_text()
+    """Each link, button and input that Tab reaches is in the window, in a menu too, and has a ring."""
+    for size, key, times in (PROJECTOR, "Tab", 30), (PROJECTOR, "Shift+Tab", 3), (PHONE, "Tab", 8):
+        page.set_viewport_size(size)
+        page.goto((site / "01-echo.html").as_uri())
+        for _ in range(times):
+            page.keyboard.press(key)
+            expect(page.locator(":focus")).to_be_in_viewport()
+            style = "element => getComputedStyle(element).outlineStyle"
+            assert page.locator(":focus").evaluate(style) != "none", page.locator(":focus")
 
 
 def test_a_printed_page_has_no_menus(looks):
