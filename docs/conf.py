@@ -48,7 +48,7 @@ def in_words(text: str) -> str:
 
 
 def draw(text: str, theme: str, ground: str) -> str:
-    """Return a diagram as SVG. Drawing takes seconds, so each drawing is kept.
+    """Return a diagram as SVG. Drawing takes seconds, so `.course/diagrams` keeps each.
 
     Where an arrow's text crosses a line, the text has an edge in the colour of the ground.
     """

@@ -20,7 +20,7 @@ TABLET = {"width": 800, "height": 1000}
 PHONE = {"width": 390, "height": 800}
 A4 = {"width": 718, "height": 1000}  # with its margins
 FORMS = {"projector": PROJECTOR, "tablet": TABLET, "phone": PHONE, "paper": A4}
-# What a person would see who scrolls through a page. Of each shown diagram: its file, and its width
+# A person who scrolls through a page would see this. Of each shown diagram: its file, and its width
 # in the letters of the prose. "sign" stands for the sign of a heading's address.
 LOOK = """
 () => {
@@ -172,8 +172,9 @@ def test_the_keyboard_turns_the_pages(site, page):
 
 
 def test_the_keyboard_shows_where_it_is(site, page):
-    """Each link, button and input that Tab reaches is in the window, in a menu too, and has a ring."""
-    for size, key, times in (PROJECTOR, "Tab", 30), (PROJECTOR, "Shift+Tab", 3), (PHONE, "Tab", 8):
+    """Each link, button and input that Tab reaches has a ring and is in the window, menus too."""
+    walks = [(PROJECTOR, "Tab", 30), (PROJECTOR, "Shift+Tab", 3), (PHONE, "Tab", 8)]
+    for size, key, times in walks:
         page.set_viewport_size(size)
         page.goto((site / "01-echo.html").as_uri())
         for _ in range(times):
