@@ -130,6 +130,7 @@ def test_a_diagram_has_letters_as_large_as_the_prose(site, looks, form):
         drawing = (site / "_images" / name).read_text("utf-8")
         assert letters == pytest.approx(float(drawing.split('viewBox="')[1].split()[2]) / 16, 0.01)
         assert not re.search(r"[^ -]-</tspan>", drawing), f"{name} breaks a word"
+        assert "paint-order:stroke" in drawing, f"{name}: lines cross the text"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
