@@ -1,5 +1,6 @@
 """How Sphinx makes a web site of the book. `make docs` calls Sphinx."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -46,6 +47,20 @@ def in_words(text: str) -> str:
     return "; ".join(said) or text
 
 
+def draw(text: str, theme: str, ground: str) -> str:
+    """Return a diagram as SVG. Drawing takes seconds, so `.course/diagrams` keeps each.
+
+    Where an arrow's text crosses a line, the text has an edge in the colour of the ground.
+    """
+    edge = f"#my-svg .messageText{{stroke:{ground};stroke-width:5px;paint-order:stroke}}</style>"
+    key = hashlib.sha256(f"{mermaidx.__version__} {theme} {text}".encode()).hexdigest()
+    kept = DOCS.parent / ".course" / "diagrams" / f"{key}.svg"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(mermaidx.render(text, theme=theme).svg(), "utf-8")
+    return kept.read_text("utf-8").replace("</style>", edge, 1)
+
+
 class Mermaid(SphinxDirective):
     """A Mermaid diagram, drawn while the site is built: once light, once dark."""
 
@@ -55,11 +70,12 @@ class Mermaid(SphinxDirective):
         """Write two pictures, and return a frame with both, of which a reader sees one."""
         text = "\n".join(self.content)
         frame = nodes.container(classes=["diagram"])
-        for theme, shown in (("default", "only-light"), ("dark", "only-dark")):
+        themes = ("default", "only-light", "#fff"), ("dark", "only-dark", "#131416")
+        for theme, shown, ground in themes:
             name = f"{Path(self.env.docname).name}-{self.lineno}-{theme}.svg"
             folder = Path(self.env.app.doctreedir) / "diagrams"
             folder.mkdir(parents=True, exist_ok=True)
-            svg = mermaidx.render(text, theme=theme).svg()
+            svg = draw(text, theme, ground)
             (folder / name).write_text(svg, "utf-8")
             path = os.path.relpath(folder / name, Path(self.env.doc2path(self.env.docname)).parent)
             # Mermaid's letters have 16 pixels, so this width makes them as large as the prose.

@@ -95,11 +95,11 @@ def need(people: int, size: int, rate: float, costs: dict[str, float]) -> dict[s
         "workers": workers,
         "because of": max(reasons, key=lambda name: reasons[name]),
         "their memory, GiB": memory / 2**20,
+        "all back after, s": people * max(costs["return, µs of a worker"] / workers, joining) / 1e6,
         "messages × processes/s": messages * hearing,
         "Redis servers": max(1, ceil(redis / 1e6 / BUSY)),
         "counters/s": counters,
         "PostgreSQL's cores": database / 1e6 / BUSY,
         "network, Mbit/s": network,
-        "all back after, s": people * max(costs["return, µs of a worker"] / workers, joining) / 1e6,
         "full first": f"{full} ({shares[full]:.0%})",
     }

@@ -52,10 +52,18 @@ CONTRASTS = """
             value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     }
+    const grounds = new Map([[null, []]]), known = new Map();  // a page repeats few colours
+    function groundsOf(element) {
+        if (!grounds.has(element)) grounds.set(element, [
+            ...groundsOf(element.parentElement), getComputedStyle(element).backgroundColor]);
+        return grounds.get(element);
+    }
     function contrast(element, colour) {
-        const behind = [];
-        for (let outer = element; outer; outer = outer.parentElement)
-            behind.unshift(getComputedStyle(outer).backgroundColor);
+        const behind = groundsOf(element), key = [...behind, colour].join();
+        if (!known.has(key)) known.set(key, compare(behind, colour));
+        return known.get(key);
+    }
+    function compare(behind, colour) {
         if (mix(behind)[3] !== 255) return 0;
         const both = [luminance(mix(behind)), luminance(mix([...behind, colour]))];
         return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);

@@ -75,7 +75,7 @@ def admin(host: str, page: Page) -> str:
     """Sign in to the admin, and read the newest message."""
     page.goto(f"http://{host}/admin/chat/message/")
     page.fill("#id_username", "ann")
-    page.fill("#id_password", "correct-horse")
+    page.fill("#id_password", "correct-horse-battery")
     page.get_by_role("button", name="Log in").click()
     expect(page.locator("#content h1")).to_be_visible()
     row = page.locator("#result_list tbody tr").first

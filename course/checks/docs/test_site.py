@@ -1,8 +1,11 @@
 """The book as a web site: `make docs`, with a real browser."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -11,19 +14,40 @@ from course.book.build import docs
 from course.book.source import DOCS
 from course.checks.browser.test_looks import CONTRASTS, ENOUGH
 
-OVERFLOW = "() => document.documentElement.scrollWidth > innerWidth"
 GROUND = "() => getComputedStyle(document.body).backgroundColor"
-# Of each diagram that is shown: its file, and its width in the letters of the prose.
-DIAGRAMS = """
-() => [...document.querySelectorAll(".diagram img")].filter(image => image.checkVisibility())
-    .map(image => [image.src.split("/").at(-1), image.width / parseFloat(
-        getComputedStyle(document.body).fontSize)])
-"""
-# The listings whose lines have up to so many characters, and are cut by their frame.
-CUT = """
-most => [...document.querySelectorAll("pre")]
-    .filter(code => code.textContent.split("\\n").every(line => line.length <= most))
-    .filter(code => code.scrollWidth > code.clientWidth).map(code => code.textContent)
+PROJECTOR = {"width": 1280, "height": 720}
+TABLET = {"width": 800, "height": 1000}
+PHONE = {"width": 390, "height": 800}
+A4 = {"width": 718, "height": 1000}  # with its margins
+FORMS = {"projector": PROJECTOR, "tablet": TABLET, "phone": PHONE, "paper": A4}
+# A person who scrolls through a page would see this. Of each shown diagram: its file, and its width
+# in the letters of the prose. "sign" stands for the sign of a heading's address.
+LOOK = """
+() => {
+    function* all(selector) {
+        for (const element of document.querySelectorAll(selector))
+            if (element.checkVisibility()) yield element;
+    }
+    const texts = (found) => found.map(element => element.textContent);
+    const isCut = element => element.scrollWidth > element.clientWidth;
+    function isAlone(sign) {
+        const words = document.createRange();
+        words.setStart(sign.parentElement, 0);
+        words.setEndBefore(sign);
+        return sign.getBoundingClientRect().top >= words.getBoundingClientRect().bottom;
+    }
+    return {
+        isWide: document.documentElement.scrollWidth > innerWidth,
+        cut: texts([...all("pre")].filter(isCut)),
+        cutTables: texts([...all(".table-wrapper")].filter(isCut)),
+        signsAlone: texts([...all(".headerlink")].filter(isAlone).map(sign => sign.parentElement)),
+        // A link above the page would be at the end of each sheet of paper.
+        menus: texts([...all("[role=search], .skip-to-content, .theme-toggle")].filter(element =>
+            element.getBoundingClientRect().right > 0)),
+        diagrams: [...all(".diagram img")].map(image => [image.src.split("/").at(-1),
+            image.width / parseFloat(getComputedStyle(document.body).fontSize)]),
+    };
+}
 """
 
 
@@ -35,15 +59,42 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """Return a page of a window whose requests to other hosts fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
+@contextmanager
+def window(browser: Browser) -> Iterator[Page]:
+    """Open a window in which a request to another host is an error."""
+    context = browser.new_context(viewport=PROJECTOR)
     asked = []
     context.on("request", lambda request: asked.append(request.url))
     yield context.new_page()
     context.close()
     assert [url for url in asked if not url.startswith("file:")] == []
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Return a page of a window of its own."""
+    with window(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def looks(site: Path, browser: Browser) -> dict[str, dict[str, Any]]:
+    """Visit each page once, because a visit costs more than all looks: they are what is tested."""
+    found = defaultdict(dict)
+    with window(browser) as page:
+        for name in names(site):
+            page.emulate_media(media="screen")
+            page.set_viewport_size(PROJECTOR)
+            page.goto((site / name).as_uri())
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                found[scheme][name] = page.evaluate(CONTRASTS)
+            page.emulate_media(color_scheme="light")
+            for form, size in FORMS.items():
+                page.emulate_media(media="print" if form == "paper" else "screen")
+                page.set_viewport_size(size)
+                found[form][name] = page.evaluate(LOOK)
+    return found
 
 
 def names(site: Path) -> list[str]:
@@ -54,50 +105,40 @@ def names(site: Path) -> list[str]:
 PAGES = [file for file in DOCS.rglob("*.md") if "examples" not in file.parts]
 
 
-@pytest.mark.parametrize("width", [1280, 390], ids=["projector", "phone"])
-def test_no_page_is_wider_than_its_window(site, page, width):
-    """Long code scrolls inside its own frame."""
-    page.set_viewport_size({"width": width, "height": 800})
-    for name in names(site):
-        page.goto((site / name).as_uri())
-        assert not page.evaluate(OVERFLOW), name
+@pytest.mark.parametrize("form", ["projector", "tablet", "phone"])
+def test_no_page_is_wider_than_its_window(looks, form):
+    """Long code scrolls inside its own frame. The sign beside a heading has no line of its own."""
+    assert [name for name, look in looks[form].items() if look["isWide"]] == []
+    assert [look["signsAlone"] for look in looks[form].values() if look["signsAlone"]] == []
 
 
-def test_a_projector_shows_whole_lines(site, page):
+def test_a_projector_shows_whole_lines(looks):
     """A class sees each line of 88 characters, and on paper every line: nobody scrolls there."""
-    for name in names(site):
-        page.goto((site / name).as_uri())
-        assert page.evaluate(CUT, 88) == [], name
-    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with its margins
-    page.emulate_media(media="print")
-    for name in names(site):
-        page.goto((site / name).as_uri())
-        assert page.evaluate(CUT, 10_000) == [], name
+    for form, most in ("projector", 88), ("paper", 10_000):
+        for name, look in looks[form].items():
+            assert look["cutTables"] == [], f"{name}, {form}"
+            for code in look["cut"]:
+                assert max(map(len, code.split("\n"))) > most, f"{name}, {form}"
 
 
-@pytest.mark.parametrize("width", [1280, 390], ids=["projector", "phone"])
-def test_a_diagram_has_letters_as_large_as_the_prose(site, page, width):
+@pytest.mark.parametrize("form", ["projector", "phone"])
+def test_a_diagram_has_letters_as_large_as_the_prose(site, looks, form):
     """Mermaid writes letters of 16 pixels. A diagram that were scaled down would be too small."""
-    page.set_viewport_size({"width": width, "height": 800})
-    found = []
-    for name in names(site):
-        page.goto((site / name).as_uri())
-        found += page.evaluate(DIAGRAMS)
+    found = [diagram for look in looks[form].values() for diagram in look["diagrams"]]
     assert found
     for name, letters in found:
         drawing = (site / "_images" / name).read_text("utf-8")
         assert letters == pytest.approx(float(drawing.split('viewBox="')[1].split()[2]) / 16, 0.01)
         assert not re.search(r"[^ -]-</tspan>", drawing), f"{name} breaks a word"
+        assert "paint-order:stroke" in drawing, f"{name}: lines cross the text"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_have_contrast(site, page, scheme):
+def test_colours_have_contrast(looks, scheme):
     """Code, new and deleted lines and all other text can be read from the back of a room."""
-    page.emulate_media(color_scheme=scheme)
     low = {}
-    for name in names(site):
-        page.goto((site / name).as_uri())
-        found = page.evaluate(CONTRASTS)
+    for name, found in looks[scheme].items():
+        assert len(found) >= 10
         low |= {(name, text): ratio for text, ratio in found.items() if ratio < ENOUGH}
     assert low == {}
 
@@ -132,18 +173,19 @@ def test_the_keyboard_turns_the_pages(site, page):
 
 
 def test_the_keyboard_shows_where_it_is(site, page):
-    """Each link, button and input that Tab reaches has a ring."""
-    page.goto((site / "01-echo.html").as_uri())
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        style = "element => getComputedStyle(element).outlineStyle"
-        assert page.locator(":focus").evaluate(style) != "none", page.locator(":focus").inner_text()
+    """Each link, button and input that Tab reaches has a ring and is in the window, menus too."""
+    walks = [(PROJECTOR, "Tab", 30), (PROJECTOR, "Shift+Tab", 3), (PHONE, "Tab", 8)]
+    for size, key, times in walks:
+        page.set_viewport_size(size)
+        page.goto((site / "01-echo.html").as_uri())
+        for _ in range(times):
+            page.keyboard.press(key)
+            expect(page.locator(":focus")).to_be_in_viewport()
+            style = "element => getComputedStyle(element).outlineStyle"
+            assert page.locator(":focus").evaluate(style) != "none", page.locator(":focus")
 
 
-def test_a_printed_page_has_no_menus(site, page):
+def test_a_printed_page_has_no_menus(looks):
     """On paper there is the text alone."""
-    page.goto((site / "01-echo.html").as_uri())
-    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with its margins
-    page.emulate_media(media="print")
-    expect(page.get_by_role("search").first).not_to_be_in_viewport()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert all(look["menus"] for look in looks["projector"].values())
+    assert {name: look["menus"] for name, look in looks["paper"].items() if look["menus"]} == {}

@@ -140,5 +140,5 @@ def test_a_page_that_cannot_be_written_is_told(copy, measured):
         scaling(take=True, root=copy)
     assert [(copy / file).read_bytes() for file in (PAGE, KEPT)] == before
     (copy / PAGE).write_text((copy / PAGE).read_text().replace("<!-- needs:", "<!-- nedes:"))
-    with pytest.raises(UserError, match="each of: measured, compared, plain, costs, needs"):
+    with pytest.raises(UserError, match="each of: measured, compared, plain, costs, needs, shared"):
         scaling(root=copy)
