@@ -31,6 +31,14 @@ def send(frame: str) -> Callable[[str, Page], str]:
     return scene
 
 
+def send_two(host: str, page: Page) -> str:
+    """Send a bad frame with the chapter's script, and then a good one on the same connection."""
+    error = send('"null"')(host, page)
+    with page.expect_console_message() as said:
+        page.evaluate("""other.send('{"message": "hi"}')""")
+    return f"{error}\n{said.value.text}"
+
+
 def stranger(host: str, page: Page) -> str:
     """Run the reader's script, which comes from another website."""
     code = Path("stranger.py").read_text("utf-8").replace("127.0.0.1:8000", host)
@@ -72,5 +80,5 @@ SCENES = {
     "json": hello,
     "json nonsense": send('"nonsense"'),
     "scope": open_page,
-    "better": send('"null"'),
+    "better": send_two,
 }
