@@ -1,8 +1,7 @@
 """Prove that a copy of a step runs by itself, with four plain commands.
 
 The copy is in `.course/standalone/<step>/`. Its environment is kept between runs, and made anew if
-the step's requirements, the lock file or Python change. After the first step, steps with equal
-requirements share an environment.
+the step's requirements, the lock file or Python change.
 """
 
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from course.core import environment
 from course.core.ports import HOST, answers, free_port
-from course.core.processes import clean_environment, stop, wait_until
+from course.core.processes import clean_environment, run_to_the_end, stop, wait_until
 from course.core.steps import ROOT, Step, copy_files, find_step, step_files
 from course.core.terminal import say
 from course.learn.results import PYTEST_OPTIONS, Test, write_junit
@@ -23,8 +22,6 @@ from course.learn.results import PYTEST_OPTIONS, Test, write_junit
 VENV = ".venv"
 STARTS_WITHIN = 60  # seconds
 ANSWERS_WITHIN = 20  # seconds
-# These files of tests mostly wait, so they run in parallel with the other tests of a step.
-WAITING = ("tests/test_reconnect.py", "tests/test_redis.py")
 
 
 class ProofFailed(Exception):
@@ -34,10 +31,8 @@ class ProofFailed(Exception):
 def refresh_copy(step: Step, copy: Path) -> None:
     """Make `copy` contain the step's files and the copy's environment, and nothing else."""
     copy.mkdir(parents=True, exist_ok=True)
-    for entry in copy.iterdir():
-        if entry.name == VENV:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
+    for entry in set(copy.iterdir()) - {copy / VENV}:
+        if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
@@ -46,22 +41,22 @@ def refresh_copy(step: Step, copy: Path) -> None:
 
 def standalone_environment(lock: Path) -> dict[str, str]:
     """Return variables that share nothing with this repository but the pinned versions."""
-    env = clean_environment()
     # A URL, because pip splits a path at its spaces.
-    env["PIP_CONSTRAINT"] = lock.resolve().as_uri()
-    env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
-    env["PIP_QUIET"] = "1"
-    env["PYTHONUNBUFFERED"] = "1"
-    return env
+    env = {"PIP_CONSTRAINT": lock.resolve().as_uri(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    return clean_environment() | env | {"PIP_QUIET": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
-    """Print and run `command` in the copy; raise ProofFailed if the command fails."""
-    text = " ".join(map(str, command))
-    say(f"$ {text}")
-    done = subprocess.run(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise ProofFailed(f"`{text}` ended with exit code {done.returncode}")
+def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> int:
+    """Print `command`, run it in the copy to its end, and return its exit code."""
+    words = [str(word) for word in command]
+    say(f"$ {' '.join(words)}")
+    return run_to_the_end(words, copy, env)
+
+
+def require(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
+    """Run `command` as `run_shown` does; raise ProofFailed if the command fails."""
+    if code := run_shown(command, copy, env):
+        raise ProofFailed(f"`{' '.join(map(str, command))}` ended with exit code {code}")
 
 
 def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> Path:
@@ -70,27 +65,21 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> Path:
     The first step proves the commands that a reader types; the others use uv, which is quicker.
     Return the environment's Python. Raises ProofFailed or UserError if that fails.
     """
-    files = [copy / "requirements.txt"]
-    if step.number == 1:
-        venv, python = copy / VENV, environment.venv_program(Path(VENV), "python")
-    else:
-        venv = copy.with_name(f"packages-{environment.fingerprint(files[0])[:8]}") / VENV
-        python = environment.venv_program(venv, "python")
+    venv, files = copy / VENV, [copy / "requirements.txt"]
+    python, pip = (environment.venv_program(Path(VENV), name) for name in ("python", "pip"))
     wanted = environment.marks(venv, lock, files)
-    with environment.alone(venv.parent.with_suffix(".lock"), "installing the same packages"):
-        if environment.read_stamp(venv) == wanted:
-            say("The environment is up to date.")
-            return python
-        # A package that requirements.txt names no longer must be gone.
-        shutil.rmtree(venv, ignore_errors=True)
-        if step.number > 1:
-            title = f"Installing the packages of {step.label}"
-            return environment.ensure(files, title, lock.parent, venv.parent)
-        environment.require_venv()
-        run_shown([environment.base_python(), "-m", "venv", VENV], copy, env)
-        pip = environment.venv_program(Path(VENV), "pip")
-        run_shown([pip, "install", "-r", "requirements.txt"], copy, env)
-        environment.write_stamp(venv, wanted)
+    if environment.read_stamp(venv) == wanted:
+        say("The environment is up to date.")
+        return python
+    # A package that requirements.txt names no longer must be gone.
+    shutil.rmtree(venv, ignore_errors=True)
+    if step.number > 1:
+        environment.ensure(files, f"Installing the packages of {step.label}", lock.parent, copy)
+        return python
+    environment.require_venv()
+    require([environment.base_python(), "-m", "venv", VENV], copy, env)
+    require([pip, "install", "-r", "requirements.txt"], copy, env)
+    environment.write_stamp(venv, wanted)
     return python
 
 
@@ -123,33 +112,6 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
         stop(server)
 
 
-def run_tests(step: Step, copy: Path, python: Path, env: dict[str, str], results: Path) -> int:
-    """Run the step's tests in `copy`; return the exit code.
-
-    The tests in `WAITING` run in parallel in a second copy, because each run of pytest has a
-    database in its folder.
-    """
-    waiting = [file for file in WAITING if (copy / file).is_file()]
-    runs = {copy: [f"--ignore={file}" for file in waiting]}
-    if waiting:
-        beside = copy.with_name(f"{step.label}-waiting")
-        refresh_copy(step, beside)
-        runs[beside] = waiting
-    processes = list[subprocess.Popen[bytes]]()
-    try:
-        for folder, arguments in runs.items():
-            command = ["-m", "pytest", *PYTEST_OPTIONS, *arguments]
-            say(f"$ {' '.join([str(python), *command])}")
-            command.append(f"--junitxml={results.resolve() / folder.name}.xml")
-            program = str(copy.resolve() / python)
-            processes.append(subprocess.Popen([program, *command], cwd=folder, env=env))
-        codes = [process.wait() for process in processes]
-    except KeyboardInterrupt:
-        stop(*processes, grace=10.0)
-        raise
-    return next(filter(None, codes), 0)
-
-
 def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     """Prove the step called `wanted`, then run its tests; return the exit code.
 
@@ -166,7 +128,7 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     try:
         refresh_copy(step, copy)
         python = install(step, copy, lock, env)
-        run_shown([python, "manage.py", "migrate"], copy, env)
+        require([python, "manage.py", "migrate"], copy, env)
         serve_once(copy, python, env)
     except ProofFailed as error:
         reason = str(error)
@@ -176,4 +138,5 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     if reason:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1
-    return run_tests(step, copy, python, env, results)
+    junit = f"--junitxml={results.resolve() / 'pytest.xml'}"
+    return run_shown([python, "-m", "pytest", *PYTEST_OPTIONS, junit], copy, env)
