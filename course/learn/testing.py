@@ -38,18 +38,14 @@ class Running:
 
     def finish(self, time_limit: float) -> Part | None:
         """Return the result of the job if it has ended or exceeds the limit, else None."""
-        before, problem = processor_seconds(), ""
-        code = self.process.poll()
+        code, problem = self.process.poll(), ""
         if code is None:
             if self.seconds < time_limit:
                 return None
             code, problem = -1, f"the job was stopped after {time_limit:.0f} s"
         # Also after a normal end, because the job may have left processes behind.
         stop(self.process)
-        part = judge(self.job, code, self.seconds, problem)
-        # The system adds a process's time, and that of all its children, when we ask how it ended.
-        part.work = processor_seconds() - before
-        return part
+        return judge(self.job, code, self.seconds, problem)
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -59,12 +55,10 @@ def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> i
     UserError for a wrong step or part.
     """
     step = find_step(wanted, root)
-    midpoint = None if part is None else parts.find_midpoint(step, part, root)
-    python = environment.ensure_everything(root)
-    if midpoint:
-        step = parts.open_midpoint(midpoint, root)
+    if part is not None:
+        step = parts.open_midpoint(parts.find_midpoint(step, part, root), root)
     # A terminal's Ctrl-C reaches pytest too, which then stops the servers of its tests.
-    command = [str(python), "-m", "pytest"]
+    command = [str(environment.ensure_everything(root)), "-m", "pytest"]
     return run_to_the_end(command, step.folder, clean_environment(), patience=5.0)
 
 
@@ -99,12 +93,6 @@ def judge(job: Job, code: int, seconds: float, problem: str = "") -> Part:
     return Part(job.name, seconds, tests)
 
 
-def processor_seconds() -> float:
-    """Return the processor time of all processes that this one started, and that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
     """Run the jobs, `at_once` of them in parallel, and show progress; return their results.
 
@@ -137,13 +125,12 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> l
     return sorted(parts, key=lambda part: part.name)
 
 
-def memory() -> Path | None:
-    """Return a folder in memory, where writing is quick, if it has room and allows programs."""
-    if not MEMORY.is_dir():
-        return None
-    state = os.statvfs(MEMORY)
-    is_roomy = state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
-    return MEMORY if is_roomy else None
+def has_room(folder: Path) -> bool:
+    """Tell whether a folder exists, allows programs, and has room for a run's files."""
+    if not folder.is_dir():
+        return False
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
 
 
 def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
@@ -155,10 +142,8 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
         raise UserError(f"ONLY must be one of {', '.join(KINDS)}, not {only!r}.")
     with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
         started = time.monotonic()
-        jobs = collect_jobs(environment.ensure_everything(root), root)
-        if only:
-            jobs = [job for job in jobs if job.name in KINDS[only]]
-        place = memory()
+        jobs = collect_jobs(environment.ensure_everything(root), only, root)
+        place = MEMORY if has_room(MEMORY) else None
         with tempfile.TemporaryDirectory(
             dir=place, prefix="course-", ignore_cleanup_errors=True
         ) as folder:
@@ -166,9 +151,10 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
             for job in jobs if place else ():
                 job.env["TMPDIR"] = folder
             parts = run_jobs(jobs, (os.cpu_count() or 1) + 3)
-        logs = {job.name: job.log for job in jobs}
-        for name in [part.name for part in parts if part.count("failed")]:
-            say(f"\n===== {name}: {logs[name].relative_to(root)} =====")
-            say(logs[name].read_text("utf-8", errors="replace").rstrip())
+        failed = [part.name for part in parts if part.count("failed")]
+        for job in jobs:
+            if job.name in failed:
+                say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
+                say(job.log.read_text("utf-8", errors="replace").rstrip())
         say(f"\n{report(parts, time.monotonic() - started)}")
-    return 1 if any(part.count("failed") for part in parts) else 0
+    return 1 if failed else 0

@@ -14,7 +14,7 @@ from course.checks.tools.conftest import ROOT, clean, is_alive, pids, plant, run
 from course.core import environment
 from course.core.processes import start_job, stop, wait_until
 from course.learn import testing
-from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs
+from course.learn.jobs import CHECKS, FOLDERS, Job, collect_jobs
 from course.learn.testing import judge, run_jobs
 
 # A job with a child; both would run for a minute.
@@ -150,21 +150,17 @@ def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkey
 
 
 def test_the_parts_of_the_course_are_found(tmp_path):
-    """There are jobs for each step, for red and green, and for the folders of tests.
-
-    The longest jobs, which are real ones, start first.
-    """
+    """There are jobs for each step, for red and green, and for the folders of tests."""
     fresh, steps = plant(tmp_path), ["step01_echo", "step02_groups"]
-    assert [job.name for job in collect_jobs(Path("python"), fresh)] == steps
-    for tests in (tests for job in PYTEST_JOBS.values() for tests in job):
-        file = fresh / tests if tests.endswith(".py") else fresh / tests / "test_one.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+    assert sorted(job.name for job in collect_jobs(Path("python"), root=fresh)) == steps
+    for folder in FOLDERS:
+        (fresh / CHECKS / folder).mkdir(parents=True)
     (fresh / "course" / "steps.toml").touch()
-    names = {job.name for job in collect_jobs(Path("python"), fresh)}
-    assert names == {*steps, "redgreen02", *PYTEST_JOBS}
-    ordered = [job.name for job in collect_jobs(Path("python"))]
-    assert set(ordered[: len(LONGEST)]) == set(LONGEST)
+    names = [job.name for job in collect_jobs(Path("python"), root=fresh)]
+    checks = [name for jobs in FOLDERS.values() for name in jobs]
+    assert names == [steps[1], "redgreen02", *checks, steps[0]]
+    stack = [job.name for job in collect_jobs(Path("python"), "stack", fresh)]
+    assert stack == ["stack", "workers", "abuse", "services"]
 
 
 def test_test_all_ends_with_the_table(tested):
