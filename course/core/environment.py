@@ -14,11 +14,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from course.core.steps import ROOT, Step, all_steps
+from course.core.steps import ROOT, all_steps
 from course.core.terminal import UserError, say
 
 STAMP = "course.txt"
@@ -100,27 +101,17 @@ def alone(file: Path, what: str) -> Iterator[None]:
 
 
 def run_quietly(
-    title: str,
-    command: Sequence[str | Path],
-    advice: str = "",
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    title: str, command: Sequence[str | Path], advice: str = "", **settings: Any
 ) -> None:
     """Run `command`, and print a line with `title` and the duration of the work.
 
-    Raises UserError with the last lines of the output if the command fails.
+    `settings` are those of subprocess. Raises UserError with the last lines of the output if the
+    command fails.
     """
     print(f"{title} … ", end="", flush=True)
     started = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        errors="replace",
-    )
+    settings |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "errors": "replace"}
+    done = subprocess.run(command, stderr=subprocess.STDOUT, **settings)
     if done.returncode:
         say("failed")
         tail = [f"    {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:]]
@@ -185,9 +176,7 @@ def ensure(
         command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
         if uv:
             command = [uv, "pip", "install", "--python", python]
-        command += ["-c", lock]
-        for file in files:
-            command += ["-r", file]
+        command += ["-c", lock, *(word for file in files for word in ("-r", file))]
         (venv / STAMP).unlink(missing_ok=True)
         try:
             run_quietly(title, command, "Is there a network connection? ")
@@ -199,12 +188,6 @@ def ensure(
         kept = present if wanted[1] in present else []
         write_stamp(venv, [*kept, *wanted])
     return python
-
-
-def ensure_step(step: Step, root: Path = ROOT) -> Path:
-    """Prepare `.venv` for running one step; return its Python."""
-    files = [step.folder / "requirements.txt"]
-    return ensure(files, f"Installing the packages of step {step.number}", root)
 
 
 def ensure_everything(root: Path = ROOT) -> Path:

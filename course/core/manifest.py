@@ -158,16 +158,12 @@ def read_step(step: Step) -> Midpoint:
     return Midpoint(step, 0, step.name, {name: at for name, at in paths.items() if at.is_file()})
 
 
-def midpoints(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the mid-points of a step; the last one is the step, and the first step has none.
-
-    Raises UserError if the manifest is wrong or an interim file is missing.
-    """
-    return chain(step, root)[1:]
-
-
 def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the step before and each mid-point of `step`; for the first step, the step alone."""
+    """Return the step before and each mid-point of `step`; for the first step, the step alone.
+
+    The last mid-point is the step. Raises UserError if the manifest is wrong, or an interim file
+    is missing.
+    """
     steps, entries = all_steps(root), load(root)
     number = steps.index(step)
     own = read_step(step).files
