@@ -1,12 +1,10 @@
 """The jobs of `make test-all`: which tests run in which process."""
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.core.processes import clean_environment
 from course.core.steps import ROOT, Step, all_steps
-from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS
+from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Job
 
 CHECKS = "course/checks"
 # The jobs of each folder of tests, by the names of their files. The job without names runs all
@@ -38,18 +36,6 @@ FOLDERS: dict[str, dict[str, list[str]]] = {
 }
 # The folder of each kind of tests, for `make test ONLY=stack`.
 KINDS = {"tools": "tools", "browser": "browser", "docs": "docs", "stack": "production"}
-
-
-@dataclass
-class Job:
-    """A command that writes JUnit files to its folder of results."""
-
-    name: str
-    command: list[str]
-    cwd: Path
-    results: Path
-    log: Path
-    env: dict[str, str] = field(default_factory=clean_environment)
 
 
 def collect_jobs(python: Path, kind: str | None = None, root: Path = ROOT) -> list[Job]:

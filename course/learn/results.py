@@ -4,9 +4,10 @@ import ast
 import textwrap
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from course.core.processes import clean_environment
 from course.core.terminal import colour
 
 # This JUnit family names the file of each test, so `test_id` can return ids that pytest accepts.
@@ -33,12 +34,20 @@ class Test:
 
 
 @dataclass
-class Part:
-    """One row of the table: a job, its seconds, and its tests."""
+class Job:
+    """A command that writes JUnit files to its folder of results.
+
+    When the job has ended, it has its seconds and its tests, and is one row of the table.
+    """
 
     name: str
-    seconds: float
-    tests: list[Test]
+    command: list[str]
+    cwd: Path
+    results: Path
+    log: Path
+    env: dict[str, str] = field(default_factory=clean_environment)
+    seconds: float = 0.0
+    tests: list[Test] = field(default_factory=list)
 
     def count(self, outcome: str) -> int:
         """Return the number of tests with this outcome."""
@@ -110,37 +119,37 @@ def wrap(text: str, indent: str, lines: int | None = None) -> list[str]:
     return wrapper.wrap(text)
 
 
-def details(parts: list[Part]) -> list[str]:
+def details(jobs: list[Job]) -> list[str]:
     """Return the lines that give the reasons of skips, the failed tests, and the slowest tests."""
-    tests = [(part.name, test) for part in parts for test in part.tests]
+    tests = [(job.name, test) for job in jobs for test in job.tests]
     skips: dict[str, Counter[str]] = {}
     lines: dict[str, list[str]] = {"Skipped": [], "Failed": [], "Slowest tests": []}
-    for part, test in tests:
+    for name, test in tests:
         if test.outcome == "skipped":
-            skips.setdefault(test.message, Counter())[part] += 1
+            skips.setdefault(test.message, Counter())[name] += 1
         if test.outcome == "failed":
             message = wrap(test.message, "      ", MESSAGE_LINES)
-            lines["Failed"] += [f"  {part}: {test.id}", *message]
+            lines["Failed"] += [f"  {name}: {test.id}", *message]
     for reason, found in skips.items():
         lines["Skipped"] += wrap(f"{found.total()} in {', '.join(found)}: {reason}", "  ")
-    for part, test in sorted(tests, key=lambda each: -each[1].seconds)[:SLOWEST]:
-        line = f"{test.seconds:7.1f} s  {part}: {test.id}"
+    for name, test in sorted(tests, key=lambda each: -each[1].seconds)[:SLOWEST]:
+        line = f"{test.seconds:7.1f} s  {name}: {test.id}"
         lines["Slowest tests"].append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
     return [line for title in lines if lines[title] for line in ("", title, *lines[title])]
 
 
-def row(name: str, *cells: object) -> str:
+def row(title: str, *cells: object) -> str:
     """Return one line of the table."""
-    return f"{name:<35}" + "".join(f"{cell:>10}" for cell in cells)
+    return f"{title:<35}" + "".join(f"{cell:>10}" for cell in cells)
 
 
-def report(parts: list[Part], seconds: float) -> str:
+def report(jobs: list[Job], seconds: float) -> str:
     """Return the table, the details and the closing line."""
     lines = [colour(row("part", *OUTCOMES, "seconds"), "bold")]
-    for part in parts:
-        text = row(part.name, *map(part.count, OUTCOMES), f"{part.seconds:.1f}")
-        lines.append(colour(text, "red") if part.count("failed") else text)
-    passed, failed, skipped = (sum(part.count(each) for part in parts) for each in OUTCOMES)
-    lines += ["-" * 75, row("all", passed, failed, skipped, f"{seconds:.1f}"), *details(parts)]
+    for job in jobs:
+        text = row(job.name, *map(job.count, OUTCOMES), f"{job.seconds:.1f}")
+        lines.append(colour(text, "red") if job.count("failed") else text)
+    passed, failed, skipped = (sum(job.count(each) for job in jobs) for each in OUTCOMES)
+    lines += ["-" * 75, row("all", passed, failed, skipped, f"{seconds:.1f}"), *details(jobs)]
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
     return "\n".join([*lines, "", colour(closing, "red" if failed else "green")])

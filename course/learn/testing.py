@@ -2,50 +2,45 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from course.core import environment, parts
 from course.core.processes import clean_environment, run_to_the_end, start_job, stop
 from course.core.steps import ROOT, find_step
 from course.core.terminal import LiveLine, UserError, say
-from course.learn.jobs import KINDS, Job, collect_jobs
-from course.learn.results import Part, Test, read_junit, report
+from course.learn.jobs import KINDS, collect_jobs
+from course.learn.results import Job, Test, read_junit, report
 
 TIME_LIMIT = 900.0  # seconds for one job, with its first installation
 MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
 ROOM = 4 * 2**30  # bytes, several times the size of a run's files
 
 
-class Running:
+class Running(NamedTuple):
     """A running job: its process and its start (monotonic seconds)."""
 
-    def __init__(self, job: Job) -> None:
-        """Start the job with an empty folder of results."""
-        shutil.rmtree(job.results, ignore_errors=True)
-        job.results.mkdir(parents=True)
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        self.job, self.started = job, time.monotonic()
-        self.process = start_job(job.command, job.log, job.cwd, job.env)
+    job: Job
+    process: subprocess.Popen[bytes]
+    started: float
 
-    @property
-    def seconds(self) -> float:
-        """The seconds since the start of the job."""
-        return time.monotonic() - self.started
-
-    def finish(self, time_limit: float) -> Part | None:
-        """Return the result of the job if it has ended or exceeds the limit, else None."""
+    def has_ended(self, time_limit: float) -> bool:
+        """Tell whether the job has ended, or exceeds the limit; if so, judge its results."""
+        self.job.seconds = time.monotonic() - self.started
         code, problem = self.process.poll(), ""
         if code is None:
-            if self.seconds < time_limit:
-                return None
+            if self.job.seconds < time_limit:
+                return False
             code, problem = -1, f"the job was stopped after {time_limit:.0f} s"
         # Also after a normal end, because the job may have left processes behind.
         stop(self.process)
-        return judge(self.job, code, self.seconds, problem)
+        judge(self.job, code, problem)
+        return True
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -70,59 +65,61 @@ def strict(test: Test) -> Test:
     return replace(test, outcome="failed", message=message)
 
 
-def judge(job: Job, code: int, seconds: float, problem: str = "") -> Part:
-    """Return the result of a job that has ended, from its exit code and its JUnit files.
+def judge(job: Job, code: int, problem: str = "") -> None:
+    """Give a job that has ended its tests, from its exit code and its JUnit files.
 
     `problem` says why the job was stopped, if so. These are failures too: a JUnit file that cannot
     be read or has no tests, no JUnit file, and a bad exit code without a failed test.
     """
-    tests: list[Test] = []
     for file in sorted(job.results.glob("*.xml")):
         try:
             found = read_junit(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
             problem = problem or f"{file.name} cannot be read: {error}"
         else:
-            tests += map(strict, found)
+            job.tests += map(strict, found)
             problem = problem or ("" if found else "no test was run")
-    has_failed = any(test.outcome == "failed" for test in tests)
-    if not problem and not has_failed and (code or not tests):
-        problem = f"the job ended with exit code {code}" + ("" if tests else ", without results")
+    if not problem and not job.count("failed") and (code or not job.tests):
+        problem = f"the job ended with exit code {code}"
+        problem += "" if job.tests else ", without results"
     if problem:
-        tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
-    return Part(job.name, seconds, tests)
+        job.tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
 
 
-def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
-    """Run the jobs, `at_once` of them in parallel, and show progress; return their results.
+def start(job: Job) -> Running:
+    """Start a job with an empty folder of results."""
+    shutil.rmtree(job.results, ignore_errors=True)
+    job.results.mkdir(parents=True)
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    return Running(job, start_job(job.command, job.log, job.cwd, job.env), time.monotonic())
+
+
+def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> None:
+    """Run the jobs, `at_once` of them in parallel, and show progress.
 
     A job that exceeds `time_limit` seconds is stopped and counts as a failure.
     """
     waiting, running = list(jobs), list[Running]()
-    parts = list[Part]()
     line = LiveLine()
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(Running(waiting.pop(0)))
+                running.append(start(waiting.pop(0)))
                 if not line.live:
                     say(f"{running[-1].job.name}: started")
             for entry in list(running):
-                part = entry.finish(time_limit)
-                if part:
+                if entry.has_ended(time_limit):
                     running.remove(entry)
-                    parts.append(part)
                     line.clear()
-                    failed = part.count("failed")
-                    verdict = f"{failed} failed" if failed else f"{part.count('passed')} passed"
-                    say(f"{part.name}: {verdict} ({part.seconds:.1f} s)")
-            shown = ", ".join(f"{entry.job.name} {entry.seconds:.0f} s" for entry in running)
+                    job, failed = entry.job, entry.job.count("failed")
+                    verdict = f"{failed} failed" if failed else f"{job.count('passed')} passed"
+                    say(f"{job.name}: {verdict} ({job.seconds:.1f} s)")
+            shown = ", ".join(f"{entry.job.name} {entry.job.seconds:.0f} s" for entry in running)
             line.show(f"{len(waiting)} waiting, running: {shown}")
             time.sleep(0.1)
     finally:
         line.clear()
         stop(*(entry.process for entry in running), grace=10.0)
-    return sorted(parts, key=lambda part: part.name)
 
 
 def has_room(folder: Path) -> bool:
@@ -150,11 +147,11 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
             Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
             for job in jobs if place else ():
                 job.env["TMPDIR"] = folder
-            parts = run_jobs(jobs, (os.cpu_count() or 1) + 3)
-        failed = [part.name for part in parts if part.count("failed")]
-        for job in jobs:
-            if job.name in failed:
-                say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
-                say(job.log.read_text("utf-8", errors="replace").rstrip())
-        say(f"\n{report(parts, time.monotonic() - started)}")
+            run_jobs(jobs, (os.cpu_count() or 1) + 3)
+        jobs.sort(key=lambda job: job.name)
+        failed = [job for job in jobs if job.count("failed")]
+        for job in failed:
+            say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
+            say(job.log.read_text("utf-8", errors="replace").rstrip())
+        say(f"\n{report(jobs, time.monotonic() - started)}")
     return 1 if failed else 0
