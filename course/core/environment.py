@@ -7,7 +7,6 @@ moved is made anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -71,16 +70,6 @@ def write_stamp(venv: Path, found: list[str]) -> None:
     (venv / STAMP).write_text("\n".join(found) + "\n", "utf-8")
 
 
-def require_venv() -> None:
-    """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
-    if importlib.util.find_spec("ensurepip") is None:
-        package = f"python{python_version()}-venv"
-        raise UserError(
-            f"This Python {python_version()} cannot make virtual environments: install {package} "
-            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
-        )
-
-
 @contextmanager
 def alone(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file`, so that one command at a time does `what`; other commands wait.
@@ -120,35 +109,31 @@ def run_quietly(
     say(f"{time.monotonic() - started:.1f} s")
 
 
-def find_uv(root: Path) -> Path | None:
-    """Return uv: the one on PATH, or else that of `.course/uv`; install it there if need be.
+def find_uv(root: Path) -> str | None:
+    """Return uv from PATH, or else from `.course/uv`; install it there if need be.
 
     With the time for its own installation, uv makes an environment in half of pip's time. Return
     None if the lock file does not pin uv, if this Python has no pip, or if there is no uv for this
     machine.
     """
-    if found := shutil.which("uv"):
-        return Path(found)
     folder = root / ".course" / "uv"
-    program = folder / "bin" / ("uv.exe" if os.name == "nt" else "uv")
+    places = os.pathsep.join([os.environ["PATH"], str(folder / "bin")])
     pinned = re.search(r"^uv==[\w.]+", (root / LOCK).read_text("utf-8"), re.MULTILINE)
-    if pinned and not program.exists():
-        command: list[str | Path] = [base_python(), "-m", "pip", "install", "--no-input"]
-        command += ["--retries=0", "--only-binary=uv", "--target", folder, pinned[0]]
+    if pinned and not shutil.which("uv", path=places):
+        command = [base_python(), "-m", "pip", "install", "--no-input", "--retries=0"]
+        command += ["--only-binary=uv", "--target", str(folder), pinned[0]]
         with suppress(UserError):
             run_quietly("Fetching uv, which installs packages", command)
-    return program if program.exists() else None
+    return shutil.which("uv", path=places)
 
 
-def create(venv: Path, uv: Path | None) -> None:
+def create(venv: Path, uv: str | Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
     if venv.is_symlink():
         venv.unlink()  # Another course may use what is there.
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
-    else:
-        require_venv()
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 

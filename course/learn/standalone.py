@@ -76,7 +76,6 @@ def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> Path:
     if step.number > 1:
         environment.ensure(files, f"Installing the packages of {step.label}", lock.parent, copy)
         return python
-    environment.require_venv()
     require([environment.base_python(), "-m", "venv", VENV], copy, env)
     require([pip, "install", "-r", "requirements.txt"], copy, env)
     environment.write_stamp(venv, wanted)
