@@ -8,39 +8,17 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from course.core import environment, parts
 from course.core.processes import clean_environment, run_to_the_end, start_job, stop
 from course.core.steps import ROOT, find_step
-from course.core.terminal import LiveLine, UserError, say
+from course.core.terminal import UserError, say
 from course.learn.jobs import KINDS, collect_jobs
 from course.learn.results import Job, Test, read_junit, report
 
 TIME_LIMIT = 900.0  # seconds for one job, with its first installation
 MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
 ROOM = 4 * 2**30  # bytes, several times the size of a run's files
-
-
-class Running(NamedTuple):
-    """A running job: its process and its start (monotonic seconds)."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    started: float
-
-    def has_ended(self, time_limit: float) -> bool:
-        """Tell whether the job has ended, or exceeds the limit; if so, judge its results."""
-        self.job.seconds = time.monotonic() - self.started
-        code, problem = self.process.poll(), ""
-        if code is None:
-            if self.job.seconds < time_limit:
-                return False
-            code, problem = -1, f"the job was stopped after {time_limit:.0f} s"
-        # Also after a normal end, because the job may have left processes behind.
-        stop(self.process)
-        judge(self.job, code, problem)
-        return True
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -65,7 +43,7 @@ def strict(test: Test) -> Test:
     return replace(test, outcome="failed", message=message)
 
 
-def judge(job: Job, code: int, problem: str = "") -> None:
+def judge(job: Job, code: int | None, problem: str = "") -> None:
     """Give a job that has ended its tests, from its exit code and its JUnit files.
 
     `problem` says why the job was stopped, if so. These are failures too: a JUnit file that cannot
@@ -86,12 +64,12 @@ def judge(job: Job, code: int, problem: str = "") -> None:
         job.tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
 
 
-def start(job: Job) -> Running:
-    """Start a job with an empty folder of results."""
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """Start a job with an empty folder of results; return its process."""
     shutil.rmtree(job.results, ignore_errors=True)
     job.results.mkdir(parents=True)
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    return Running(job, start_job(job.command, job.log, job.cwd, job.env), time.monotonic())
+    return start_job(job.command, job.log, job.cwd, job.env)
 
 
 def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> None:
@@ -99,27 +77,29 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> N
 
     A job that exceeds `time_limit` seconds is stopped and counts as a failure.
     """
-    waiting, running = list(jobs), list[Running]()
-    line = LiveLine()
+    waiting = list(jobs)
+    running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(start(waiting.pop(0)))
-                if not line.live:
-                    say(f"{running[-1].job.name}: started")
-            for entry in list(running):
-                if entry.has_ended(time_limit):
-                    running.remove(entry)
-                    line.clear()
-                    job, failed = entry.job, entry.job.count("failed")
-                    verdict = f"{failed} failed" if failed else f"{job.count('passed')} passed"
-                    say(f"{job.name}: {verdict} ({job.seconds:.1f} s)")
-            shown = ", ".join(f"{entry.job.name} {entry.job.seconds:.0f} s" for entry in running)
-            line.show(f"{len(waiting)} waiting, running: {shown}")
+                job = waiting.pop(0)
+                running[start(job)] = job, time.monotonic()
+                say(f"{job.name}: started, {len(waiting)} waiting")
+            for process, (job, started) in list(running.items()):
+                job.seconds, code = time.monotonic() - started, process.poll()
+                if code is None and job.seconds < time_limit:
+                    continue
+                # Also after a normal end, because the job may have left processes behind.
+                stop(process)
+                del running[process]
+                late = f"the job was stopped after {time_limit:.0f} s" if code is None else ""
+                judge(job, code, late)
+                failed = job.count("failed")
+                verdict = f"{failed} failed" if failed else f"{job.count('passed')} passed"
+                say(f"{job.name}: {verdict} ({job.seconds:.1f} s)")
             time.sleep(0.1)
     finally:
-        line.clear()
-        stop(*(entry.process for entry in running), grace=10.0)
+        stop(*running, grace=10.0)
 
 
 def has_room(folder: Path) -> bool:
