@@ -123,8 +123,9 @@ def ensure(
 ) -> Path:
     """Install the requirement `files` in `.venv` of `folder`, if needed; return its Python.
 
-    Without `folder`, this is `.venv` of `root`. `requirements.lock` of `root` pins every version.
-    Raises UserError if the installation fails.
+    Without `folder`, this is `.venv` of `root`. The environment of a `folder` has nothing else: it
+    is made anew after each change. `requirements.lock` of `root` pins every version. Raises
+    UserError if the installation fails.
     """
     venv, lock = (folder or root) / ".venv", root / LOCK
     python = venv_program(venv, "python")
@@ -136,7 +137,7 @@ def ensure(
         # uv takes a tenth of pip's time. The course's own environment has uv for other folders.
         own = venv_program(root / ".venv", "uv")
         uv = own if folder and own.exists() else shutil.which("uv")
-        if wanted[0] not in present:
+        if folder or wanted[0] not in present:
             create(venv, uv)
             present = wanted[:1]
         command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]

@@ -1,7 +1,8 @@
-"""Prove that a copy of a step runs by itself, with four plain commands.
+"""Prove that a copy of a step runs by itself, in an environment with its own packages alone.
 
 The copy is in `.course/standalone/<step>/`. Its environment is kept between runs, and made anew if
-the step's requirements, the lock file or Python change.
+the step's requirements, the lock file or Python change. In chapter 1, a test types the commands of
+the README that make an environment and install the packages with pip.
 """
 
 import shutil
@@ -39,47 +40,10 @@ def refresh_copy(step: Step, copy: Path) -> None:
     copy_files(step_files(step.folder), step.folder, copy)
 
 
-def standalone_environment(lock: Path) -> dict[str, str]:
-    """Return variables that share nothing with this repository but the pinned versions."""
-    # A URL, because pip splits a path at its spaces.
-    env = {"PIP_CONSTRAINT": lock.resolve().as_uri(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    return clean_environment() | env | {"PIP_QUIET": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def run_shown(command: list[str | Path], copy: Path, env: dict[str, str]) -> int:
-    """Print `command`, run it in the copy to its end, and return its exit code."""
-    words = [str(word) for word in command]
-    say(f"$ {' '.join(words)}")
-    return run_to_the_end(words, copy, env)
-
-
-def require(command: list[str | Path], copy: Path, env: dict[str, str]) -> None:
-    """Run `command` as `run_shown` does; raise ProofFailed if the command fails."""
-    if code := run_shown(command, copy, env):
-        raise ProofFailed(f"`{' '.join(map(str, command))}` ended with exit code {code}")
-
-
-def install(step: Step, copy: Path, lock: Path, env: dict[str, str]) -> Path:
-    """Make the copy's environment and install its requirements, unless both are up to date.
-
-    The first step proves the commands that a reader types; the others use uv, which is quicker.
-    Return the environment's Python. Raises ProofFailed or UserError if that fails.
-    """
-    venv, files = copy / VENV, [copy / "requirements.txt"]
-    python, pip = (environment.venv_program(Path(VENV), name) for name in ("python", "pip"))
-    wanted = environment.marks(venv, lock, files)
-    if environment.read_stamp(venv) == wanted:
-        say("The environment is up to date.")
-        return python
-    # A package that requirements.txt names no longer must be gone.
-    shutil.rmtree(venv, ignore_errors=True)
-    if step.number > 1:
-        environment.ensure(files, f"Installing the packages of {step.label}", lock.parent, copy)
-        return python
-    require([environment.base_python(), "-m", "venv", VENV], copy, env)
-    require([pip, "install", "-r", "requirements.txt"], copy, env)
-    environment.write_stamp(venv, wanted)
-    return python
+def run_shown(python: Path, words: list[str], copy: Path, env: dict[str, str]) -> int:
+    """Print a command for Python, run it in the copy, and return its exit code."""
+    say(f"$ {' '.join(['python', *words])}")
+    return run_to_the_end([str(python), *words], copy, env)
 
 
 def ask(exit_code: Callable[[], int | None], url: str) -> None:
@@ -102,7 +66,7 @@ def serve_once(copy: Path, python: Path, env: dict[str, str]) -> None:
     """Start the step's server, GET `/`, stop; raise ProofFailed if the answer is an error."""
     address = f"{HOST}:{free_port()}"
     command = [str(python), "manage.py", "runserver", address]
-    say(f"$ {' '.join(command)}")
+    say(f"$ python {' '.join(command[1:])}")
     server = subprocess.Popen(command, cwd=copy, env=env, stdin=subprocess.DEVNULL)
     try:
         ask(server.poll, f"http://{address}/")
@@ -120,14 +84,15 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     copy = root / ".course" / "standalone" / step.label
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
-    lock = root / environment.LOCK
-    env = standalone_environment(lock)
+    env = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     started = time.monotonic()
     reason = ""
+    refresh_copy(step, copy)
+    title = f"Installing the packages of {step.label}"
+    python = environment.ensure([copy / "requirements.txt"], title, root, copy)
     try:
-        refresh_copy(step, copy)
-        python = install(step, copy, lock, env)
-        require([python, "manage.py", "migrate"], copy, env)
+        if code := run_shown(python, ["manage.py", "migrate"], copy, env):
+            raise ProofFailed(f"`python manage.py migrate` ended with exit code {code}")
         serve_once(copy, python, env)
     except ProofFailed as error:
         reason = str(error)
@@ -138,4 +103,4 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1
     junit = f"--junitxml={results.resolve() / 'pytest.xml'}"
-    return run_shown([python, "-m", "pytest", *PYTEST_OPTIONS, junit], copy, env)
+    return run_shown(python, ["-m", "pytest", *PYTEST_OPTIONS, junit], copy, env)

@@ -89,6 +89,18 @@ def test_the_packages_of_one_step_are_not_those_of_another(root, done):
     assert done == ["create", *installed * 2]
 
 
+@pytest.mark.parametrize("changed", ["requirements.lock", "step01_echo/requirements.txt"])
+def test_the_environment_of_a_copy_has_nothing_else(root, done, changed):
+    """After a change it is made anew, so a package that nobody names any more is gone."""
+    step = root / "step01_echo"
+    for _ in range(2):
+        environment.ensure([step / "requirements.txt"], "Installing", root, step)
+    assert done == ONCE
+    (root / changed).write_text("django==5.2.1\n")
+    environment.ensure([step / "requirements.txt"], "Installing", root, step)
+    assert done == ONCE * 2
+
+
 def change_stamp(venv: Path, old: str, new: str) -> None:
     """Replace a text in the stamp of an environment."""
     stamp = venv / environment.STAMP
