@@ -85,8 +85,7 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     results = results or root / ".course" / "results" / step.label
     results.mkdir(parents=True, exist_ok=True)
     env = clean_environment() | {"PYTHONUNBUFFERED": "1"}
-    started = time.monotonic()
-    reason = ""
+    started, reason = time.monotonic(), ""
     refresh_copy(step, copy)
     title = f"Installing the packages of {step.label}"
     python = environment.ensure([copy / "requirements.txt"], title, root, copy)
