@@ -38,17 +38,11 @@ class Contender(NamedTuple):
     code: Path | None = None  # a folder of step 5; None is step 5 itself
 
 
-def tutorial(server: str, layer: str) -> Contender:
-    """Return the pattern of the tutorials on a server."""
-    ours = "course.bench.inside.tutorial:application"
-    words = [ours if word == APPLICATION else word for word in WORKERS[server]]
-    return Contender(words, "tutorial", layer)
-
-
+TUTORIAL = "course.bench.inside.tutorial:application"  # in place of step 5's
 CONTENDERS = {
     "raw": Contender(["-m", "course.bench.raw", "{port}"], "limit"),
-    "tutorial": tutorial("daphne", "core"),
-    "pubsub": tutorial("uvicorn", "default"),
+    "tutorial": Contender(WORKERS["daphne"], "tutorial", "core"),
+    "pubsub": Contender(WORKERS["uvicorn"], "tutorial"),
     "daphne": Contender(WORKERS["daphne"]),
     "uvicorn": Contender(WORKERS["uvicorn"]),
 }
@@ -96,6 +90,8 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
     # The limit for people would slow the load down. The contenders import the course as well.
     variables |= {"CHAT_MESSAGE_RATE": "1000000", "CHAT_MESSAGE_BURST": "1000000"}
     variables["PYTHONPATH"] = str(ROOT)
+    application = TUTORIAL if contender.kind == "tutorial" else APPLICATION
+    words = [application if word == APPLICATION else word for word in contender.command]
     with Stack(workers=1, variables=variables, python=python, code=contender.code) as stack:
 
         def do_inside(chore: str) -> Any:
@@ -106,7 +102,7 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
         port = stack.parts["worker1"].port
         stack.parts["worker1"].stop()
         cookies = do_inside("accounts")
-        worker = stack.add_worker("worker1", contender.command, port, stack.environment)
+        worker = stack.add_worker("worker1", words, port, stack.environment)
         worker.start()
         common = {"kind": contender.kind, "cookies": cookies, "port": port, "pid": worker.pid}
         common["postgres"] = stack.parts["postgres"].pid
