@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.core.processes import clean_environment
 from course.core.terminal import colour
 
 # This JUnit family names the file of each test, so `test_id` can return ids that pytest accepts.
@@ -45,7 +44,6 @@ class Job:
     cwd: Path
     results: Path
     log: Path
-    env: dict[str, str] = field(default_factory=clean_environment)
     seconds: float = 0.0
     tests: list[Test] = field(default_factory=list)
 

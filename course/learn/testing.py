@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -17,8 +16,6 @@ from course.learn.jobs import KINDS, collect_jobs
 from course.learn.results import Job, Test, read_junit, report
 
 TIME_LIMIT = 900.0  # seconds for one job, with its first installation
-MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
-ROOM = 4 * 2**30  # bytes, several times the size of a run's files
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -64,14 +61,6 @@ def judge(job: Job, code: int | None, problem: str = "") -> None:
         job.tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
 
 
-def start(job: Job) -> subprocess.Popen[bytes]:
-    """Start a job with an empty folder of results; return its process."""
-    shutil.rmtree(job.results, ignore_errors=True)
-    job.results.mkdir(parents=True)
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    return start_job(job.command, job.log, job.cwd, job.env)
-
-
 def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> None:
     """Run the jobs, `at_once` of them in parallel, and show progress.
 
@@ -83,7 +72,12 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> N
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running[start(job)] = job, time.monotonic()
+                # Results of an earlier run do not count.
+                shutil.rmtree(job.results, ignore_errors=True)
+                job.results.mkdir(parents=True)
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                process = start_job(job.command, job.log, job.cwd, clean_environment())
+                running[process] = job, time.monotonic()
                 say(f"{job.name}: started, {len(waiting)} waiting")
             for process, (job, started) in list(running.items()):
                 job.seconds, code = time.monotonic() - started, process.poll()
@@ -102,14 +96,6 @@ def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> N
         stop(*running, grace=10.0)
 
 
-def has_room(folder: Path) -> bool:
-    """Tell whether a folder exists, allows programs, and has room for a run's files."""
-    if not folder.is_dir():
-        return False
-    state = os.statvfs(folder)
-    return state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
-
-
 def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
     """Run every test of the course; return 0 if all passed (with CI=true: and none was skipped).
 
@@ -120,14 +106,7 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
     with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
         started = time.monotonic()
         jobs = collect_jobs(environment.ensure_everything(root), only, root)
-        place = MEMORY if has_room(MEMORY) else None
-        with tempfile.TemporaryDirectory(
-            dir=place, prefix="course-", ignore_cleanup_errors=True
-        ) as folder:
-            Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
-            for job in jobs if place else ():
-                job.env["TMPDIR"] = folder
-            run_jobs(jobs, (os.cpu_count() or 1) + 3)
+        run_jobs(jobs, (os.cpu_count() or 1) + 3)
         jobs.sort(key=lambda job: job.name)
         failed = [job for job in jobs if job.count("failed")]
         for job in failed:

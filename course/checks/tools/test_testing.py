@@ -13,7 +13,6 @@ import pytest
 from course.checks.tools.conftest import ROOT, clean, is_alive, pids, plant, run_course
 from course.core import environment
 from course.core.processes import start_job, stop, wait_until
-from course.learn import testing
 from course.learn.jobs import CHECKS, FOLDERS, collect_jobs
 from course.learn.results import Job
 from course.learn.testing import judge, run_jobs
@@ -131,23 +130,6 @@ sys.exit(cli.main(["test-all"]))
     _, errors = running.communicate(timeout=20)
     assert (running.returncode, errors) == (130, b"\nStopped.\n")
     assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 30)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
-def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
-    """The files are deleted at the end. Without free memory, the run uses the disk."""
-    seen = []
-    monkeypatch.setattr(testing, "run_jobs", lambda jobs, _: seen.append(jobs[0].env) or [])
-    monkeypatch.setattr(testing.environment, "ensure_everything", lambda _: Path("python"))
-    monkeypatch.setattr(testing, "MEMORY", tmp_path / "memory")
-    testing.MEMORY.mkdir()
-    for room in (1, 2**62):
-        monkeypatch.setattr(testing, "ROOM", room)
-        testing.run_all_tests(root=plant(tmp_path / str(room)))
-    roomy, full = seen
-    assert Path(roomy["TMPDIR"]).parent == testing.MEMORY
-    assert list(testing.MEMORY.iterdir()) == []
-    assert full.get("TMPDIR") == os.environ.get("TMPDIR")
 
 
 def test_the_parts_of_the_course_are_found(tmp_path):
