@@ -116,16 +116,6 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
         return results
 
 
-def allow_files() -> None:
-    """Let this process and its children open enough files; raise UserError if forbidden."""
-    import resource  # Windows does not have this module
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < FILES:
-        raise UserError(f"This needs {FILES} open files: raise the limit (ulimit -Hn {FILES}).")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
-
-
 def collect(
     python: Path, runs: int, contenders: dict[str, Contender], titles: dict[str, str], jobs: Jobs
 ) -> Result:
@@ -159,8 +149,13 @@ def bench(runs_text: str, parts: bool = False, root: Path = ROOT) -> int:
     runs = parse_count("RUNS", runs_text, 25)
     if sys.platform != "linux":
         raise UserError("The measurements need Linux: they read /proc.")
+    import resource  # Windows does not have this module
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < FILES:
+        raise UserError(f"This needs {FILES} open files: raise the limit (ulimit -Hn {FILES}).")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
     python = environment.ensure_everything(root)
-    allow_files()
     contenders, titles, jobs, file = CONTENDERS, TITLES, JOBS, tables.RESULTS
     if parts:
         titles = {str(number): f"part 5.{number} on uvicorn" for number in MEASURED_PARTS}

@@ -20,7 +20,6 @@ from course.core.steps import ROOT, Step, copy_files, find_step, step_files
 from course.core.terminal import say
 from course.learn.results import PYTEST_OPTIONS, Test, write_junit
 
-VENV = ".venv"
 STARTS_WITHIN = 60  # seconds
 ANSWERS_WITHIN = 20  # seconds
 
@@ -32,7 +31,7 @@ class ProofFailed(Exception):
 def refresh_copy(step: Step, copy: Path) -> None:
     """Make `copy` contain the step's files and the copy's environment, and nothing else."""
     copy.mkdir(parents=True, exist_ok=True)
-    for entry in set(copy.iterdir()) - {copy / VENV}:
+    for entry in set(copy.iterdir()) - {copy / ".venv"}:
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
