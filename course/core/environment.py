@@ -8,12 +8,13 @@ moved is made anew, because its programs begin with the old path of Python.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,24 @@ def run_quietly(
     say(f"{time.monotonic() - started:.1f} s")
 
 
+def find_uv(root: Path) -> str | None:
+    """Return uv from PATH, or else from `.course/uv`; install it there if need be.
+
+    With the time for its own installation, uv makes an environment in half of pip's time. Return
+    None if the lock file does not pin uv, if this Python has no pip, or if there is no uv for this
+    machine.
+    """
+    folder = root / ".course" / "uv"
+    places = os.pathsep.join([os.environ["PATH"], str(folder / "bin")])
+    pinned = re.search(r"^uv==[\w.]+", (root / LOCK).read_text("utf-8"), re.MULTILINE)
+    if pinned and not shutil.which("uv", path=places):
+        command = [base_python(), "-m", "pip", "install", "--no-input", "--retries=0"]
+        command += ["--only-binary=uv", "--target", str(folder), pinned[0]]
+        with suppress(UserError):
+            run_quietly("Fetching uv, which installs packages", command)
+    return shutil.which("uv", path=places)
+
+
 def create(venv: Path, uv: str | Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
     if venv.is_symlink():
@@ -134,9 +153,9 @@ def ensure(
         present = read_stamp(venv)
         if set(wanted) <= set(present):
             return python
-        # uv takes a tenth of pip's time. The course's own environment has uv for other folders.
+        # Debian's Python has no pip that could fetch uv, but our own environment has uv.
         own = venv_program(root / ".venv", "uv")
-        uv = own if folder and own.exists() else shutil.which("uv")
+        uv = own if folder and own.exists() else find_uv(root)
         if folder or wanted[0] not in present:
             create(venv, uv)
             present = wanted[:1]

@@ -177,19 +177,31 @@ def test_a_failed_command_ends_in_its_last_words():
     assert lines[1:] == [f"    line {n}" for n in range(23, 31)]
 
 
-@pytest.mark.parametrize("has_uv", [True, False])
-def test_uv_installs_where_there_is_one(root, monkeypatch, has_uv):
-    """Without uv on PATH, pip makes the environment and installs."""
-    programs = []
+@pytest.mark.parametrize("has_wheel", [True, False])
+def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has_wheel):
+    """It comes from its wheel, with the version of the lock file. Otherwise pip installs."""
+    commands = []
 
     def run_quietly(title, command, *_):
-        programs.append(Path(command[0]).stem)
-        (root / ".venv").mkdir(exist_ok=True)
+        words = [Path(command[0]).stem, *map(str, command[1:])]
+        commands.append(words)
+        if "--target" in words:
+            if not has_wheel:
+                raise UserError("no matching distribution")
+            program = Path(words[words.index("--target") + 1], "bin", "uv")
+            program.parent.mkdir(parents=True)
+            program = program.with_suffix(".exe" if os.name == "nt" else "")
+            program.touch(0o755)
+        elif "venv" in words:
+            Path(words[-1]).mkdir()
 
+    (root / "requirements.lock").write_text("django==5.2\nuv==0.13.8\nuvicorn==0.54\n")
     monkeypatch.setattr(environment, "run_quietly", run_quietly)
-    monkeypatch.setattr(environment.shutil, "which", lambda name: "/bin/uv" if has_uv else None)
+    monkeypatch.setenv("PATH", str(root))
     ensure(root)
-    assert programs == ["uv", "uv"] if has_uv else "uv" not in programs
+    fetched, created, installed = commands
+    assert fetched[-1] == "uv==0.13.8"
+    assert created[0] == installed[0] == "uv" if has_wheel else "uv" not in created + installed
 
 
 # The words of Debian's Python if the package with `ensurepip` is missing.
@@ -213,7 +225,7 @@ def test_a_python_without_venv_names_the_package_to_install(root, monkeypatch):
     python = root / "python3"
     python.write_text(f"#!/bin/sh\ncat <<end\n{DEBIAN}end\nexit 1\n")
     python.chmod(0o755)
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    monkeypatch.setattr(environment, "find_uv", lambda root: None)
     monkeypatch.setattr(environment, "base_python", lambda: str(python))
     with pytest.raises(UserError, match=r"apt install python3\.11-venv"):
         ensure(root)
