@@ -18,12 +18,9 @@ def main():
             % (NEEDED + tuple(sys.version_info[:3]))
         )
         return 2
-    try:
-        from course.cli import main as command_line
+    from course.cli import main as command_line
 
-        return command_line(sys.argv[1:])
-    except KeyboardInterrupt:
-        return 130
+    return command_line(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -113,40 +113,36 @@ def build_parser() -> Parser:
         for name in names.split():
             made[name].add_argument(option, help=text, **settings)
 
-    kinds = ", ".join(jobs.KINDS)
     step = "the step: its number (1) or its folder (step01_echo)"
     add("run standalone", "step", step)
     add("diff", "first", step, metavar="from")
     add("diff", "second", step, metavar="to")
     add("run test diff stack redgreen propagate", "--part", "the number of one part of the step")
     add("run", "--port", "the server's port (default: 8000)", default="8000")
-    trace = "draw messages live (make: TRACE=1, or TRACE=talk.jsonl)"
-    add("run stack", "--trace", trace, metavar="1")
+    add("run stack", "--trace", "draw messages live: 1, or a file such as talk.jsonl", metavar="1")
     add("wire", "file", "a recording, such as talk.jsonl", nargs="?")
     add("stack", "--port", "the port of nginx (default: 8080)", default="8080")
     add("stack", "--workers", "number of workers (default: 2)", default="2")
-    servers = "program of the workers: uvicorn (default) or daphne"
-    add("stack", "--server", servers, default="uvicorn")
+    add("stack", "--server", "of the workers: uvicorn (default) or daphne", default="uvicorn")
     add("stack", "--shards", "number of Redis servers (default: 1)", default="1")
     add("bench", "--runs", "number of runs (default: 3)", default="3")
     add("bench", "--parts", "measure the gain of each part (make: PARTS=1)", action="store_true")
-    series = "another Django: latest, or a series such as 6.0"
-    add("test-all", "--django", series, metavar="SERIES")
+    add("test-all", "--django", "latest, or a series such as 6.0", metavar="SERIES")
     add("diff", "--only", "one file, such as chat/consumers.py", metavar="FILE")
     add("drift", "--accept", "write files.toml from the folders (ACCEPT=1)", action="store_true")
-    dry = "show the changes, write nothing (make: DRY_RUN=1)"
     add("docs", "--check", "change nothing, and fail if a page differs", action="store_true")
-    add("propagate", "--dry-run", dry, action="store_true")
+    add("propagate", "--dry-run", "show the changes, write nothing", action="store_true")
     add("upgrade", "--only", "one package, such as redis", metavar="PACKAGE")
-    fix = "run tests changed since this commit on its steps"
     add("redgreen standalone", "--results", "folder for JUnit files", type=Path)
     add("scaling", "--take", "take the last figures of make bench (TAKE=1)", action="store_true")
     tested = made["test"].add_mutually_exclusive_group(required=True)
     tested.add_argument("step", nargs="?", help=step)
-    tested.add_argument("--only", metavar="KIND", help=f"one kind of tests: {kinds}")
+    tested.add_argument(
+        "--only", metavar="KIND", help=f"one kind of tests: {', '.join(jobs.KINDS)}"
+    )
     proved = made["redgreen"].add_mutually_exclusive_group()
     proved.add_argument("step", nargs="?", help=step)
-    proved.add_argument("--fix", help=fix, metavar="COMMIT")
+    proved.add_argument("--fix", metavar="COMMIT", help="run tests changed since then on its steps")
     carried = made["propagate"].add_mutually_exclusive_group(required=True)
     carried.add_argument("step", nargs="?", metavar="from", help=step)
     carried.add_argument("--right", metavar="FILE", help="declare that this file needs no change")

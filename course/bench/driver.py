@@ -20,7 +20,6 @@ from course.stack.command import find_code, parse_count
 from course.stack.stack import APPLICATION
 
 MEASURED_PARTS = range(7, 14)  # part 7 completes the service; the later parts are for a crowd
-QUIET = 0.25  # load average for each core; above it, the machine is busy with other work
 FILES = 5200  # open files of the load, and of a server
 Jobs = dict[str, Result]  # the jobs of a run, or their results
 
@@ -39,17 +38,11 @@ class Contender(NamedTuple):
     code: Path | None = None  # a folder of step 5; None is step 5 itself
 
 
-def tutorial(server: str, layer: str) -> Contender:
-    """Return the pattern of the tutorials on a server."""
-    ours = "course.bench.inside.tutorial:application"
-    words = [ours if word == APPLICATION else word for word in WORKERS[server]]
-    return Contender(words, "tutorial", layer)
-
-
+TUTORIAL = "course.bench.inside.tutorial:application"  # in place of step 5's
 CONTENDERS = {
     "raw": Contender(["-m", "course.bench.raw", "{port}"], "limit"),
-    "tutorial": tutorial("daphne", "core"),
-    "pubsub": tutorial("uvicorn", "default"),
+    "tutorial": Contender(WORKERS["daphne"], "tutorial", "core"),
+    "pubsub": Contender(WORKERS["uvicorn"], "tutorial"),
     "daphne": Contender(WORKERS["daphne"]),
     "uvicorn": Contender(WORKERS["uvicorn"]),
 }
@@ -97,6 +90,8 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
     # The limit for people would slow the load down. The contenders import the course as well.
     variables |= {"CHAT_MESSAGE_RATE": "1000000", "CHAT_MESSAGE_BURST": "1000000"}
     variables["PYTHONPATH"] = str(ROOT)
+    application = TUTORIAL if contender.kind == "tutorial" else APPLICATION
+    words = [application if word == APPLICATION else word for word in contender.command]
     with Stack(workers=1, variables=variables, python=python, code=contender.code) as stack:
 
         def do_inside(chore: str) -> Any:
@@ -107,7 +102,7 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
         port = stack.parts["worker1"].port
         stack.parts["worker1"].stop()
         cookies = do_inside("accounts")
-        worker = stack.add_worker("worker1", contender.command, port, stack.environment)
+        worker = stack.add_worker("worker1", words, port, stack.environment)
         worker.start()
         common = {"kind": contender.kind, "cookies": cookies, "port": port, "pid": worker.pid}
         common["postgres"] = stack.parts["postgres"].pid
@@ -119,17 +114,6 @@ def measure(python: Path, contender: Contender, jobs: Jobs) -> Jobs:
         if "crowd" in jobs:
             results["parts"] = do_inside("parts")
         return results
-
-
-def allow_files() -> None:
-    """Let this process and its children open enough files; raise UserError if forbidden."""
-    import resource  # Windows does not have this module
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < FILES:
-        reason = f"The measurements need {FILES} open files, and this machine allows {hard}"
-        raise UserError(f"{reason}: raise the limit (ulimit -Hn {FILES}).")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
 
 
 def collect(
@@ -165,8 +149,13 @@ def bench(runs_text: str, parts: bool = False, root: Path = ROOT) -> int:
     runs = parse_count("RUNS", runs_text, 25)
     if sys.platform != "linux":
         raise UserError("The measurements need Linux: they read /proc.")
+    import resource  # Windows does not have this module
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < FILES:
+        raise UserError(f"This needs {FILES} open files: raise the limit (ulimit -Hn {FILES}).")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
     python = environment.ensure_everything(root)
-    allow_files()
     contenders, titles, jobs, file = CONTENDERS, TITLES, JOBS, tables.RESULTS
     if parts:
         titles = {str(number): f"part 5.{number} on uvicorn" for number in MEASURED_PARTS}
@@ -177,8 +166,6 @@ def bench(runs_text: str, parts: bool = False, root: Path = ROOT) -> int:
         file = file.with_name("parts.json")
     minutes = runs * len(contenders) * 0.6 + 1
     say(f"{len(contenders)} servers in turn, {runs} times over: about {minutes:.0f} minutes.\n")
-    if os.getloadavg()[0] > QUIET * (os.cpu_count() or 1):
-        say("This machine is busy with something else: the rates will be too low.\n")
     results = collect(python, runs, contenders, titles, jobs)
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(json.dumps(results, indent=1) + "\n", "utf-8")

@@ -7,18 +7,18 @@ moved is made anew, because its programs begin with the old path of Python.
 """
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from course.core.steps import ROOT, Step, all_steps
+from course.core.steps import ROOT, all_steps
 from course.core.terminal import UserError, say
 
 STAMP = "course.txt"
@@ -70,16 +70,6 @@ def write_stamp(venv: Path, found: list[str]) -> None:
     (venv / STAMP).write_text("\n".join(found) + "\n", "utf-8")
 
 
-def require_venv() -> None:
-    """Raise UserError if this Python lacks the module with pip, which Debian packs by itself."""
-    if importlib.util.find_spec("ensurepip") is None:
-        package = f"python{python_version()}-venv"
-        raise UserError(
-            f"This Python {python_version()} cannot make virtual environments: install {package} "
-            f"(Debian and Ubuntu: sudo apt install {package}) and run the command again."
-        )
-
-
 @contextmanager
 def alone(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file`, so that one command at a time does `what`; other commands wait.
@@ -100,27 +90,17 @@ def alone(file: Path, what: str) -> Iterator[None]:
 
 
 def run_quietly(
-    title: str,
-    command: Sequence[str | Path],
-    advice: str = "",
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
+    title: str, command: Sequence[str | Path], advice: str = "", **settings: Any
 ) -> None:
     """Run `command`, and print a line with `title` and the duration of the work.
 
-    Raises UserError with the last lines of the output if the command fails.
+    `settings` are those of subprocess. Raises UserError with the last lines of the output if the
+    command fails.
     """
     print(f"{title} … ", end="", flush=True)
     started = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        errors="replace",
-    )
+    settings |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "errors": "replace"}
+    done = subprocess.run(command, stderr=subprocess.STDOUT, **settings)
     if done.returncode:
         say("failed")
         tail = [f"    {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:]]
@@ -129,35 +109,31 @@ def run_quietly(
     say(f"{time.monotonic() - started:.1f} s")
 
 
-def find_uv(root: Path) -> Path | None:
-    """Return uv: the one on PATH, or else that of `.course/uv`; install it there if need be.
+def find_uv(root: Path) -> str | None:
+    """Return uv from PATH, or else from `.course/uv`; install it there if need be.
 
     With the time for its own installation, uv makes an environment in half of pip's time. Return
     None if the lock file does not pin uv, if this Python has no pip, or if there is no uv for this
     machine.
     """
-    if found := shutil.which("uv"):
-        return Path(found)
     folder = root / ".course" / "uv"
-    program = folder / "bin" / ("uv.exe" if os.name == "nt" else "uv")
+    places = os.pathsep.join([os.environ["PATH"], str(folder / "bin")])
     pinned = re.search(r"^uv==[\w.]+", (root / LOCK).read_text("utf-8"), re.MULTILINE)
-    if pinned and not program.exists():
-        command: list[str | Path] = [base_python(), "-m", "pip", "install", "--no-input"]
-        command += ["--retries=0", "--only-binary=uv", "--target", folder, pinned[0]]
+    if pinned and not shutil.which("uv", path=places):
+        command = [base_python(), "-m", "pip", "install", "--no-input", "--retries=0"]
+        command += ["--only-binary=uv", "--target", str(folder), pinned[0]]
         with suppress(UserError):
             run_quietly("Fetching uv, which installs packages", command)
-    return program if program.exists() else None
+    return shutil.which("uv", path=places)
 
 
-def create(venv: Path, uv: Path | None) -> None:
+def create(venv: Path, uv: str | Path | None) -> None:
     """Make the environment `venv`, replacing what is there; raise UserError on failure."""
     if venv.is_symlink():
         venv.unlink()  # Another course may use what is there.
     command: list[str | Path] = [base_python(), "-m", "venv", "--clear", venv]
     if uv:
         command = [uv, "venv", "--quiet", "--clear", "--seed", "--python", base_python(), venv]
-    else:
-        require_venv()
     run_quietly(f"Creating the environment {venv.name} (Python {python_version()})", command)
 
 
@@ -166,8 +142,9 @@ def ensure(
 ) -> Path:
     """Install the requirement `files` in `.venv` of `folder`, if needed; return its Python.
 
-    Without `folder`, this is `.venv` of `root`. `requirements.lock` of `root` pins every version.
-    Raises UserError if the installation fails.
+    Without `folder`, this is `.venv` of `root`. The environment of a `folder` has nothing else: it
+    is made anew after each change. `requirements.lock` of `root` pins every version. Raises
+    UserError if the installation fails.
     """
     venv, lock = (folder or root) / ".venv", root / LOCK
     python = venv_program(venv, "python")
@@ -179,15 +156,13 @@ def ensure(
         # Debian's Python has no pip that could fetch uv, but our own environment has uv.
         own = venv_program(root / ".venv", "uv")
         uv = own if folder and own.exists() else find_uv(root)
-        if wanted[0] not in present:
+        if folder or wanted[0] not in present:
             create(venv, uv)
             present = wanted[:1]
         command: list[str | Path] = [python, "-m", "pip", "install", "--no-input"]
         if uv:
             command = [uv, "pip", "install", "--python", python]
-        command += ["-c", lock]
-        for file in files:
-            command += ["-r", file]
+        command += ["-c", lock, *(word for file in files for word in ("-r", file))]
         (venv / STAMP).unlink(missing_ok=True)
         try:
             run_quietly(title, command, "Is there a network connection? ")
@@ -199,12 +174,6 @@ def ensure(
         kept = present if wanted[1] in present else []
         write_stamp(venv, [*kept, *wanted])
     return python
-
-
-def ensure_step(step: Step, root: Path = ROOT) -> Path:
-    """Prepare `.venv` for running one step; return its Python."""
-    files = [step.folder / "requirements.txt"]
-    return ensure(files, f"Installing the packages of step {step.number}", root)
 
 
 def ensure_everything(root: Path = ROOT) -> Path:

@@ -14,7 +14,6 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from course.core.steps import ROOT, Step, all_steps, list_folder
 from course.core.terminal import UserError
@@ -122,20 +121,16 @@ def parse_tests(source: bytes, place: str) -> dict[str, ast.Module | TestFunctio
     return {"": module, **named_tests(module)}
 
 
-def read_entry(table: dict[str, Any]) -> Entry:
-    """Return one `[[step]]` of the manifest; raise TypeError if a key is unknown or missing."""
-    parts = tuple(Part(**part) for part in table.pop("part", []))
-    return Entry(**table, parts=parts)
-
-
 def load(root: Path = ROOT) -> list[Entry]:
     """Return the entries of the manifest of `root`, one for each step folder, in order.
 
     Raises UserError if the manifest cannot be read, or if its steps are not the step folders.
     """
     try:
-        tables = tomllib.loads((root / NAME).read_text("utf-8")).get("step", [])
-        entries = [read_entry(table) for table in tables]
+        entries = []
+        for table in tomllib.loads((root / NAME).read_text("utf-8")).get("step", []):
+            parts = tuple(Part(**part) for part in table.pop("part", []))
+            entries.append(Entry(**table, parts=parts))
     except OSError as error:
         raise UserError(f"{NAME} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, AttributeError) as error:  # no TOML, or not these keys
@@ -158,16 +153,12 @@ def read_step(step: Step) -> Midpoint:
     return Midpoint(step, 0, step.name, {name: at for name, at in paths.items() if at.is_file()})
 
 
-def midpoints(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the mid-points of a step; the last one is the step, and the first step has none.
-
-    Raises UserError if the manifest is wrong or an interim file is missing.
-    """
-    return chain(step, root)[1:]
-
-
 def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
-    """Return the step before and each mid-point of `step`; for the first step, the step alone."""
+    """Return the step before and each mid-point of `step`; for the first step, the step alone.
+
+    The last mid-point is the step. Raises UserError if the manifest is wrong, or an interim file
+    is missing.
+    """
     steps, entries = all_steps(root), load(root)
     number = steps.index(step)
     own = read_step(step).files

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from course.core.environment import fingerprint
-from course.core.manifest import Midpoint, midpoints
+from course.core.manifest import Midpoint, chain
 from course.core.steps import ROOT, Step
 from course.core.terminal import UserError, say
 
@@ -19,7 +19,7 @@ RECORD = ".laid-out.json"  # a hash of each file that was laid out
 
 def find_midpoint(step: Step, wanted: str, root: Path = ROOT) -> Midpoint:
     """Return the mid-point after the part number `wanted`; raise UserError if there is none."""
-    found = midpoints(step, root)
+    found = chain(step, root)[1:]
     if not found:
         raise UserError(f"{step.label} has no parts: leave out PART.")
     if wanted.isdecimal() and 1 <= int(wanted) <= len(found):
@@ -35,23 +35,22 @@ def lay_out(midpoint: Midpoint, folder: Path) -> list[str]:
     that was laid out earlier and has left the mid-point is deleted.
     """
     try:
-        before: dict[str, str] = json.loads((folder / RECORD).read_text("utf-8"))
+        record: dict[str, str] = json.loads((folder / RECORD).read_text("utf-8"))
     except (OSError, ValueError):
-        before = {}
+        record = {}
     now = {path: fingerprint(source) for path, source in midpoint.files.items()}
-    kept = [
-        path
-        for path in sorted(before.keys() | now.keys())
-        if (folder / path).is_file()
-        and fingerprint(folder / path) not in (before.get(path), now.get(path))
-    ]
-    for path in before.keys() - now.keys() - set(kept):
-        (folder / path).unlink(missing_ok=True)
-    for path in now.keys() - set(kept):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(midpoint.files[path], folder / path)
-    record = {path: before[path] for path in kept if path in before}
-    record |= {path: now[path] for path in now if path not in kept}
+    kept = []
+    for path in sorted(record.keys() | now.keys()):
+        file = folder / path
+        if file.is_file() and fingerprint(file) not in (record.get(path), now.get(path)):
+            kept.append(path)
+        elif path in now:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(midpoint.files[path], file)
+            record[path] = now[path]
+        else:
+            file.unlink(missing_ok=True)
+            del record[path]
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return kept
 

@@ -60,15 +60,13 @@ def undisturbed() -> Iterator[None]:
 
 def parents() -> dict[int, int]:
     """Return the parent of each process, by process ids; nothing on Windows."""
-    if os.name == "nt":
-        return {}
-    if Path("/proc/self/stat").exists():
-        found = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                # The format is "pid (name) state ppid …"; the name may contain spaces and brackets.
-                text = stat.read_text(errors="replace")
-                found[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The format is "pid (name) state ppid …"; the name may contain spaces and brackets.
+            text = stat.read_text(errors="replace")
+            found[int(stat.parent.name)] = int(text.rpartition(")")[2].split()[1])
+    if found or os.name == "nt":
         return found
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True)
     return {int(pid): int(parent) for pid, parent in map(str.split, listing.stdout.splitlines())}

@@ -24,18 +24,15 @@ from course.core.terminal import UserError, colour, wants_colour
 LEFT_OUT = ["tests/*", "README.md", "*/migrations/*", "pytest.ini", "*.png", "*.ico", "*.svg"]
 SHOWN = [f":(exclude){pattern}" for pattern in LEFT_OUT]
 WIDTH = 59
+# The lines of a file as git counts them: no number for a picture, and both names of a rename.
+COUNTS = re.compile(r"(\d*)-?\t(\d*)-?\t(?:\0[^\0]*\0)?([^\0]*)\0")
 # The line of hashes above each file; it may begin with a colour.
 HASHES = re.compile(r"^[^ +-]*index [0-9a-f]+\.\..*\n", re.MULTILINE)
 # For these languages, git names the class or function in the header of a hunk.
 ATTRIBUTES = "*.py diff=python\n*.html diff=html\n*.css diff=css\n"
 
 
-class Change(NamedTuple):
-    """The path of a file in the later step, or in the earlier one, and its changed lines."""
-
-    path: str
-    added: int
-    removed: int
+Change = tuple[str, int, int]  # the path in the later step, or the earlier one; the lines
 
 
 class Section(NamedTuple):
@@ -98,34 +95,27 @@ def store(found: list[Section], repository: Path) -> None:
     git(repository, "fast-import", "--quiet", stdin=stream)
 
 
-def compare(section: Section, paths: list[str], repository: Path) -> tuple[str, list[Change]]:
-    """Return the diff of the files that match git's patterns `paths`, in the section's order.
-
-    Return the changed lines of these files as well.
-    """
+def compare(section: Section, paths: list[str], repository: Path, *options: str) -> str:
+    """Return the diff of the files that match git's patterns `paths`, in the section's order."""
     before, after = section.before.label, section.after.label
     order = repository / "order"
     order.write_text("\n".join(section.files), "utf-8")
     # These options override the settings of the reader's own git that would change the diff.
-    fixed = ["diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}"]
+    fixed = ["diff", "-M", "--no-ext-diff", "--diff-algorithm=histogram", f"-O{order}", *options]
     fixed += [f"--src-prefix={before}/", f"--dst-prefix={after}/"]
     fixed += ["--color=always" if wants_colour(sys.stdout) else "--color=never"]
-    counts = git(repository, *fixed, "--numstat", "-z", before, after, "--", *paths)
-    text = git(repository, *fixed, before, after, "--", *paths)
-    changes = []
-    fields = iter(counts.split("\0")[:-1])
-    for field in fields:
-        added, removed, path = field.split("\t")
-        if not path:  # a rename: both names follow
-            _, path = next(fields), next(fields)
-        # Git writes "-" for the lines of a binary file.
-        changes.append(Change(path, int(added.strip("-") or 0), int(removed.strip("-") or 0)))
-    return HASHES.sub("", text), changes
+    return HASHES.sub("", git(repository, *fixed, before, after, "--", *paths))
+
+
+def count(section: Section, paths: list[str], repository: Path) -> list[Change]:
+    """Return the changed lines of the files that match git's patterns `paths`."""
+    found = COUNTS.findall(compare(section, paths, repository, "--numstat", "-z"))
+    return [(path, int(added or 0), int(removed or 0)) for added, removed, path in found]
 
 
 def row(title: str, changes: list[Change]) -> str:
     """Return a line with the sums of the added and the removed lines."""
-    added, removed = sum(each.added for each in changes), sum(each.removed for each in changes)
+    added, removed = sum(each[1] for each in changes), sum(each[2] for each in changes)
     return f"{title:<42}{f'+{added}':>8}{f'−{removed}':>9}"
 
 
@@ -135,9 +125,9 @@ def heading(*rows: str) -> str:
     return "".join(f"{colour(line, 'bold')}\n" for line in ("=" * WIDTH, *rows, "=" * WIDTH))
 
 
-def is_counted(change: Change) -> bool:
+def is_counted(path: str) -> bool:
     """Tell whether a file counts for the size of a part: what a class has to read and write."""
-    return change.path.endswith((".py", ".html", ".js")) and not change.path.startswith("deploy/")
+    return path.endswith((".py", ".html", ".js")) and not path.startswith("deploy/")
 
 
 def show(
@@ -157,20 +147,22 @@ def show(
     with tempfile.TemporaryDirectory() as folder:
         store(found, Path(folder))
         for section in found:
-            text, read = compare(section, paths, Path(folder))
-            noise = [] if only else compare(section, LEFT_OUT, Path(folder))[1]
+            read = count(section, paths, Path(folder))
+            noise = [] if only else count(section, LEFT_OUT, Path(folder))
             if section.title and (read or noise):
-                text = heading(row(section.title, read)) + text
+                shown.append(heading(row(section.title, read)))
+            shown.append(compare(section, paths, Path(folder)))
             if noise:
-                named = ", ".join(f"{each.path} +{each.added} −{each.removed}" for each in noise)
-                text += "\n" + textwrap.fill(f"Left out above: {named}", break_on_hyphens=False)
-                text += "\n"
-            shown += [text] if text else []
+                named = ", ".join(f"{path} +{added} −{removed}" for path, added, removed in noise)
+                told = textwrap.fill(f"Left out above: {named}", break_on_hyphens=False)
+                shown.append(f"\n{told}\n")
+            shown += ["\n"] if read or noise else []
             counted += read
     if only and not counted:
         raise UserError(f"{only} does not change there: name a path such as chat/consumers.py.")
     os.environ.setdefault("LESS", "FRX")  # quit at once if the text fits, and show colours
-    budget = row("Python, templates and JavaScript", list(filter(is_counted, counted)))
-    pydoc.pager("\n".join([*shown, heading(row("All lines above", counted), budget)]))
+    budget = [each for each in counted if is_counted(each[0])]
+    rows = row("All lines above", counted), row("Python, templates and JavaScript", budget)
+    pydoc.pager("".join([*shown, heading(*rows)]))
     sys.stdout.flush()
     return 0

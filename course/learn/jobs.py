@@ -1,101 +1,72 @@
 """The jobs of `make test-all`: which tests run in which process."""
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from course.core.processes import clean_environment
 from course.core.steps import ROOT, Step, all_steps
-from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS
+from course.learn.results import NO_HYPOTHESIS, PYTEST_OPTIONS, Job
 
-# The tests of the tools are two jobs: these files, and all others.
-TOOLS = ["cli", "environment", "processes", "redgreen", "results", "run"]
-TOOLS += ["standalone", "terminal", "testing"]
-# The tests of each job. Those of the production stack mostly wait, so they run in parallel.
-PYTEST_JOBS = {
-    "chapters": ["course/checks/docs/test_chapters.py"],
-    "recipes": ["course/checks/docs/test_recipes.py"],
-    "stack": [
-        f"course/checks/production/test_{name}.py"
-        for name in ("stack", "contract", "any_bytes", "services")
-    ],
-    "workers": [f"course/checks/production/test_{name}.py" for name in ("clients", "workers")],
-    "browser": ["course/checks/browser"],
-    "site": [f"course/checks/docs/test_{name}.py" for name in ("realtime_web", "site")],
-    "docs": [
-        f"course/checks/docs/test_{name}.py"
-        for name in (
-            "answers",
-            "claims",
-            "errors",
-            "errors_services",
-            "listings",
-            "map",
-            "pages",
-            "runworker",
-        )
-    ],
-    "abuse": [f"course/checks/production/test_{name}.py" for name in ("abuse", "protocol")],
-    "tools": [f"course/checks/tools/test_{name}.py" for name in TOOLS],
-    "course": ["course/checks/tools"],
-    "services": [
-        f"course/checks/production/test_{name}.py"
-        for name in ("command", "compose", "deploy", "daphne", "programs", "wire")
-    ],
+CHECKS = "course/checks"
+# The jobs of each folder of tests, by the names of their files. The job without names runs all
+# other files of its folder. The jobs that take longest come first, because they start first. Those
+# of the production stack mostly wait.
+FOLDERS: dict[str, dict[str, list[str]]] = {
+    "docs": {
+        "chapters": ["chapters"],
+        "recipes": ["recipes"],
+        "docs": [],
+        "site": ["realtime_web", "site"],
+    },
+    "production": {
+        "stack": ["stack", "contract", "any_bytes", "services"],
+        "workers": ["clients", "workers"],
+        "abuse": ["abuse", "protocol"],
+        "services": [],
+    },
+    # The browser's tests have their own process: Playwright's synchronous API leaves an event loop
+    # running, which breaks the asynchronous tests after them.
+    "browser": {"browser": []},
+    "tools": {
+        "tools": [
+            *("cli", "environment", "processes", "redgreen", "results", "run"),
+            *("standalone", "terminal", "testing"),
+        ],
+        "course": [],
+    },
 }
-# These jobs take longest, so they start first.
-LONGEST = ["step05_deploy", "redgreen05", "chapters", "stack", "workers", "recipes", "browser"]
-LONGEST += ["docs", "site", "abuse", "tools", "course"]
-# The jobs of each kind of tests, for `make test ONLY=browser`.
-KINDS = {
-    "tools": ["tools", "course"],
-    "browser": ["browser"],
-    "docs": ["chapters", "recipes", "docs", "site"],
-    "stack": ["stack", "abuse", "workers", "services"],
-}
+# The folder of each kind of tests, for `make test ONLY=stack`.
+KINDS = {"tools": "tools", "browser": "browser", "docs": "docs", "stack": "production"}
 
 
-@dataclass
-class Job:
-    """A command that writes JUnit files to its folder of results."""
-
-    name: str
-    command: list[str]
-    cwd: Path
-    results: Path
-    log: Path
-    env: dict[str, str] = field(default_factory=clean_environment)
-
-
-def collect_jobs(python: Path, root: Path = ROOT) -> list[Job]:
-    """Return the jobs of `make test-all`, in the order in which they start.
+def collect_jobs(python: Path, kind: str | None = None, root: Path = ROOT) -> list[Job]:
+    """Return the jobs of `make test-all`, or those of one kind, in the order of their start.
 
     `python` is that of the course's environment.
     """
     state = root / ".course"
-    steps = all_steps(root)
     jobs = list[Job]()
 
-    def add(name: str, *command: str) -> Job:
-        log = state / "logs" / f"{name}.log"
-        jobs.append(Job(name, list(command), root, state / "results" / name, log))
-        return jobs[-1]
+    def add(name: str, *command: str, results: str = "--results={}") -> None:
+        folder, log = state / "results" / name, state / "logs" / f"{name}.log"
+        jobs.append(Job(name, [*command, results.format(folder)], root, folder, log))
 
-    def add_command(name: str, command: str, step: Step) -> None:
-        made = add(name, sys.executable, "-u", "-m", "course", command, step.label)
-        made.command += ["--results", str(made.results)]
+    def add_step(step: Step) -> None:
+        course = [sys.executable, "-u", "-m", "course"]
+        add(step.label, *course, "standalone", step.label)
+        if step.number > 1 and (root / "course" / "steps.toml").is_file():
+            add(f"redgreen{step.number:02}", *course, "redgreen", step.label)
 
-    for step in steps:
-        add_command(step.label, "standalone", step)
-    if (root / "course" / "steps.toml").is_file():
-        for step in steps[1:]:
-            add_command(f"redgreen{step.number:02}", "redgreen", step)
-    # The browser's tests have their own process: Playwright's synchronous API leaves an event loop
-    # running, which breaks the asynchronous tests after them.
-    for name, tests in PYTEST_JOBS.items():
-        if (root / tests[0]).exists():
-            made = add(name, str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS)
-            if name == "course":
-                made.command += [f"--ignore={file}" for file in PYTEST_JOBS["tools"]]
-            made.command.append(f"--junitxml={made.results / 'pytest.xml'}")
-    return sorted(jobs, key=lambda job: job.name not in LONGEST)
+    steps = all_steps(root) if kind is None else []
+    for step in steps[-1:]:  # takes longest
+        add_step(step)
+    for folder in FOLDERS if kind is None else [KINDS[kind]]:
+        place = f"{CHECKS}/{folder}"
+        named = [f"{place}/test_{file}.py" for files in FOLDERS[folder].values() for file in files]
+        rest = [place, *(f"--ignore={file}" for file in named)]
+        for name, files in FOLDERS[folder].items() if (root / place).is_dir() else ():
+            tests = [f"{place}/test_{file}.py" for file in files] or rest
+            command = [str(python), "-m", "pytest", *tests, *PYTEST_OPTIONS, *NO_HYPOTHESIS]
+            add(name, *command, results="--junitxml={}/pytest.xml")
+    for step in steps[:-1]:
+        add_step(step)
+    return jobs

@@ -4,7 +4,6 @@ import ast
 import textwrap
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,13 +33,19 @@ class Test:
 
 
 @dataclass
-class Part:
-    """One row of the table: a job, its seconds, its tests, and its seconds of processor time."""
+class Job:
+    """A command that writes JUnit files to its folder of results.
+
+    When the job has ended, it has its seconds and its tests, and is one row of the table.
+    """
 
     name: str
-    seconds: float
+    command: list[str]
+    cwd: Path
+    results: Path
+    log: Path
+    seconds: float = 0.0
     tests: list[Test] = field(default_factory=list)
-    work: float = 0.0
 
     def count(self, outcome: str) -> int:
         """Return the number of tests with this outcome."""
@@ -100,74 +105,49 @@ def write_junit(test: Test, file: Path) -> None:
     """Write a JUnit file that holds one test."""
     suite = ElementTree.Element("testsuite")
     case = ElementTree.SubElement(suite, "testcase", name=test.id, time=f"{test.seconds:.3f}")
-    if test.outcome == "failed":
-        ElementTree.SubElement(case, "failure", message=test.message)
-    if test.outcome == "skipped":
-        ElementTree.SubElement(case, "skipped", message=test.message)
+    if test.outcome != "passed":
+        tag = "failure" if test.outcome == "failed" else "skipped"
+        ElementTree.SubElement(case, tag, message=test.message)
     ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
 
 
 def wrap(text: str, indent: str, lines: int | None = None) -> list[str]:
     """Return `text`, indented, wrapped to the width of the table and cut to a number of lines."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        max_lines=lines,
-        placeholder=" …",
-    )
+    wrapper = textwrap.TextWrapper(WIDTH, indent, indent, break_on_hyphens=False, max_lines=lines)
+    return wrapper.wrap(text)
 
 
-def failures(parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name each failed test, and its message."""
-    lines = []
-    for part in parts:
-        for test in part.tests:
-            if test.outcome == "failed":
-                lines.append(f"  {part.name}: {test.id}")
-                lines += wrap(test.message, "      ", MESSAGE_LINES)
-    return ["", "Failed", *lines] if lines else []
+def details(jobs: list[Job]) -> list[str]:
+    """Return the lines that give the reasons of skips, the failed tests, and the slowest tests."""
+    tests = [(job.name, test) for job in jobs for test in job.tests]
+    skips: dict[str, Counter[str]] = {}
+    lines: dict[str, list[str]] = {"Skipped": [], "Failed": [], "Slowest tests": []}
+    for name, test in tests:
+        if test.outcome == "skipped":
+            skips.setdefault(test.message, Counter())[name] += 1
+        if test.outcome == "failed":
+            message = wrap(test.message, "      ", MESSAGE_LINES)
+            lines["Failed"] += [f"  {name}: {test.id}", *message]
+    for reason, found in skips.items():
+        lines["Skipped"] += wrap(f"{found.total()} in {', '.join(found)}: {reason}", "  ")
+    for name, test in sorted(tests, key=lambda each: -each[1].seconds)[:SLOWEST]:
+        line = f"{test.seconds:7.1f} s  {name}: {test.id}"
+        lines["Slowest tests"].append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
+    return [line for title in lines if lines[title] for line in ("", title, *lines[title])]
 
 
-def skips(parts: Iterable[Part]) -> list[str]:
-    """Return the reasons for skips, with the number of tests and their parts for each."""
-    found: dict[str, Counter[str]] = {}
-    for part in parts:
-        for test in part.tests:
-            if test.outcome == "skipped":
-                found.setdefault(test.message, Counter())[part.name] += 1
-    lines = []
-    for reason, tests in found.items():
-        lines += wrap(f"{tests.total()} in {', '.join(tests)}: {reason}", "  ")
-    return ["", "Skipped", *lines] if lines else []
-
-
-def slowest(parts: Iterable[Part]) -> list[str]:
-    """Return the lines that name the slowest tests of this run."""
-    timed = [(test.seconds, part.name, test.id) for part in parts for test in part.tests]
-    lines = [f"{seconds:7.1f} s  {part}: {name}" for seconds, part, name in sorted(timed)[::-1]]
-    cut = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines[:SLOWEST]]
-    return ["", "Slowest tests", *cut] if cut else []
-
-
-def row(name: str, *cells: object) -> str:
+def row(title: str, *cells: object) -> str:
     """Return one line of the table."""
-    return f"{name:<25}" + "".join(f"{cell:>10}" for cell in cells)
+    return f"{title:<35}" + "".join(f"{cell:>10}" for cell in cells)
 
 
-def report(parts: list[Part], seconds: float) -> str:
-    """Return the table, the skips, the failures, the slowest tests and the closing line."""
-    lines = [colour(row("part", *OUTCOMES, "seconds", "work"), "bold")]
-    for part in parts:
-        counts = [part.count(outcome) for outcome in OUTCOMES]
-        text = row(part.name, *counts, f"{part.seconds:.1f}", f"{part.work:.1f}")
-        lines.append(colour(text, "red") if part.count("failed") else text)
-    passed, failed, skipped = (sum(part.count(each) for part in parts) for each in OUTCOMES)
-    work = sum(part.work for part in parts)
-    lines.append("-" * len(row("", *[""] * 5)))
-    lines.append(row("all", passed, failed, skipped, f"{seconds:.1f}", f"{work:.1f}"))
-    lines += [*skips(parts), *failures(parts), *slowest(parts)]
+def report(jobs: list[Job], seconds: float) -> str:
+    """Return the table, the details and the closing line."""
+    lines = [colour(row("part", *OUTCOMES, "seconds"), "bold")]
+    for job in jobs:
+        text = row(job.name, *map(job.count, OUTCOMES), f"{job.seconds:.1f}")
+        lines.append(colour(text, "red") if job.count("failed") else text)
+    passed, failed, skipped = (sum(job.count(each) for job in jobs) for each in OUTCOMES)
+    lines += ["-" * 75, row("all", passed, failed, skipped, f"{seconds:.1f}"), *details(jobs)]
     closing = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
     return "\n".join([*lines, "", colour(closing, "red" if failed else "green")])

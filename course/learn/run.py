@@ -62,17 +62,15 @@ def run(
     check(trace)
     step = find_step(wanted, root)
     port = parse_port(port_text)
-    command = f"make run STEP={step.number}" + (f" PART={part}" if part else "")
-    midpoint = None if part is None else parts.find_midpoint(step, part, root)
-    require_free(port, command)
-    python = environment.ensure_step(step, root)
-    if midpoint:
-        step = parts.open_midpoint(midpoint, root)
+    files = [step.folder / "requirements.txt"]
+    if part is not None:
+        step = parts.open_midpoint(parts.find_midpoint(step, part, root), root)
+    require_free(port, f"make run STEP={step.number}" + (f" PART={part}" if part else ""))
+    python = environment.ensure(files, f"Installing the packages of step {step.number}", root)
     # The learner's own variables, such as REDIS_URL, reach the step.
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env["PYTHONUNBUFFERED"] = "1"
     migrate = [str(python), "manage.py", "migrate"]
     environment.run_quietly("Preparing the database", migrate, cwd=step.folder, env=env)
-    require_free(port, command)
     with traced(trace, port) as variables:
         return serve(python, step, port, env | variables("") if variables else env)

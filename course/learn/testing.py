@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import tempfile
+import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -11,45 +11,11 @@ from pathlib import Path
 from course.core import environment, parts
 from course.core.processes import clean_environment, run_to_the_end, start_job, stop
 from course.core.steps import ROOT, find_step
-from course.core.terminal import LiveLine, UserError, say
-from course.learn.jobs import KINDS, Job, collect_jobs
-from course.learn.results import Part, Test, read_junit, report
+from course.core.terminal import UserError, say
+from course.learn.jobs import KINDS, collect_jobs
+from course.learn.results import Job, Test, read_junit, report
 
 TIME_LIMIT = 900.0  # seconds for one job, with its first installation
-MEMORY = Path("/dev/shm")  # Linux keeps these files in memory
-ROOM = 4 * 2**30  # bytes, several times the size of a run's files
-
-
-class Running:
-    """A running job: its process and its start (monotonic seconds)."""
-
-    def __init__(self, job: Job) -> None:
-        """Start the job with an empty folder of results."""
-        shutil.rmtree(job.results, ignore_errors=True)
-        job.results.mkdir(parents=True)
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        self.job, self.started = job, time.monotonic()
-        self.process = start_job(job.command, job.log, job.cwd, job.env)
-
-    @property
-    def seconds(self) -> float:
-        """The seconds since the start of the job."""
-        return time.monotonic() - self.started
-
-    def finish(self, time_limit: float) -> Part | None:
-        """Return the result of the job if it has ended or exceeds the limit, else None."""
-        before, problem = processor_seconds(), ""
-        code = self.process.poll()
-        if code is None:
-            if self.seconds < time_limit:
-                return None
-            code, problem = -1, f"the job was stopped after {time_limit:.0f} s"
-        # Also after a normal end, because the job may have left processes behind.
-        stop(self.process)
-        part = judge(self.job, code, self.seconds, problem)
-        # The system adds a process's time, and that of all its children, when we ask how it ended.
-        part.work = processor_seconds() - before
-        return part
 
 
 def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> int:
@@ -59,12 +25,10 @@ def run_step_tests(wanted: str, part: str | None = None, root: Path = ROOT) -> i
     UserError for a wrong step or part.
     """
     step = find_step(wanted, root)
-    midpoint = None if part is None else parts.find_midpoint(step, part, root)
-    python = environment.ensure_everything(root)
-    if midpoint:
-        step = parts.open_midpoint(midpoint, root)
+    if part is not None:
+        step = parts.open_midpoint(parts.find_midpoint(step, part, root), root)
     # A terminal's Ctrl-C reaches pytest too, which then stops the servers of its tests.
-    command = [str(python), "-m", "pytest"]
+    command = [str(environment.ensure_everything(root)), "-m", "pytest"]
     return run_to_the_end(command, step.folder, clean_environment(), patience=5.0)
 
 
@@ -76,74 +40,60 @@ def strict(test: Test) -> Test:
     return replace(test, outcome="failed", message=message)
 
 
-def judge(job: Job, code: int, seconds: float, problem: str = "") -> Part:
-    """Return the result of a job that has ended, from its exit code and its JUnit files.
+def judge(job: Job, code: int | None, problem: str = "") -> None:
+    """Give a job that has ended its tests, from its exit code and its JUnit files.
 
     `problem` says why the job was stopped, if so. These are failures too: a JUnit file that cannot
     be read or has no tests, no JUnit file, and a bad exit code without a failed test.
     """
-    tests: list[Test] = []
     for file in sorted(job.results.glob("*.xml")):
         try:
             found = read_junit(file)
         except (OSError, ElementTree.ParseError, ValueError) as error:
             problem = problem or f"{file.name} cannot be read: {error}"
         else:
-            tests += map(strict, found)
+            job.tests += map(strict, found)
             problem = problem or ("" if found else "no test was run")
-    has_failed = any(test.outcome == "failed" for test in tests)
-    if not problem and not has_failed and (code or not tests):
-        problem = f"the job ended with exit code {code}" + ("" if tests else ", without results")
+    if not problem and not job.count("failed") and (code or not job.tests):
+        problem = f"the job ended with exit code {code}"
+        problem += "" if job.tests else ", without results"
     if problem:
-        tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
-    return Part(job.name, seconds, tests)
+        job.tests.append(Test(f"the job {job.name}", "failed", 0.0, problem))
 
 
-def processor_seconds() -> float:
-    """Return the processor time of all processes that this one started, and that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> list[Part]:
-    """Run the jobs, `at_once` of them in parallel, and show progress; return their results.
+def run_jobs(jobs: list[Job], at_once: int, time_limit: float = TIME_LIMIT) -> None:
+    """Run the jobs, `at_once` of them in parallel, and show progress.
 
     A job that exceeds `time_limit` seconds is stopped and counts as a failure.
     """
-    waiting, running = list(jobs), list[Running]()
-    parts = list[Part]()
-    line = LiveLine()
+    waiting = list(jobs)
+    running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
-                running.append(Running(waiting.pop(0)))
-                if not line.live:
-                    say(f"{running[-1].job.name}: started")
-            for entry in list(running):
-                part = entry.finish(time_limit)
-                if part:
-                    running.remove(entry)
-                    parts.append(part)
-                    line.clear()
-                    failed = part.count("failed")
-                    verdict = f"{failed} failed" if failed else f"{part.count('passed')} passed"
-                    say(f"{part.name}: {verdict} ({part.seconds:.1f} s)")
-            shown = ", ".join(f"{entry.job.name} {entry.seconds:.0f} s" for entry in running)
-            line.show(f"{len(waiting)} waiting, running: {shown}")
+                job = waiting.pop(0)
+                # Results of an earlier run do not count.
+                shutil.rmtree(job.results, ignore_errors=True)
+                job.results.mkdir(parents=True)
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                process = start_job(job.command, job.log, job.cwd, clean_environment())
+                running[process] = job, time.monotonic()
+                say(f"{job.name}: started, {len(waiting)} waiting")
+            for process, (job, started) in list(running.items()):
+                job.seconds, code = time.monotonic() - started, process.poll()
+                if code is None and job.seconds < time_limit:
+                    continue
+                # Also after a normal end, because the job may have left processes behind.
+                stop(process)
+                del running[process]
+                late = f"the job was stopped after {time_limit:.0f} s" if code is None else ""
+                judge(job, code, late)
+                failed = job.count("failed")
+                verdict = f"{failed} failed" if failed else f"{job.count('passed')} passed"
+                say(f"{job.name}: {verdict} ({job.seconds:.1f} s)")
             time.sleep(0.1)
     finally:
-        line.clear()
-        stop(*(entry.process for entry in running), grace=10.0)
-    return sorted(parts, key=lambda part: part.name)
-
-
-def memory() -> Path | None:
-    """Return a folder in memory, where writing is quick, if it has room and allows programs."""
-    if not MEMORY.is_dir():
-        return None
-    state = os.statvfs(MEMORY)
-    is_roomy = state.f_bavail * state.f_frsize > ROOM and not state.f_flag & os.ST_NOEXEC
-    return MEMORY if is_roomy else None
+        stop(*running, grace=10.0)
 
 
 def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
@@ -155,20 +105,12 @@ def run_all_tests(only: str | None = None, root: Path = ROOT) -> int:
         raise UserError(f"ONLY must be one of {', '.join(KINDS)}, not {only!r}.")
     with environment.alone(root / ".course" / "test-all.lock", "running all tests"):
         started = time.monotonic()
-        jobs = collect_jobs(environment.ensure_everything(root), root)
-        if only:
-            jobs = [job for job in jobs if job.name in KINDS[only]]
-        place = memory()
-        with tempfile.TemporaryDirectory(
-            dir=place, prefix="course-", ignore_cleanup_errors=True
-        ) as folder:
-            Path(folder).chmod(0o711)  # PostgreSQL runs as another user, in this folder
-            for job in jobs if place else ():
-                job.env["TMPDIR"] = folder
-            parts = run_jobs(jobs, (os.cpu_count() or 1) + 3)
-        logs = {job.name: job.log for job in jobs}
-        for name in [part.name for part in parts if part.count("failed")]:
-            say(f"\n===== {name}: {logs[name].relative_to(root)} =====")
-            say(logs[name].read_text("utf-8", errors="replace").rstrip())
-        say(f"\n{report(parts, time.monotonic() - started)}")
-    return 1 if any(part.count("failed") for part in parts) else 0
+        jobs = collect_jobs(environment.ensure_everything(root), only, root)
+        run_jobs(jobs, (os.cpu_count() or 1) + 3)
+        jobs.sort(key=lambda job: job.name)
+        failed = [job for job in jobs if job.count("failed")]
+        for job in failed:
+            say(f"\n===== {job.name}: {job.log.relative_to(root)} =====")
+            say(job.log.read_text("utf-8", errors="replace").rstrip())
+        say(f"\n{report(jobs, time.monotonic() - started)}")
+    return 1 if failed else 0

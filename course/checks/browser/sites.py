@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from course.core.manifest import midpoints, read_step
+from course.core.manifest import chain, read_step
 from course.core.ports import free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import Step, all_steps
@@ -84,7 +84,7 @@ class Edition:
 
     def copy(self, folder: Path) -> None:
         """Copy the files into a new folder."""
-        edition = midpoints(self.step)[self.part - 1] if self.part else read_step(self.step)
+        edition = chain(self.step)[self.part] if self.part else read_step(self.step)
         for path, source in edition.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / path)

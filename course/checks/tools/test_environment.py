@@ -89,6 +89,18 @@ def test_the_packages_of_one_step_are_not_those_of_another(root, done):
     assert done == ["create", *installed * 2]
 
 
+@pytest.mark.parametrize("changed", ["requirements.lock", "step01_echo/requirements.txt"])
+def test_the_environment_of_a_copy_has_nothing_else(root, done, changed):
+    """After a change it is made anew, so a package that nobody names any more is gone."""
+    step = root / "step01_echo"
+    for _ in range(2):
+        environment.ensure([step / "requirements.txt"], "Installing", root, step)
+    assert done == ONCE
+    (root / changed).write_text("django==5.2.1\n")
+    environment.ensure([step / "requirements.txt"], "Installing", root, step)
+    assert done == ONCE * 2
+
+
 def change_stamp(venv: Path, old: str, new: str) -> None:
     """Replace a text in the stamp of an environment."""
     stamp = venv / environment.STAMP
@@ -178,24 +190,44 @@ def test_uv_installs_if_it_has_a_program_for_this_machine(root, monkeypatch, has
                 raise UserError("no matching distribution")
             program = Path(words[words.index("--target") + 1], "bin", "uv")
             program.parent.mkdir(parents=True)
-            program.with_suffix(".exe" if os.name == "nt" else "").touch()
+            program = program.with_suffix(".exe" if os.name == "nt" else "")
+            program.touch(0o755)
         elif "venv" in words:
             Path(words[-1]).mkdir()
 
     (root / "requirements.lock").write_text("django==5.2\nuv==0.13.8\nuvicorn==0.54\n")
     monkeypatch.setattr(environment, "run_quietly", run_quietly)
-    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(root))
     ensure(root)
     fetched, created, installed = commands
     assert fetched[-1] == "uv==0.13.8"
     assert created[0] == installed[0] == "uv" if has_wheel else "uv" not in created + installed
 
 
+# The words of Debian's Python if the package with `ensurepip` is missing.
+DEBIAN = """\
+The virtual environment was not created successfully because ensurepip is not
+available.  On Debian/Ubuntu systems, you need to install the python3-venv
+package using the following command.
+
+    apt install python3.11-venv
+
+You may need to use sudo with that command.  After installing the python3-venv
+package, recreate your virtual environment.
+
+Failing command: /course/.venv/bin/python3
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="this Python is a script of the shell")
 def test_a_python_without_venv_names_the_package_to_install(root, monkeypatch):
-    """Debian's Python lacks the module that brings pip; a sentence names the package."""
+    """Debian's Python lacks the module that brings pip, and says how to install it."""
+    python = root / "python3"
+    python.write_text(f"#!/bin/sh\ncat <<end\n{DEBIAN}end\nexit 1\n")
+    python.chmod(0o755)
     monkeypatch.setattr(environment, "find_uv", lambda root: None)
-    monkeypatch.setitem(sys.modules, "ensurepip", None)
-    with pytest.raises(UserError, match=f"install python{environment.python_version()}-venv"):
+    monkeypatch.setattr(environment, "base_python", lambda: str(python))
+    with pytest.raises(UserError, match=r"apt install python3\.11-venv"):
         ensure(root)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from course.core.manifest import INTERIM
 from course.core.steps import ROOT, all_steps, list_folder, step_files
-from course.learn.jobs import PYTEST_JOBS
+from course.learn.jobs import CHECKS, FOLDERS
 
 STEPS = pytest.mark.parametrize("step", all_steps(), ids=lambda step: step.label)
 
@@ -59,15 +59,14 @@ def test_a_line_of_a_step_fits_a_projector():
 
 
 def test_every_test_of_the_course_is_run():
-    """Each file of tests belongs to exactly one job."""
-    found = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
-    files = [file for file in found if not file.startswith(INTERIM)]
-    taken = []
-    for name, tests in PYTEST_JOBS.items():
-        folders = tuple(f"{each}/" for each in tests)
-        ignored = PYTEST_JOBS["tools"] if name == "course" else []
-        found = [file for file in files if file in tests or file.startswith(folders)]
-        taken += [file for file in found if file not in ignored]
-    assert sorted(taken) == sorted(files)
-    named = [each for tests in PYTEST_JOBS.values() for each in tests]
-    assert [each for each in named if not (ROOT / each).exists()] == []
+    """Each file of tests is in a folder of jobs, which name no file that there is not.
+
+    Each folder has one job for the files that no other job names.
+    """
+    files = [file.relative_to(ROOT).as_posix() for file in ROOT.glob("course/**/test_*.py")]
+    places = tuple(f"{CHECKS}/{folder}/test_" for folder in FOLDERS)
+    assert [file for file in files if not file.startswith((f"{INTERIM}/", *places))] == []
+    for folder, jobs in FOLDERS.items():
+        named = [f"{CHECKS}/{folder}/test_{name}.py" for names in jobs.values() for name in names]
+        assert sorted(set(named).intersection(files)) == sorted(named)
+        assert sum(names == [] for names in jobs.values()) == 1

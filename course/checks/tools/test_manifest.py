@@ -50,7 +50,7 @@ def texts(midpoint):
 
 def test_each_mid_point_is_the_one_before_with_its_part(root):
     """Interim files last until the next part that names them; the README is the step's."""
-    found = manifest.midpoints(find_step("3", root), root)
+    found = manifest.chain(find_step("3", root), root)[1:]
     shown = [(point.number, point.name, point.label) for point in found]
     assert shown == [
         (1, "numbers", "step03_crowd-part01"),
@@ -74,10 +74,10 @@ def test_each_mid_point_is_the_one_before_with_its_part(root):
 
 def test_the_first_step_has_no_mid_points_and_the_others_end_as_they_are(root):
     """In the real steps too, the last mid-point equals the folder."""
-    assert manifest.midpoints(find_step("1", root), root) == []
-    assert manifest.midpoints(all_steps()[0]) == []
+    assert len(manifest.chain(find_step("1", root), root)) == 1
+    assert len(manifest.chain(all_steps()[0])) == 1
     for step in all_steps()[1:]:
-        last = manifest.midpoints(step)[-1]
+        last = manifest.chain(step)[-1]
         assert manifest.difference(last, manifest.read_step(step)) == {}
 
 
@@ -85,7 +85,7 @@ def test_a_missing_file_is_refused(root):
     """The sentence names the interim file or the manifest."""
     (root / "course/interim/step03_crowd/part02/chat/views.py").unlink()
     with pytest.raises(UserError, match=r"part02/chat/views\.py is missing"):
-        manifest.midpoints(find_step("3", root), root)
+        manifest.chain(find_step("3", root), root)
     (root / "course" / "steps.toml").unlink()
     with pytest.raises(UserError, match=r"course/steps\.toml cannot be read"):
         manifest.load(root)

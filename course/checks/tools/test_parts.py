@@ -105,8 +105,8 @@ def test_a_file_that_has_gone_from_the_course_goes(root, step, tmp_path):
 def test_a_mid_point_is_run_and_tested(root, monkeypatch, capfd):
     """The database is made, the server runs, and the tests run in the mid-point's folder."""
     used = []
-    for module, name in ((run, "ensure_step"), (testing, "ensure_everything")):
-        monkeypatch.setattr(module.environment, name, lambda *_: Path(sys.executable))
+    for name in ("ensure", "ensure_everything"):
+        monkeypatch.setattr(run.environment, name, lambda *_: Path(sys.executable))
     monkeypatch.setattr(run.environment, "run_quietly", lambda *_, cwd, env: used.append(cwd))
     monkeypatch.setattr(run, "serve", lambda python, step, port, env: used.append(step.folder))
     run.run("3", str(free_port()), "2", root=root)

@@ -51,7 +51,11 @@ def test_nothing_leads_a_test_into_another_repository():
 
     Many tests commit, so the settings of all tests delete these variables.
     """
-    code = "import course.conftest, os; print(*(k for k, v in os.environ.items() if v == 'there'))"
+    code = """
+import os
+import course.checks.conftest
+print(*(name for name, value in os.environ.items() if value == "there"))
+"""
     env = clean() | dict.fromkeys([*GIT_PLACES, "GIT_PAGER"], "there")
     left = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=env, text=True)
     assert left.split() == ["GIT_PAGER"]

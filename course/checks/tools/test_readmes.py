@@ -29,7 +29,7 @@ $ .venv/bin/python manage.py runserver
 def test_what_it_names_exists(readme: Path) -> None:
     """The repository has each linked file, and the step has each named test.
 
-    The README has the four commands that `standalone` runs in a copy of a step.
+    The README has the four commands after which a copy of a step runs.
     """
     text = readme.read_text("utf-8")
     targets = re.findall(r"\]\(([^)#]+)\)", text)

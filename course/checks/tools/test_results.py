@@ -1,10 +1,11 @@
 """JUnit files are read, and shown as one table."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from course.learn.results import Part, Test, read_junit, report, write_junit
+from course.learn.results import Job, Test, read_junit, report, write_junit
 
 JUNIT = """<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="pytest">
@@ -72,15 +73,20 @@ def test_what_is_written_can_be_read(tmp_path, outcome):
     assert read_junit(tmp_path / "proof.xml") == [test]
 
 
+def ended(name, tests, seconds=1.0):
+    """Return a job that has ended with these tests."""
+    return Job(name, [], Path(), Path(), Path(), seconds=seconds, tests=tests)
+
+
 def test_the_report_names_everything_and_fits_a_terminal(tests):
     """The report has rows, skips, failures, the slowest tests, and one closing line."""
     wordy = replace(tests[1], message="because " * 100)
     endless = Test("tests/test_echo.py::test_" + "very_" * 20 + "long", "passed", 0.4)
-    shown = report([Part("step01_echo", 12.34, tests), Part("course", 1.0, [wordy, endless])], 13.0)
+    shown = report([ended("step01_echo", tests, 12.34), ended("course", [wordy, endless])], 13.0)
     lines = shown.splitlines()
-    assert lines[0].split() == ["part", "passed", "failed", "skipped", "seconds", "work"]
-    assert lines[1].split() == ["step01_echo", "1", "4", "1", "12.3", "0.0"]
-    assert lines[4].split() == ["all", "2", "5", "1", "13.0", "0.0"]
+    assert lines[0].split() == ["part", "passed", "failed", "skipped", "seconds"]
+    assert lines[1].split() == ["step01_echo", "1", "4", "1", "12.3"]
+    assert lines[4].split() == ["all", "2", "5", "1", "13.0"]
     assert lines[-1] == "2 passed, 5 failed, 1 skipped"
     assert all(len(line) <= 80 for line in lines)
     assert sum(line.startswith("      because ") for line in lines) == 4
@@ -94,12 +100,12 @@ def test_the_report_names_everything_and_fits_a_terminal(tests):
 def test_only_the_ten_slowest_are_named_and_a_reason_for_many_skips_is_one_line():
     """A machine without a browser skips hundreds of tests for one reason."""
     many = [Test(f"test_{n}", "passed", n) for n in range(30)]
-    lines = report([Part("course", 1.0, many)], 1.0).splitlines()
+    lines = report([ended("course", many)], 1.0).splitlines()
     assert lines[-1] == "30 passed, 0 failed"
     assert not {"Skipped", "Failed"}.intersection(lines)
     slow = [line.split() for line in lines if " s  course: test_" in line]
     assert slow == [[f"{n}.0", "s", "course:", f"test_{n}"] for n in range(29, 19, -1)]
     pages = [Test(f"test_pages.py::test_{n}", "skipped", 0.0, "no Chromium") for n in range(100)]
     other = Test("test_redis.py", "skipped", 0.0, "needs Redis")
-    shown = report([Part("browser", 1.0, [*pages, other]), Part("stack", 1.0, pages[:1])], 2.0)
+    shown = report([ended("browser", [*pages, other]), ended("stack", pages[:1])], 2.0)
     assert "Skipped\n  101 in browser, stack: no Chromium\n  1 in browser: needs Redis\n" in shown

@@ -1,30 +1,27 @@
 """A copy of a step runs in its own folder, with its own environment."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from course.checks.tools.conftest import HERE, add_step, run_course
+from course.checks.tools.conftest import HERE, run_course
 from course.core import environment
 from course.core.processes import clean_environment
-from course.core.steps import Step
 from course.learn import standalone
 from course.learn.results import read_junit
 
 
-def test_the_four_plain_commands_are_run(tested):
-    """The log shows the commands as a reader types them, and that `/` is served."""
-    python, pip = (environment.venv_program(Path(".venv"), name) for name in ("python", "pip"))
+def test_a_copy_is_migrated_served_and_tested(tested):
+    """The log shows the commands, which run in the copy's own environment."""
     log = (tested.root / ".course" / "logs" / "step01_echo.log").read_text()
     commands = [line[2:] for line in log.splitlines() if line.startswith("$ ")]
-    assert commands[0].endswith("-m venv .venv")
-    assert commands[1] == f"{pip} install -r requirements.txt"
-    assert commands[2] == f"{python} manage.py migrate"
-    assert commands[3].startswith(f"{python} manage.py runserver 127.0.0.1:")
-    assert commands[4].startswith(f"{python} -m pytest")
+    assert commands[0] == "python manage.py migrate"
+    assert commands[1].startswith("python manage.py runserver 127.0.0.1:")
+    assert commands[2].startswith("python -m pytest")
     assert "/: OK\n" in log
+    copy = tested.root / ".course" / "standalone" / "step01_echo"
+    assert "requirements.txt" in (copy / ".venv" / environment.STAMP).read_text()
 
 
 def test_a_warm_run_makes_no_environment_and_forgets_old_files(tested):
@@ -35,110 +32,17 @@ def test_a_warm_run_makes_no_environment_and_forgets_old_files(tested):
         (copy / name).touch()
     shown = run_course("standalone", "1", root=tested.root)
     assert shown.returncode == 0
-    assert "The environment is up to date." in shown.stdout
-    assert "-m venv" not in shown.stdout
+    assert "Creating the environment" not in shown.stdout
+    assert "Installing" not in shown.stdout
     left = {path.name for path in copy.iterdir()} - {".venv", "__pycache__"}
     assert left == {"manage.py", "pytest.py", "requirements.txt"}
 
 
-@pytest.mark.parametrize(
-    ("changed", "old", "new"),
-    [
-        ("requirements.txt", "django", "django==5.2.1"),
-        ("requirements.lock", "5.2", "5.2.1"),
-        (f".venv/{environment.STAMP}", environment.python_version(), "3.8"),
-    ],
-)
-def test_what_is_installed_follows_the_requirements(tmp_path, monkeypatch, changed, old, new):
-    """New requirements, a new lock file or a new Python make the environment anew, and empty."""
-    made = []
-
-    def run_shown(command, copy, env):
-        made.append(command)
-        python = environment.venv_program(copy / ".venv", "python")
-        python.parent.mkdir(parents=True, exist_ok=True)
-        python.touch()
-
-    monkeypatch.setattr(standalone, "run_shown", run_shown)
-    lock = tmp_path / "requirements.lock"
-    lock.write_text("django==5.2\n")
-    (tmp_path / "requirements.txt").write_text("django\n")
-    for expected in (2, 2, 4):  # venv and pip, once, and then again
-        if expected == 4:
-            (tmp_path / ".venv" / "old").touch()
-            (tmp_path / changed).write_text((tmp_path / changed).read_text().replace(old, new))
-        standalone.install(Step(1, "echo", tmp_path), tmp_path, lock, {})
-        assert len(made) == expected
-    assert not (tmp_path / ".venv" / "old").exists()
-
-
-def test_only_the_first_step_pays_for_the_plain_commands(tmp_path, monkeypatch):
-    """Later steps get their environment from uv; steps with equal requirements share it."""
-    lock = tmp_path / "requirements.lock"
-    lock.touch()
-    made = []
-
-    def ensure(files, title, root, folder):
-        python = environment.venv_program(folder / ".venv", "python")
-        python.parent.mkdir(parents=True)
-        python.touch()
-        wanted = environment.marks(folder / ".venv", lock, files)
-        environment.write_stamp(folder / ".venv", wanted)
-        made.append(title)
-        return python
-
-    monkeypatch.setattr(environment, "ensure", ensure)
-    pythons = []
-    for number, packages in ((2, "django"), (3, "django"), (4, "channels")):
-        copy = tmp_path / f"step{number:02}_x"
-        copy.mkdir()
-        (copy / "requirements.txt").write_text(packages)
-        pythons.append(standalone.install(Step(number, "x", copy), copy, lock, {}))
-    assert made == [f"Installing the packages of step0{number}_x" for number in (2, 4)]
-    assert pythons[0] == pythons[1] != pythons[2]
-
-
-FAKE_PYTEST = """
-import pathlib, sys, time
-pathlib.Path("here").touch()
-while len(list(pathlib.Path("..").glob("*/here"))) < 2:
-    time.sleep(0.01)
-pathlib.Path(sys.argv[-1].partition("=")[2]).write_text(sys.argv[-2])
-sys.exit(5 if sys.argv[-2] == "tests/test_redis.py" else 0)
-"""
-
-
-@pytest.mark.timeout(20)
-def test_files_that_mostly_wait_are_tested_beside_the_others(tmp_path):
-    """The two runs, which wait for each other here, have their own folders; a failure counts."""
-    files = {"pytest.py": FAKE_PYTEST, "tests/test_redis.py": ""}
-    step = Step(5, "deploy", add_step(tmp_path, "step05_deploy", files))
-    copy = tmp_path / "copies" / step.label
-    standalone.refresh_copy(step, copy)
-    python, env = Path(sys.executable), clean_environment()
-    assert standalone.run_tests(step, copy, python, env, tmp_path) == 5
-    assert (tmp_path / "step05_deploy.xml").read_text() == "--ignore=tests/test_redis.py"
-    assert (tmp_path / "step05_deploy-waiting.xml").read_text() == "tests/test_redis.py"
-
-
-def test_nothing_of_the_repository_leaks_in(monkeypatch, tmp_path):
+def test_nothing_of_the_repository_leaks_in(monkeypatch):
     """The step gets no settings, path or service from the shell."""
     for name in ("PYTHONPATH", "DATABASE_URL", "REDIS_URL", "DJANGO_DEBUG", "PYTEST_ADDOPTS"):
         monkeypatch.setenv(name, "leak")
-    env = standalone.standalone_environment(tmp_path / "requirements.lock")
-    assert "leak" not in env.values()
-    assert env["PIP_CONSTRAINT"] == (tmp_path / "requirements.lock").as_uri()
-
-
-def test_the_lock_holds_in_a_folder_with_a_space(tmp_path):
-    """Pip splits a path at spaces, but not a URL. A version outside the lock is refused."""
-    lock = tmp_path / "my コース" / "requirements.lock"
-    lock.parent.mkdir()
-    lock.write_text("six==1.0.0\n")
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", "six==2.0.0"]
-    env = standalone.standalone_environment(lock)
-    refused = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert "conflicting dependencies" in refused.stderr
+    assert "leak" not in clean_environment().values()
 
 
 @pytest.mark.parametrize(

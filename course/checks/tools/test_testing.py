@@ -13,8 +13,8 @@ import pytest
 from course.checks.tools.conftest import ROOT, clean, is_alive, pids, plant, run_course
 from course.core import environment
 from course.core.processes import start_job, stop, wait_until
-from course.learn import testing
-from course.learn.jobs import LONGEST, PYTEST_JOBS, Job, collect_jobs
+from course.learn.jobs import CHECKS, FOLDERS, collect_jobs
+from course.learn.results import Job
 from course.learn.testing import judge, run_jobs
 
 # A job with a child; both would run for a minute.
@@ -33,9 +33,9 @@ def make_job(root: Path, name: str, code: str) -> Job:
     return Job(name, command, root, root / name, root / f"{name}.log")
 
 
-def reasons(part) -> list[str]:
+def reasons(job: Job) -> list[str]:
     """Return the messages of the failures."""
-    return [test.message for test in part.tests if test.outcome == "failed"]
+    return [test.message for test in job.tests if test.outcome == "failed"]
 
 
 PASSED = '<testsuite><testcase name="runs on its own" time="0.1"/></testsuite>'
@@ -57,9 +57,9 @@ def test_a_job_passes_if_its_tests_have_passed(tmp_path, results, code, reason):
     job.results.mkdir()
     for name, text in results.items():
         (job.results / f"{name}.xml").write_text(text)
-    part = judge(job, code, 1.0)
-    assert part.count("passed") == list(results.values()).count(PASSED)
-    assert [found[: len(reason)] for found in reasons(part)] == ([reason] if reason else [])
+    judge(job, code)
+    assert job.count("passed") == list(results.values()).count(PASSED)
+    assert [found[: len(reason)] for found in reasons(job)] == ([reason] if reason else [])
 
 
 def test_old_results_do_not_count(tmp_path):
@@ -67,12 +67,12 @@ def test_old_results_do_not_count(tmp_path):
     job = make_job(tmp_path, "step01_echo", "")
     job.results.mkdir()
     (job.results / "pytest.xml").write_text(PASSED)
-    (part,) = run_jobs([job], at_once=1)
-    assert reasons(part) == ["the job ended with exit code 0, without results"]
+    run_jobs([job], at_once=1)
+    assert reasons(job) == ["the job ended with exit code 0, without results"]
 
 
-def test_jobs_run_side_by_side_and_come_back_in_order(tmp_path):
-    """Two jobs that wait for each other both end, and the results are sorted by name."""
+def test_jobs_run_side_by_side(tmp_path):
+    """Two jobs that wait for each other both end."""
     code = """
 import pathlib, sys, time
 pathlib.Path("{me}.here").touch()
@@ -84,8 +84,8 @@ pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/
         make_job(tmp_path, me, code.format(me=me, other=other))
         for me, other in (("two", "one"), ("one", "two"))
     ]
-    parts = run_jobs(jobs, at_once=2, time_limit=20)
-    assert [(part.name, part.count("passed")) for part in parts] == [("one", 1), ("two", 1)]
+    run_jobs(jobs, at_once=2, time_limit=20)
+    assert [job.count("passed") for job in jobs] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ pathlib.Path("{me}/a.xml").write_text("<testsuite><testcase name='met' time='0'/
 def test_what_a_job_leaves_running_is_ended(tmp_path, code, expected):
     """After the time limit, job and children are killed. The child of an ended job is killed."""
     job = make_job(tmp_path, "step01_echo", code)
-    (part,) = run_jobs([job], at_once=1, time_limit=1.0)
-    assert reasons(part) == expected
-    assert part.tests[0].id == "the job step01_echo"
+    run_jobs([job], at_once=1, time_limit=1.0)
+    assert reasons(job) == expected
+    assert job.tests[0].id == "the job step01_echo"
     started = pids(job.log.read_text())
     assert len(started) == 2
     assert wait_until(lambda: not any(map(is_alive, started)), 30)
@@ -132,39 +132,18 @@ sys.exit(cli.main(["test-all"]))
     assert wait_until(lambda: not any(map(is_alive, pids(log.read_text()))), 30)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps files in memory like this")
-def test_temporary_files_are_kept_in_memory_where_there_is_room(tmp_path, monkeypatch):
-    """The files are deleted at the end. Without free memory, the run uses the disk."""
-    seen = []
-    monkeypatch.setattr(testing, "run_jobs", lambda jobs, _: seen.append(jobs[0].env) or [])
-    monkeypatch.setattr(testing.environment, "ensure_everything", lambda _: Path("python"))
-    monkeypatch.setattr(testing, "MEMORY", tmp_path / "memory")
-    testing.MEMORY.mkdir()
-    for room in (1, 2**62):
-        monkeypatch.setattr(testing, "ROOM", room)
-        testing.run_all_tests(root=plant(tmp_path / str(room)))
-    roomy, full = seen
-    assert Path(roomy["TMPDIR"]).parent == testing.MEMORY
-    assert list(testing.MEMORY.iterdir()) == []
-    assert full.get("TMPDIR") == os.environ.get("TMPDIR")
-
-
 def test_the_parts_of_the_course_are_found(tmp_path):
-    """There are jobs for each step, for red and green, and for the folders of tests.
-
-    The longest jobs, which are real ones, start first.
-    """
+    """There are jobs for each step, for red and green, and for the folders of tests."""
     fresh, steps = plant(tmp_path), ["step01_echo", "step02_groups"]
-    assert [job.name for job in collect_jobs(Path("python"), fresh)] == steps
-    for tests in (tests for job in PYTEST_JOBS.values() for tests in job):
-        file = fresh / tests if tests.endswith(".py") else fresh / tests / "test_one.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
+    assert sorted(job.name for job in collect_jobs(Path("python"), root=fresh)) == steps
+    for folder in FOLDERS:
+        (fresh / CHECKS / folder).mkdir(parents=True)
     (fresh / "course" / "steps.toml").touch()
-    names = {job.name for job in collect_jobs(Path("python"), fresh)}
-    assert names == {*steps, "redgreen02", *PYTEST_JOBS}
-    ordered = [job.name for job in collect_jobs(Path("python"))]
-    assert set(ordered[: len(LONGEST)]) == set(LONGEST)
+    names = [job.name for job in collect_jobs(Path("python"), root=fresh)]
+    checks = [name for jobs in FOLDERS.values() for name in jobs]
+    assert names == [steps[1], "redgreen02", *checks, steps[0]]
+    stack = [job.name for job in collect_jobs(Path("python"), "stack", fresh)]
+    assert stack == ["stack", "workers", "abuse", "services"]
 
 
 def test_test_all_ends_with_the_table(tested):
@@ -172,7 +151,8 @@ def test_test_all_ends_with_the_table(tested):
     assert tested.shown.returncode == 0, tested.shown.stdout + tested.shown.stderr
     lines = tested.shown.stdout.splitlines()
     assert lines[-1] == "4 passed, 0 failed"
-    assert any(line.split()[:4] == ["step02_groups", "2", "0", "0"] for line in lines)
+    rows = [line.split()[:4] for line in lines if line.startswith("step0") and ":" not in line]
+    assert rows == [[name, "2", "0", "0"] for name in ("step01_echo", "step02_groups")]
 
 
 def test_two_runs_do_not_share_copies_and_results(tested):
