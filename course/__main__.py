@@ -18,9 +18,12 @@ def main():
             % (NEEDED + tuple(sys.version_info[:3]))
         )
         return 2
-    from course.cli import main as command_line
+    try:
+        from course.cli import main as command_line
 
-    return command_line(sys.argv[1:])
+        return command_line(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from course import stack, wire
+from course import wire
 from course.bench import driver, tables
 from course.book import build
 from course.core.processes import forget_git, interrupt_on_signals
@@ -17,6 +17,7 @@ from course.core.steps import choices
 from course.core.terminal import UserError, colour
 from course.learn import diff, jobs, run, standalone, testing
 from course.maintain import drift, guarantees, lint, propagate, redgreen, upgrade
+from course.stack import command
 
 # For each command: its parameters for `make`, and its help. The order is that of first use.
 COMMANDS = {
@@ -45,7 +46,7 @@ CALLS: dict[str, Callable[[Any], int]] = {
         testing.run_all_tests(o.only) if o.only else testing.run_step_tests(o.step, o.part)
     ),
     "diff": lambda o: diff.show(o.first, o.second, o.part, o.only),
-    "stack": lambda o: stack.run(o.port, o.workers, o.server, o.shards, o.part, o.trace),
+    "stack": lambda o: command.run(o.port, o.workers, o.server, o.shards, o.part, o.trace),
     "wire": lambda o: wire.draw(o.file),
     "bench": lambda o: driver.bench(o.runs, o.parts),
     "redgreen": lambda o: redgreen.redgreen(o.step, o.part, o.fix, o.results, whole=not o.results),

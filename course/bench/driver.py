@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 from course.bench import tables
 from course.bench.tables import TITLES, Result
 from course.core import environment
+from course.core.ports import parse_number
 from course.core.steps import ROOT
 from course.core.terminal import UserError, say
-from course.stack import WORKERS, Stack
-from course.stack.command import find_code, parse_count
-from course.stack.stack import APPLICATION
+from course.stack.command import find_code
+from course.stack.stack import APPLICATION, WORKERS, Stack
 
 MEASURED_PARTS = range(7, 14)  # part 7 completes the service; the later parts are for a crowd
 FILES = 5200  # open files of the load, and of a server
@@ -146,7 +146,7 @@ def bench(runs_text: str, parts: bool = False, root: Path = ROOT) -> int:
     With `parts`, compare step 5 as it is after each part for a crowd. The exit code is 1 if a
     contender lost a message, or delivered one twice or out of order.
     """
-    runs = parse_count("RUNS", runs_text, 25)
+    runs = parse_number("RUNS", runs_text, 1, 25)
     if sys.platform != "linux":
         raise UserError("The measurements need Linux: they read /proc.")
     import resource  # Windows does not have this module

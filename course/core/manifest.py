@@ -8,14 +8,13 @@ step before with the files of the parts so far, and the step's own README.
 """
 
 import ast
-import fnmatch
 import stat
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from course.core.steps import ROOT, Step, all_steps, list_folder
+from course.core.steps import ROOT, Step, all_steps, step_files
 from course.core.terminal import UserError
 
 NAME = "course/steps.toml"
@@ -91,34 +90,22 @@ class Midpoint:
         return parse_tests(self.text(path), self.place(path)) if path in self.files else {}
 
     def tests(self, path: str) -> set[str]:
-        """Return the tests in a file, such as `TestY::test_x`; none if there is no such file."""
+        """Return the names of the tests in a file; none if there is no such file."""
         return self.nodes(path).keys() - {""}
-
-
-def named_tests(node: ast.AST, prefix: str = "") -> dict[str, TestFunction]:
-    """Return the tests that pytest finds below `node`, by name: `TestRoom::test_join`."""
-    found: dict[str, TestFunction] = {}
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, TestFunction):
-            if child.name.startswith("test"):
-                found[prefix + child.name] = child
-        elif isinstance(child, ast.ClassDef):
-            bases = [ast.unparse(base) for base in child.bases]
-            if child.name.startswith("Test") or any(base.endswith("TestCase") for base in bases):
-                found |= named_tests(child, f"{prefix}{child.name}::")
-        else:
-            found |= named_tests(child, prefix)
-    return found
 
 
 @cache
 def parse_tests(source: bytes, place: str) -> dict[str, ast.Module | TestFunction]:
-    """Return the code of a file of tests; raise UserError if it is no Python."""
+    """Return the code of a file of tests; raise UserError if it is no Python.
+
+    Each test of a step is a function of its module.
+    """
     try:
         module = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{place} is no valid Python: {error}.") from None
-    return {"": module, **named_tests(module)}
+    functions = [node for node in module.body if isinstance(node, TestFunction)]
+    return {"": module, **{node.name: node for node in functions if node.name.startswith("test")}}
 
 
 def load(root: Path = ROOT) -> list[Entry]:
@@ -149,8 +136,8 @@ def load(root: Path = ROOT) -> list[Entry]:
 
 def read_step(step: Step) -> Midpoint:
     """Return the files in the folder of a step, as a mid-point."""
-    paths = {path.as_posix(): step.folder / path for path in list_folder(step.folder)}
-    return Midpoint(step, 0, step.name, {name: at for name, at in paths.items() if at.is_file()})
+    files = {path.as_posix(): step.folder / path for path in step_files(step.folder)}
+    return Midpoint(step, 0, step.name, files)
 
 
 def chain(step: Step, root: Path = ROOT) -> list[Midpoint]:
@@ -198,8 +185,3 @@ def difference(before: Midpoint, after: Midpoint) -> dict[str, str]:
         ):
             found[path] = "changes"
     return found
-
-
-def changed_tests(before: Midpoint, after: Midpoint) -> list[str]:
-    """Return the files of tests that differ between two mid-points."""
-    return fnmatch.filter(difference(before, after), TEST_FILE)

@@ -14,11 +14,16 @@ HOST = "127.0.0.1"
 FIRST, LAST = 20_000, 32_000
 
 
+def parse_number(name: str, text: str, least: int, most: int) -> int:
+    """Return the number in `text`; raise UserError unless it is from `least` to `most`."""
+    if text.isdecimal() and least <= int(text) <= most:
+        return int(text)
+    raise UserError(f"{name} must be a number from {least} to {most}, not {text!r}.")
+
+
 def parse_port(text: str) -> int:
     """Return the port number in `text`; raise UserError if there is none."""
-    if text.isdecimal() and 1024 <= int(text) <= 65535:
-        return int(text)
-    raise UserError(f"PORT must be a number from 1024 to 65535, not {text!r}.")
+    return parse_number("PORT", text, 1024, 65535)
 
 
 def answers(port: int) -> bool:

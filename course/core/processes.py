@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 # In hooks and rebases, git sets these variables for the commands that it runs. The variables lead
 # a git command in any folder to the reader's repository, so a test would commit to this repository.
@@ -82,19 +83,20 @@ def descendants(*pids: int) -> set[int]:
 
 
 def start_job(
-    command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]
+    command: Sequence[str],
+    log: Path,
+    cwd: Path,
+    env: Mapping[str, str],
+    mode: str = "wb",
+    **settings: Any,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in its own process group, with its output in `log`; return the process."""
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    """Start `command` with its output in `log`, opened in `mode`; return the process.
+
+    In its own session, a job gets no Ctrl-C from the terminal. `settings` are those of subprocess.
+    """
+    with log.open(mode) as output:
+        settings |= {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True, **settings)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
@@ -107,33 +109,45 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
     return True
 
 
-def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
+def end(
+    processes: Sequence[subprocess.Popen[bytes]],
+    patience: float = 0.0,
+    grace: float = 5.0,
+    number: int = INTERRUPT,
+) -> None:
     """End `processes` and all their descendants.
 
     First wait `patience` seconds, because a terminal's Ctrl-C may have reached the processes. Then
-    send SIGINT and wait `grace` seconds. Then kill all that still run.
+    send the signal `number` and wait `grace` seconds. Then kill all that still run.
     """
 
     def alive() -> list[subprocess.Popen[bytes]]:
         return [process for process in processes if process.poll() is None]
 
+    family = descendants(*(process.pid for process in processes))
+    wait_until(lambda: not alive(), patience)
+    for process in alive():
+        process.send_signal(number)
+        if os.name != "nt":  # A frozen process handles the signal only after SIGCONT.
+            process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not alive(), grace)
+    family |= descendants(*(process.pid for process in alive()))
+    for process in alive():
+        process.kill()
+        process.wait()
+    for pid in family:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    for process in processes if os.name != "nt" else ():
+        # A job leads its own process group, whose id is that of the job; other children do not.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def stop(*processes: subprocess.Popen[bytes], patience: float = 0.0, grace: float = 5.0) -> None:
+    """End `processes` and all their descendants, undisturbed by Ctrl-C."""
     with undisturbed():
-        family = descendants(*(process.pid for process in processes))
-        wait_until(lambda: not alive(), patience)
-        for process in alive():
-            process.send_signal(INTERRUPT)
-        wait_until(lambda: not alive(), grace)
-        family |= descendants(*(process.pid for process in alive()))
-        for process in alive():
-            process.kill()
-            process.wait()
-        for pid in family:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        for process in processes if os.name != "nt" else ():
-            # A job leads its own process group, whose id is that of the job; other children do not.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+        end(processes, patience, grace)
 
 
 def run_to_the_end(

@@ -61,11 +61,8 @@ def list_folder(folder: Path) -> list[Path]:
     may be broken.
     """
     if shutil.which("git"):
-        listing = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."],
-            cwd=folder,
-            capture_output=True,
-        )
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."]
+        listing = subprocess.run(command, cwd=folder, capture_output=True)
         if listing.returncode == 0 and listing.stdout:
             names = {os.fsdecode(name) for name in listing.stdout.split(b"\0") if name}
             return sorted(Path(name) for name in names if os.path.lexists(folder / name))

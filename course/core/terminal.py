@@ -1,7 +1,6 @@
-"""Output for people: colour, a live line, and errors in one clear sentence."""
+"""Output for people: colour, and errors in one clear sentence."""
 
 import os
-import shutil
 import sys
 from typing import TextIO
 
@@ -32,20 +31,3 @@ def colour(text: str, name: str, stream: TextIO | None = None) -> str:
 def say(text: str = "") -> None:
     """Print a line at once, also if the output is a pipe."""
     print(text, flush=True)
-
-
-class LiveLine:
-    """One line of a terminal that is overwritten; silent if the output is no terminal."""
-
-    def __init__(self) -> None:
-        self.live = wants_colour(sys.stdout)
-
-    def show(self, text: str) -> None:
-        """Replace the line by `text`, cut to the width of the terminal."""
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\033[2K{text[:width]}", end="", flush=True)
-
-    def clear(self) -> None:
-        """Erase the line, so that ordinary output can follow."""
-        self.show("")

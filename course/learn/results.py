@@ -101,13 +101,15 @@ def read_junit(file: Path) -> list[Test]:
     return list(tests.values())
 
 
-def write_junit(test: Test, file: Path) -> None:
-    """Write a JUnit file that holds one test."""
+def write_junit(tests: list[Test], file: Path) -> None:
+    """Write a JUnit file, and the folder in which it is."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     suite = ElementTree.Element("testsuite")
-    case = ElementTree.SubElement(suite, "testcase", name=test.id, time=f"{test.seconds:.3f}")
-    if test.outcome != "passed":
-        tag = "failure" if test.outcome == "failed" else "skipped"
-        ElementTree.SubElement(case, tag, message=test.message)
+    for test in tests:
+        case = ElementTree.SubElement(suite, "testcase", name=test.id, time=f"{test.seconds:.3f}")
+        if test.outcome != "passed":
+            tag = "failure" if test.outcome == "failed" else "skipped"
+            ElementTree.SubElement(case, tag, message=test.message)
     ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
 
 

@@ -82,7 +82,6 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
     step = find_step(wanted, root)
     copy = root / ".course" / "standalone" / step.label
     results = results or root / ".course" / "results" / step.label
-    results.mkdir(parents=True, exist_ok=True)
     env = clean_environment() | {"PYTHONUNBUFFERED": "1"}
     started, reason = time.monotonic(), ""
     refresh_copy(step, copy)
@@ -96,7 +95,7 @@ def standalone(wanted: str, results: Path | None, root: Path = ROOT) -> int:
         reason = str(error)
     outcome = "failed" if reason else "passed"
     proof = Test("runs on its own", outcome, time.monotonic() - started, reason)
-    write_junit(proof, results / "proof.xml")
+    write_junit([proof], results / "proof.xml")
     if reason:
         print(f"{step.label} does not run on its own: {reason}", file=sys.stderr)
         return 1

@@ -110,25 +110,15 @@ def part_problems(entry: Entry, points: list[Midpoint], step: Step) -> Iterator[
             )
 
 
-def tests_of(point: Midpoint, unreadable: list[str]) -> set[str]:
-    """Return the files of tests of a mid-point, and their tests; add to the `unreadable`."""
+def tests_of(point: Midpoint) -> set[str]:
+    """Return the files of tests of a mid-point, and their tests."""
     files = fnmatch.filter(point.files, TEST_FILE)
-    names = set(files)
-    for file in files:
-        try:
-            names.update(f"{file}::{test}" for test in point.tests(file))
-        except UserError as error:
-            unreadable.append(str(error))
-    return names
+    return {*files, *(f"{file}::{test}" for file in files for test in point.tests(file))}
 
 
 def test_problems(entry: Entry, points: list[Midpoint]) -> Iterator[str]:
     """Yield a message for each test that is gone without a reason, or retired by mistake."""
-    unreadable, retired = list[str](), set[str]()
-    tests = [tests_of(point, unreadable) for point in points]
-    yield from unreadable
-    if unreadable:
-        return
+    tests, retired = list(map(tests_of, points)), set[str]()
     for before, after, point in zip(tests, tests[1:], points[1:], strict=False):
         gone = before - after
         retired |= gone
@@ -159,9 +149,10 @@ def problems(root: Path = ROOT) -> list[str]:
     for entry, step in list(zip(entries, steps, strict=True))[1:]:
         try:
             points = chain(step, root)
-        except UserError:
-            continue  # An interim file is missing, and has its message.
-        found += [*part_problems(entry, points, step), *test_problems(entry, points)]
+            found += part_problems(entry, points, step)
+            found += test_problems(entry, points)
+        except UserError as error:  # An interim file is missing, or a file is no Python.
+            found.append(str(error))
     # A step is in its own chain and at the start of the next, so a message may come twice.
     return list(dict.fromkeys(found))
 

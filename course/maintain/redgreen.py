@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from course.core import environment
-from course.core.manifest import TEST_FILE, chain, changed_tests, read_step
+from course.core.manifest import TEST_FILE, chain, difference, read_step
 from course.core.parts import find_midpoint, lay_out
 from course.core.ports import HOST, free_port
 from course.core.processes import clean_environment, start_job, stop
@@ -53,7 +53,7 @@ def pairs(wanted: str | None, part: str | None, root: Path) -> list[Pair]:
         for before, after in pairwise(chain(step, root)):
             old = {
                 path: before.tests(path)
-                for path in changed_tests(before, after)
+                for path in fnmatch.filter(difference(before, after), TEST_FILE)
                 if path not in before.files or after.tests(path) - before.tests(path)
             }
             if number in (None, after.number):
@@ -202,9 +202,7 @@ def redgreen(
     chosen = [pair for pair in chosen if pair.old]
     made = run_pairs(chosen, python, root / ".course" / "red", whole)
     if results:
-        results.mkdir(parents=True, exist_ok=True)
-        for number, result in enumerate(made):
-            write_junit(result, results / f"{number}.xml")
+        write_junit(made, results / "redgreen.xml")
     return 1 if empty or any(result.outcome == "failed" for result in made) else 0
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from course.core import environment, parts
-from course.core.ports import parse_port, require_free
+from course.core.ports import parse_number, parse_port, require_free
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError, colour, say
 from course.stack.part import Part
@@ -38,13 +38,6 @@ def revive(part: Part, deaths: list[float]) -> None:
     show(part, "   started again")
 
 
-def parse_count(name: str, text: str, most: int) -> int:
-    """Return the number in `text`; raise UserError unless the number is from 1 to `most`."""
-    if text.isdecimal() and 1 <= int(text) <= most:
-        return int(text)
-    raise UserError(f"{name} must be a number from 1 to {most}, not {text!r}.")
-
-
 def find_code(part: str | None, root: Path) -> Path:
     """Return the folder of step 5, or of its mid-point after `part`.
 
@@ -75,8 +68,8 @@ def run(
     """
     check(trace)
     port = parse_port(port_text)
-    workers = parse_count("WORKERS", workers_text, 32)
-    shards = parse_count("SHARDS", shards_text, 8)
+    workers = parse_number("WORKERS", workers_text, 1, 32)
+    shards = parse_number("SHARDS", shards_text, 1, 8)
     if server not in SERVERS:
         raise UserError(f"SERVER must be {' or '.join(SERVERS)}, not {server!r}.")
     require_free(port, "make stack")

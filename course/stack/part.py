@@ -1,6 +1,5 @@
 """Start a process of the stack, watch the process, and end it with its children."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from course.core.environment import LAST_LINES
 from course.core.ports import HOST, answers
-from course.core.processes import clean_environment, descendants, wait_until
+from course.core.processes import clean_environment, descendants, end, start_job, wait_until
 from course.core.terminal import UserError
 
 PATIENCE = 20.0  # seconds for a part to start, on a busy machine
@@ -59,18 +58,7 @@ class Part:
 
     def launch(self) -> None:
         """Start the process; do not wait until it is ready."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=self.cwd,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # In its own session, a part gets no Ctrl-C from the terminal: we end the parts.
-                start_new_session=True,
-                **self.user,
-            )
+        self.process = start_job(self.command, self.log, self.cwd, self.env, "ab", **self.user)
 
     def start(self) -> None:
         """Start the process, on the same port and with the same data; wait until it is ready.
@@ -111,24 +99,12 @@ class Part:
 
         Return when all have ended. Kill the process if it still runs after `GRACE` seconds.
         """
-        if not (process := self.process):
-            return
-        family = descendants(process.pid)
-        if process.poll() is None:
-            process.send_signal(number or self.end_signal)
-            # A frozen process handles the signal only after SIGCONT.
-            process.send_signal(signal.SIGCONT)
-        if not wait_until(lambda: process.poll() is not None, GRACE, pause=0.02):
-            process.kill()
-            process.wait()
-        # If the main process is killed, nginx's workers continue, and PostgreSQL's end later.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_alive, family)), GRACE, pause=0.02)
-        self.process = None
+        if self.process:
+            # If the main process is killed, nginx's workers continue, and PostgreSQL's end later.
+            family = descendants(self.process.pid)
+            end([self.process], grace=GRACE, number=number or self.end_signal)
+            wait_until(lambda: not any(map(is_alive, family)), GRACE, pause=0.02)
+            self.process = None
 
     def restart(self, number: int | None = None) -> None:
         """Stop the process and start it again."""

@@ -32,19 +32,14 @@ FRAME = {"message": "x" * 60, "id": 1, "seq": 1, "sent_at": "x" * 32, "username"
 SUBSCRIBERS = 10
 
 
-def sign_in(number: int) -> str:
-    """Make an account and a session as a login does; return the session's key."""
-    client = Client()
-    client.force_login(User.objects.create(username=f"bench{number}"))
-    return client.session.session_key
-
-
 def accounts() -> list[str]:
     """Make accounts, and a conversation of 50 messages; return the keys of the sessions."""
-    keys = [sign_in(number) for number in range(500)]
+    clients = [Client() for _ in range(500)]
+    for number, client in enumerate(clients):
+        client.force_login(User.objects.create(username=f"bench{number}"))
     for number in range(50):
         Message(room="joins-0", user=User.objects.first(), text=f"said before {number}").save()
-    return keys
+    return [client.session.session_key for client in clients]
 
 
 def sweep() -> float:

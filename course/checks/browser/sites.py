@@ -17,7 +17,7 @@ from course.core.manifest import chain, read_step
 from course.core.ports import free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import Step, all_steps
-from course.stack import WORKERS
+from course.stack.stack import WORKERS
 
 SECONDS = 30  # longer than a start takes on a busy machine
 PASSWORD = "correct horse battery"

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, Page, expect
 
 from course.checks.production.prepared import QuickStack
-from course.stack import Stack
+from course.stack.stack import Stack
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS")
 

@@ -18,8 +18,9 @@ from course.checks.production.network import Pipe, Proxy
 from course.checks.production.people import NOTE_CODES, Window
 from course.checks.production.prepared import Place, QuickStack
 from course.checks.production.wire import Wire
+from course.core.ports import HOST
 from course.core.processes import wait_until
-from course.stack import HOST, Stack
+from course.stack.stack import Stack
 
 rooms = count(1)
 

@@ -17,7 +17,7 @@ from course.checks.production.clients import Client
 from course.checks.production.people import Terminal, Window
 from course.checks.production.prepared import Place
 from course.core.processes import wait_until
-from course.stack import SERVERS
+from course.stack.stack import SERVERS
 
 SETTLE = 60.0  # seconds: a client in trouble waits up to 15 before it connects again
 # Most clients are signed in as one person, who sends so much that the usual limits would refuse it.

@@ -18,7 +18,7 @@ import course.stack
 from course.core.environment import LOCK
 from course.core.processes import wait_until
 from course.core.steps import ROOT, find_step, step_files
-from course.stack import STEP, Stack
+from course.stack.stack import STEP, Stack
 
 KEPT = ROOT / ".course" / "prepared"
 UNUSED = 3600.0  # seconds without use, after which a folder made from other files is deleted

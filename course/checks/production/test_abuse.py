@@ -34,7 +34,7 @@ from course.checks.production.wire import (
     say,
 )
 from course.core.ports import HOST
-from course.stack import SERVERS
+from course.stack.stack import SERVERS
 
 pytestmark = LINUX
 

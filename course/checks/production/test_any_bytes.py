@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from course.checks.production.crowd import Background
 from course.checks.production.prepared import Place
 from course.checks.production.wire import LINUX, Wire, close_code, frame, hear, say
-from course.stack import SERVERS
+from course.stack.stack import SERVERS
 
 pytestmark = [
     LINUX,

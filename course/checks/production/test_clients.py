@@ -7,8 +7,9 @@ from course.checks.production.conftest import Vanished
 from course.checks.production.crowd import ONE, Background, Crowd
 from course.checks.production.network import Proxy
 from course.checks.production.prepared import PUPILS
+from course.core.ports import HOST
 from course.core.processes import wait_until
-from course.stack import HOST, Stack
+from course.stack.stack import Stack
 
 SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
 BUFFERED = 300  # messages of four kilobytes that the systems buffer for a client

@@ -18,11 +18,13 @@ from course.checks.production.prepared import Place, prepared
 from course.checks.tools.conftest import run_course, sentence
 from course.checks.tools.conftest import terminal as terminal
 from course.checks.tools.terminals import Terminal
-from course.core.ports import answers, free_port
+from course.core.ports import HOST, answers, free_port
 from course.core.processes import descendants, wait_until
 from course.core.steps import ROOT, find_step
 from course.core.terminal import UserError
-from course.stack import HOST, STEP, Part, command, is_alive
+from course.stack import command
+from course.stack.part import Part, is_alive
+from course.stack.stack import STEP
 
 # The command, but it begins with a prepared site and database.
 QUICK_COMMAND = """

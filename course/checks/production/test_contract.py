@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from course.checks.production.daphne import is_limited
 from course.checks.production.prepared import PUPILS, Place
-from course.stack import SERVERS
+from course.stack.stack import SERVERS
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="the stack needs Linux or macOS"),

@@ -18,7 +18,8 @@ from course.checks.production.wire import HANDSHAKE
 from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import ROOT
-from course.stack import SERVERS, Part
+from course.stack.part import Part
+from course.stack.stack import SERVERS
 
 README = (ROOT / "step05_deploy" / "README.md").read_text("utf-8")
 # An application that closes each socket with the code in its path; after 0, it first sends 64 MiB.

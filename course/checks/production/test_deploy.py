@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from course.core.environment import venv_program
-from course.core.ports import free_port
+from course.core.ports import HOST, free_port
 from course.core.steps import ROOT
-from course.stack import HOST, WORKERS, find_programs
+from course.stack.programs import find_programs
+from course.stack.stack import WORKERS
 
 STEP = ROOT / "step05_deploy"
 DEPLOY = STEP / "deploy"

@@ -11,8 +11,8 @@ import pytest
 from course.core.ports import free_port
 from course.core.steps import ROOT
 from course.core.terminal import UserError
-from course.stack import Part, find_programs
-from course.stack.programs import within_reach
+from course.stack.part import Part
+from course.stack.programs import find_programs, within_reach
 from course.stack.services import fit_nginx
 
 NGINX = (ROOT / "step05_deploy" / "deploy" / "nginx.conf").read_text()

@@ -8,7 +8,8 @@ from functools import partial
 
 from course.checks.production.crowd import ONE, Crowd, rooms_with_people
 from course.core.processes import wait_until
-from course.stack import Part, Stack
+from course.stack.part import Part
+from course.stack.stack import Stack
 
 OUTAGE = 10.0  # seconds
 

@@ -21,9 +21,10 @@ from websockets.exceptions import InvalidStatus
 
 from course.checks.production.crowd import BOTH, ONE
 from course.checks.production.prepared import Place, QuickStack
+from course.core.ports import HOST
 from course.core.processes import descendants, wait_until
 from course.core.terminal import UserError
-from course.stack import HOST, is_alive
+from course.stack.part import is_alive
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from course.checks.production.crowd import BOTH, ONE, Crowd, rooms_with_people
 from course.checks.production.daphne import is_limited
 from course.checks.production.prepared import Place
 from course.core.processes import wait_until
-from course.stack import Stack
+from course.stack.stack import Stack
 
 LONG_HISTORY = """
 INSERT INTO chat_message (room, seq, text, sent_at)

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from course.checks.production.prepared import Place
 from course.core.ports import HOST
-from course.stack import SERVERS
+from course.stack.stack import SERVERS
 
 SOON = 1.0  # seconds until the others get an answer, as the median
 LATEST = 3.0  # seconds for the slowest answer, on a busy machine

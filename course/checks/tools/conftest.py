@@ -88,9 +88,8 @@ def helper(): ...
 @pytest.mark.django_db
 async def test_page(): ...
 
-class TestPage:
-    def test_title(self): ...
-    def test_body(self): ...
+def test_title(): ...
+def test_body(): ...
 """
 MANIFEST = """
 [[step]]
@@ -102,7 +101,7 @@ label = "step02_groups"
 concept = "groups"
 [step.retires]
 "tests/test_echo.py" = "nothing echoes any more"
-"tests/test_page.py::TestPage::test_title" = "the title is the room's"
+"tests/test_page.py::test_title" = "the title is the room's"
 [[step.part]]
 name = "rooms"
 files = [
@@ -139,7 +138,7 @@ def plant_parts(root: Path) -> Path:
     first |= {"tests/test_page.py": PAGE, "tests/test_echo.py": "def test_echo(): ...\n"}
     add_step(root, "step01_echo", same | first)
     second = {"README.md": "Two\n", "chat/views.py": "def room(): ...\n", "chat/rooms.py": ""}
-    second["tests/test_page.py"] = PAGE.replace("    def test_title(self): ...\n", "")
+    second["tests/test_page.py"] = PAGE.replace("def test_title(): ...\n", "")
     add_step(root, "step02_groups", same | second)
     third = second | {"README.md": "Three\n", "chat/views.py": "def room(): number, limit, crowd\n"}
     third |= {f"chat/{name}.py": f"{name}\n" for name in ("models", "limits", "crowd")}

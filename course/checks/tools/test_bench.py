@@ -12,7 +12,7 @@ import pytest
 from course.bench import driver, raw, tables
 from course.bench.load import JOB, Client, find_faults
 from course.core.ports import answers, free_port
-from course.stack import Part
+from course.stack.part import Part
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the measurements need Linux")
 

@@ -41,19 +41,13 @@ ECHO = '"""An echo."""\n\ndef test_the_answer():\n    """It comes back."""\n'
 GROUPS = '''\
 """Who hears what?"""
 
-class TestRoom:
-    async def test_the_orm_and_a_pipe(self):
-        """Code like ``a | b``.
+async def test_the_orm_and_a_pipe():
+    """Code like ``a | b``.
 
-        More about it.
-        """
-
-class Strangers(test.SimpleTestCase):
-    def test_the_orm_and_a_pipe(self):
-        """Nothing of it."""
-
-class Helper:
-    def test_nothing(self): ...
+    More about it.
+    """
+def test_the_stranger():
+    """Nothing of it."""
 '''
 PAGE_1 = '''\
 """The page."""
@@ -98,7 +92,7 @@ Step 2 gives up “One”: there are two pages.
 | Guarantee | 1 | 2 | 3 |
 |---|:-:|:-:|:-:|
 | **The ORM and a pipe.** Code like `a \\| b`. |   | ✓ | ✓ |
-| **The ORM and a pipe.** Nothing of it. |   | ✓ | ✓ |
+| **The stranger.** Nothing of it. |   | ✓ | ✓ |
 
 ## Since step 3, part 2: an end
 

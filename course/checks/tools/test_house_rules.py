@@ -38,6 +38,13 @@ def test_each_exemption_from_csrf_has_its_reason(step):
     assert bare == []
 
 
+@STEPS
+def test_each_test_of_a_step_is_a_function(step):
+    """`make drift`, `guarantees` and `redgreen` know no tests in classes."""
+    texts = [file.read_text("utf-8") for file in (step.folder / "tests").glob("test_*.py")]
+    assert not re.findall(r"^class (?:Test.*|.*TestCase\W.*)$", "\n".join(texts), re.MULTILINE)
+
+
 def test_no_file_of_a_step_is_a_symbolic_link():
     """A copy of the step would break the link."""
     folders = [*(step.folder for step in all_steps()), ROOT / INTERIM]

@@ -21,7 +21,7 @@ from course.checks.tools.machines import AS_ROOT, Machine
 from course.core.ports import answers, free_port
 from course.core.processes import clean_environment, wait_until
 from course.core.steps import ROOT
-from course.stack import WORKERS
+from course.stack.stack import WORKERS
 
 STEP = ROOT / "step05_deploy"
 

@@ -69,7 +69,7 @@ def test_a_file_that_is_skipped_says_why(tmp_path, reason):
 def test_what_is_written_can_be_read(tmp_path, outcome):
     """`standalone` writes its proof in the same format."""
     test = Test("runs on its own", outcome, 1.5, 'ended with "3" & no <page>')
-    write_junit(test, tmp_path / "proof.xml")
+    write_junit([test], tmp_path / "proof.xml")
     assert read_junit(tmp_path / "proof.xml") == [test]
 
 
