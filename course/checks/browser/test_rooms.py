@@ -81,7 +81,8 @@ def test_two_windows_in_a_room_hear_each_other(site: Site, new_window, join):
 def test_a_link_leads_to_other_rooms(site: Site, join, complaints: list[str]):
     """A link in a room leads to the form that asks for a room, and leaves the room.
 
-    A name that no room can have leads back to the form, with a sentence that says why.
+    A name that no room can have leads back to the form, with a sentence that says why. So does a
+    path that leads nowhere, and its form leads to a room.
     """
     page = join()
     page.get_by_role("link", name="Other rooms").click()
@@ -92,6 +93,7 @@ def test_a_link_leads_to_other_rooms(site: Site, join, complaints: list[str]):
     for name in BAD_NAMES if site.step.number == 2 else ["a/b"]:
         ask_for(page, name, with_enter)
         wait_for(page, REFUSES, name, RULE)
+    page.goto(f"{site.url}/chat/no/such/room/")
     assert {"status of 404" in message for message in complaints} == {True}, complaints
     complaints.clear()
     page.get_by_label("Room name").fill("another")
