@@ -43,10 +43,3 @@ def test_a_name_that_makes_no_room_is_answered_with_the_form(visitor):
     assert response.status_code == 404
     assert "A room name is" in response.text
     assert 'id="room-name-input"' in response.text
-
-
-def test_a_path_that_is_no_room_is_answered_with_the_form(visitor):
-    """The form leads to a room, and not to the wrong path again."""
-    response = visitor.get("/chat/a/b/")
-    assert response.status_code == 404
-    assert '<form class="page" action="/chat/">' in response.text

@@ -61,11 +61,12 @@ async def test_rooms_with_similar_names_are_different_rooms(connect):
 
 
 async def test_a_bad_name_has_neither(visitor, connect):
-    """The page answers 404 with the rule for names. The socket is refused."""
+    """The page answers 404 with the rule, and its form asks again. No socket opens."""
     for name, room in BAD.items():
         response = visitor.get(page_path(room))
         assert response.status_code == 404, name
         assert RULE in response.text, name
+        assert '<form class="page" action="/chat/">' in response.text, name
 
     # All at once: Daphne looks for failed applications only once a second.
     tries = [connect(socket_path(room)) for room in BAD.values()]
