@@ -6,7 +6,6 @@ bytes as they come, and checks them when the clock has stopped. JOB and the prin
 
 import asyncio
 import json
-import os
 import random
 import re
 import socket
@@ -26,7 +25,7 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from course.core.ports import HOST
-from course.core.processes import descendants
+from course.core.processes import descendants, processor_seconds
 
 # A job has a number of `sockets`, in one of `rooms` rooms each, after a `warm_up` of some sockets.
 # A server shows a `history` of messages. If the job has `senders`, they send for some `seconds`.
@@ -131,16 +130,6 @@ def find_faults(data: bytes, sent: int, room_order: bool) -> list[str]:
         "got errors": b'"error": ' in data,
     }
     return [fault for fault, found in faults.items() if found]
-
-
-def processor_seconds(*pids: int) -> float:
-    """Return the processor time of some processes so far, with that of their ended children."""
-    found = 0.0
-    for pid in pids:
-        with suppress(OSError):  # the process has just ended
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            found += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return found
 
 
 class Load:

@@ -166,7 +166,7 @@ class Site:
 
     def has_logged(self, end: str, times: int) -> bool:
         """Wait for lines of the log that end with `end`; tell whether this many come."""
-        return wait_until(lambda: self.logged(end) >= times, 5, pause=0.02)
+        return wait_until(lambda: self.logged(end) >= times, SECONDS, pause=0.02)
 
     def logged(self, end: str) -> int:
         """Return how many lines that end with `end` the server has logged since its start."""

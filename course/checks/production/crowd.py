@@ -123,14 +123,14 @@ class Crowd:
         joined = lambda: (  # noqa: E731
             all(client.caught_up for client in self.clients) and bool(self.terminal.lines)
         )
-        assert wait_until(joined, 20), "not everybody could join"
+        assert wait_until(joined, SETTLE), "not everybody could join"
         return self
 
     def join(self, *clients: Client) -> None:
         """Let more clients join, and wait until all have caught up."""
         self.more += clients
         self.ends += [self.background.go(client.live()) for client in clients]
-        assert wait_until(lambda: all(client.caught_up for client in clients), 20)
+        assert wait_until(lambda: all(client.caught_up for client in clients), SETTLE)
 
     def talk(self) -> None:
         """Let everybody talk."""

@@ -80,12 +80,12 @@ def test_a_message_is_seen_to_cross_redis(two_workers):
     with talk(ports[0]) as first, talk(ports[1]) as second:
         first.send(json.dumps({"message": "hello"}))
         for client in (first, second):
-            assert json.loads(client.recv(5)) == {"message": "hello"}
+            assert json.loads(client.recv(30)) == {"message": "hello"}
 
     def found(kind: str) -> list[str]:
         return sorted(each.who for each in collector.events if each.kind == kind)
 
-    assert wait_until(lambda: len(found("end")) == 2, 5), collector.events
+    assert wait_until(lambda: len(found("end")) == 2, 30), collector.events
     first, second = "worker1 consumer 1", "worker2 consumer 1"
     assert found("group_send") == [f"{first} to channel layer"]
     assert found("event") == [f"channel layer to {first}", f"channel layer to {second}"]

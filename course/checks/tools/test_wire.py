@@ -256,7 +256,7 @@ def test_a_part_is_traced_in_the_terminal_and_in_a_recording(terminal, tmp_path)
     )
     with connect(socket_url, origin=f"http://127.0.0.1:{port}") as ann:
         ann.send('{"message": "hello"}')
-        assert ann.recv(5) == '{"message": "hello"}'
+        assert ann.recv(30) == '{"message": "hello"}'
     shown.read(until="  end")
     with pytest.raises(HTTPError):
         urlopen(f"http://127.0.0.1:{port}/chat/lobby/")
@@ -294,14 +294,14 @@ def test_a_call_of_the_database_that_fails_is_told():
         env = clean() | collector.variables()
         folder = find_step("3").folder
         subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True)
-        assert wait_until(lambda: collector.events, 5)
+        assert wait_until(lambda: collector.events, 30)
     assert collector.events[0].label.startswith("failed int ValueError")
 
 
 def ask(collector, path="/", host="", method="GET"):
     """Return the status and the text of an answer of the page's server."""
     place = collector.url.split("/")[2]
-    asked = http.client.HTTPConnection(place, timeout=5)
+    asked = http.client.HTTPConnection(place, timeout=30)
     asked.request(method, path, headers={"Host": host or place, "Authorization": "guess"})
     answer = asked.getresponse()
     return answer.status, answer.read().decode()
@@ -348,9 +348,9 @@ def test_a_process_that_dies_within_a_line():
         with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
             head = f"POST / HTTP/1.0\r\nAuthorization: {collector.password}\r\n\r\n"
             process.sendall(f'{head}{line}\n{{"at": 2, "kind": "rec'.encode())
-        assert wait_until(lambda: len(collector.events) == 2, 5)
+        assert wait_until(lambda: len(collector.events) == 2, 30)
         assert collector.events[-1].label == "end the server has ended"
-        assert wait_until(lambda: not collector.processes, 5)
+        assert wait_until(lambda: not collector.processes, 30)
         with socket.create_connection(("127.0.0.1", collector.server_port)) as process:
             process.sendall(head.encode())
             assert process.makefile().readline() == "1\n"
