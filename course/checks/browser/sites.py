@@ -4,18 +4,18 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from course.checks.warm import start_module
 from course.core.manifest import chain, read_step
 from course.core.ports import free_port
-from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.processes import clean_environment, stop, wait_until
 from course.core.steps import Step, all_steps
 from course.stack.stack import WORKERS
 
@@ -41,17 +41,6 @@ APPLICATION = """
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from config.asgi import application as step_application
 application = ASGIStaticFilesHandler(step_application)
-"""
-# The first start makes the database too: two processes would import the same modules twice.
-FIRST_START = """
-import runpy
-import sys
-import django
-from django.core.management import call_command
-django.setup()
-call_command("migrate", verbosity=0)
-del sys.argv[0]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 TAKE_NUMBERS = """
 INSERT INTO chat_room (name, seq) VALUES (?, ?)
@@ -104,7 +93,7 @@ class Site:
         self.host = f"127.0.0.1:{free_port()}"
         self.url = f"http://{self.host}"
         self.sessions: dict[str, list] = {}
-        self.process: subprocess.Popen | None = None
+        self.process: Any = None
         self.environment = clean_environment() | {
             "DJANGO_SETTINGS_MODULE": "browser_settings",
             "PYTHONUNBUFFERED": "1",
@@ -124,8 +113,17 @@ class Site:
         self.edition.copy(self.folder)
         (self.folder / "browser_settings.py").write_text(SETTINGS)
         (self.folder / "browser_asgi.py").write_text(APPLICATION)
-        self.start("-c", FIRST_START)
+        self.migrate()
+        self.start()
         return self
+
+    def migrate(self) -> None:
+        """Make the database."""
+        self.run("manage", "migrate", "-v0").wait(SECONDS)
+
+    def run(self, *words: str) -> Any:
+        """Run a module; return its process."""
+        return start_module(words, self.log, self.folder, self.environment)
 
     def answers(self) -> bool:
         """Tell whether something listens on the site's port."""
@@ -135,13 +133,9 @@ class Site:
             return False
         return True
 
-    def start(self, *how: str) -> None:
-        """Start the server and wait for an answer; raise AssertionError with the log if it ends.
-
-        `how` are the arguments for Python that run a module: `-m` by default.
-        """
-        command = [sys.executable, *(how or ["-m"]), *self.program]
-        process = self.process = start_job(command, self.log, self.folder, self.environment)
+    def start(self) -> None:
+        """Start the server and wait for an answer; raise AssertionError with the log if it ends."""
+        process = self.process = self.run(*self.program)
         wait_until(lambda: process.poll() is not None or self.answers(), SECONDS, pause=0.02)
         assert process.poll() is None, self.log.read_text()
 

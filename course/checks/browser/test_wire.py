@@ -16,7 +16,7 @@ from course.checks.browser.pages import (
     try_socket,
 )
 from course.checks.browser.scenes import compare
-from course.checks.browser.sites import FIRST_START, PASSWORD, Edition, Site
+from course.checks.browser.sites import PASSWORD, Edition, Site
 from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import find_step
@@ -45,7 +45,8 @@ def traced(request, tmp_path) -> Iterator[tuple[Site, Collector]]:
             assert right in text
             (site.folder / file).write_text(text.replace(right, wrong), "utf-8")
         try:
-            site.start("-c", FIRST_START)
+            site.migrate()
+            site.start()
             yield site, collector
         finally:
             site.kill()
@@ -104,7 +105,7 @@ def test_a_line_in_two_tabs(traced, new_context):
     site.kill()
     shown(diagram, "consumer 1: end")
     before = len(collector.events)
-    site.start("-c", FIRST_START)
+    site.start()
     open_room(context, site, first)
     again = [event.who for event in list(collector.events)[before:] if event.kind == "connect"]
     assert again == ["tab 3 to consumer 3"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from course.checks.docs.reader import type_into_console
+from course.checks.warm import start_module
 from course.core.ports import answers, free_port
-from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.processes import clean_environment, stop, wait_until
 
 SECONDS = 30  # longer than a start takes on a busy machine
 ANNOUNCE = 'from chat.announce import announce; announce("lobby", "Closing soon.")'
@@ -195,9 +196,9 @@ def one_server(host: str, page: Page) -> str:
 def two_servers(host: str, page: Page) -> str:
     """Let two people meet on two servers."""
     port = free_port()
-    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    command = ["manage", "runserver", "--noreload", f"127.0.0.1:{port}"]
     log = Path("..", "second.log")
-    process = start_job(command, log, Path(), clean_environment())
+    process = start_module(command, log, Path(), clean_environment())
     try:
         assert wait_until(lambda: answers(port), SECONDS), log.read_text("utf-8")
         return meet(host.rpartition(":")[2], str(port))

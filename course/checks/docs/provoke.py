@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from course.checks.warm import start_module
 from course.core.ports import HOST, answers, free_port
 from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT, copy_files, find_step, step_files
@@ -103,8 +104,8 @@ class Server:
         self.origin = f"http://{self.host}"
         self.log = site.folder / f"{self.port}.log"
         env = clean_environment() | {"DJANGO_SETTINGS_MODULE": settings}
-        command = [sys.executable, *(word.format(port=self.port) for word in words)]
-        self.process = start_job(command, self.log, site.folder, env)
+        command = [word.format(port=self.port) for word in words]
+        self.process = start_module(command, self.log, site.folder, env)
         wait_until(lambda: self.process.poll() is not None or answers(self.port), SECONDS)
         assert self.process.poll() is None, self.text
 
@@ -142,8 +143,8 @@ class Server:
         stop(self.process, grace=0)
 
 
-RUNSERVER = ("manage.py", "runserver", "--noreload", "{port}")
-UVICORN = ("-m", "uvicorn", "config.asgi:application", "--host", HOST, "--port", "{port}")
+RUNSERVER = ("manage", "runserver", "--noreload", "{port}")
+UVICORN = ("uvicorn", "config.asgi:application", "--host", HOST, "--port", "{port}")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from course.book.pages import Part, names, read
 from course.book.source import DOCS, find_symbol, read_lines
+from course.checks.warm import start_module
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
-from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.processes import clean_environment, stop, wait_until
 from course.core.steps import ROOT
 
 SECONDS = 30  # longer than a start takes on a busy machine
@@ -44,8 +45,8 @@ def normal(text: str) -> str:
 class Reader:
     """A person who follows a chapter in a folder of their own."""
 
-    def __init__(self, folder: Path, browser: Browser) -> None:
-        self.folder, self.browser = folder, browser
+    def __init__(self, folder: Path, browser: Browser, is_copied: bool = True) -> None:
+        self.folder, self.browser, self.is_copied = folder, browser, is_copied
         self.cwd = folder
         self.log = folder / "server.log"
         self.process: Popen[bytes] | None = None  # the server
@@ -85,8 +86,9 @@ class Reader:
         if sources != self.sources or not self.process or self.process.poll() is not None:
             self.close()
             port = free_port()
-            command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
-            process = start_job(command, self.log, self.cwd, clean_environment())
+            command = ["manage", "runserver", "--noreload", f"127.0.0.1:{port}"]
+            env = clean_environment()
+            process = start_module(command, self.log, self.cwd, env, self.is_copied)
             wait_until(lambda: process.poll() is not None or answers(port), SECONDS, pause=0.02)
             self.host = f"127.0.0.1:{port}" if process.poll() is None else ""
             self.process, self.sources, self.mark = process, sources, 0
@@ -204,7 +206,8 @@ def follow(
     (folder / ".venv").symlink_to(sys.prefix)
     for copied in [ROOT / "docs", *ROOT.glob("step0*")]:
         (folder / copied.name).symlink_to(copied)
-    reader, namespace = Reader(folder, browser), names()
+    has_end = any(part.note == "end" for part in read(file))  # the page shows a server's last words
+    reader, namespace = Reader(folder, browser, not has_end), names()
     page = browser.new_context().new_page()
     page.set_default_timeout(SECONDS * 1000)
     mistake, undo = "", lambda: 0

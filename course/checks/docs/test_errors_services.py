@@ -162,9 +162,10 @@ def test_lifespan(heading, start, uvicorn):
     assert not heading.is_in(server.text)
 
 
-def test_no_websocket_library(heading, start, uvicorn):
+def test_no_websocket_library(heading, site, start, uvicorn):
     """uvicorn alone speaks no WebSocket; the package websockets is enough."""
-    server = start("-c", BARE, *UVICORN[2:])
+    (site.folder / "bare.py").write_text(BARE, "utf-8")
+    server = start("bare", *UVICORN[1:])
     assert server.refusal("echo/") == 404
     assert server.shows(heading.is_in)
     assert "Unsupported upgrade request." in server.text

@@ -21,17 +21,18 @@ from playwright.sync_api import expect
 
 from course.book.pages import read
 from course.checks.docs.reader import normal, put
+from course.checks.warm import start_module
 from course.core.ports import answers, free_port
-from course.core.processes import clean_environment, start_job, stop, wait_until
+from course.core.processes import clean_environment, stop, wait_until
 from course.core.steps import ROOT
 
 PAGE = ROOT / "docs" / "realtime-web.md"
 PROJECT = ROOT / "docs" / "examples" / "realtime_web"
 KEPT = json.loads((PROJECT / "measured.json").read_text("utf-8"))
-ONE_THREAD = ["manage.py", "runserver", "--noreload", "--noasgi", "--nothreading", "127.0.0.1:{}"]
-DAPHNE = ["manage.py", "runserver", "--noreload", "127.0.0.1:{}"]
-RELOADING = ["manage.py", "runserver", "127.0.0.1:{}"]
-UVICORN = ["-m", "uvicorn", "config.asgi:application", "--port={}"]
+ONE_THREAD = ["manage", "runserver", "--noreload", "--noasgi", "--nothreading", "127.0.0.1:{}"]
+DAPHNE = ["manage", "runserver", "--noreload", "127.0.0.1:{}"]
+RELOADING = ["manage", "runserver", "127.0.0.1:{}"]
+UVICORN = ["uvicorn", "config.asgi:application", "--port={}"]
 SECONDS = 30  # longer than a start takes on a busy machine
 PICTURES = os.environ.get("COURSE_PICTURES")  # a folder
 WAYS = {"polling", "long-polling", "server-sent-events", "websocket"}
@@ -42,7 +43,7 @@ def serve(folder, log, program=DAPHNE):
     """Run a copy of the project; yield its address."""
     port = free_port()
     words = [word.format(port) for word in program]
-    process = start_job([sys.executable, *words], log, folder, clean_environment())
+    process = start_module(words, log, folder, clean_environment())
     try:
         wait_until(lambda: process.poll() is not None or answers(port), SECONDS, pause=0.02)
         assert process.poll() is None, log.read_text()

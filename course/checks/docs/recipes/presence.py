@@ -1,6 +1,5 @@
 """Presence: who is here, in three tabs of one person, and after the end of a server."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,8 +16,9 @@ from course.checks.docs.recipes.people import (
     names_stay_in_order,
     new_window,
 )
+from course.checks.warm import start_module
 from course.core.ports import answers, free_port
-from course.core.processes import INTERRUPT, clean_environment, start_job, stop, wait_until
+from course.core.processes import INTERRUPT, clean_environment, stop, wait_until
 
 SECONDS = 30  # longer than a start takes on a busy machine
 # Changes to the reader's files: shorter times.
@@ -32,9 +32,9 @@ SOON = {
 def server(*options: str, port: int = 0) -> Iterator[tuple[str, Popen[bytes]]]:
     """Run one more server of the reader's; yield its host and its process."""
     port = port or free_port()
-    command = [sys.executable, "manage.py", "runserver", *options, f"127.0.0.1:{port}"]
+    command = ["manage", "runserver", *options, f"127.0.0.1:{port}"]
     log = Path("..", f"{port}.log")
-    process = start_job(command, log, Path(), clean_environment())
+    process = start_module(command, log, Path(), clean_environment())
     try:
         assert wait_until(lambda: answers(port), SECONDS), log.read_text("utf-8")
         yield f"127.0.0.1:{port}", process
