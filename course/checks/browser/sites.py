@@ -118,8 +118,8 @@ class Site:
         return self
 
     def migrate(self) -> None:
-        """Make the database."""
-        self.run("manage", "migrate", "-v0").wait(SECONDS)
+        """Make the database; raise AssertionError with the log if that fails."""
+        assert self.run("manage", "migrate", "-v0").wait(SECONDS) == 0, self.log.read_text()
 
     def run(self, *words: str) -> Any:
         """Run a module; return its process."""
