@@ -21,6 +21,7 @@ from course.core.ports import free_port
 from course.core.processes import wait_until
 from course.core.steps import find_step
 from course.wire.collect import Collector
+from course.wire.events import Event
 
 ROWS = "#body [role=img] title"
 WIDE = "() => document.documentElement.scrollWidth > innerWidth"
@@ -174,6 +175,18 @@ def test_a_burst_on_a_projector_and_on_a_phone(traced, new_context, size):
     shown(diagram, "receive × 100", "group_send × 100", "event × 100", "send × 100")
     assert not diagram.evaluate(WIDE)
     assert diagram.locator(ROWS).count() == 7
+
+
+def test_the_buttons_stay_beside_a_wide_diagram(new_context):
+    """Many tabs are wider than the window; the diagram moves sideways, and the buttons stay."""
+    with Collector(free_port()) as collector:
+        for number in range(1, 21):
+            collector.put(Event(number, "connect", f"tab {number}", f"consumer {number}"))
+        diagram = open_page(new_context(), collector)
+        expect(diagram.locator(ROWS)).to_have_count(20)
+        diagram.evaluate("scrollTo(document.documentElement.scrollWidth, 0)")
+        assert diagram.evaluate("scrollX") > 100
+        expect(diagram.get_by_role("button", name="Pause")).to_be_in_viewport(ratio=1)
 
 
 @pytest.mark.parametrize("traced", [("4", {})], indirect=True)
