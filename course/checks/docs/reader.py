@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import chdir, closing
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE, STDOUT, Popen
+from subprocess import Popen
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
@@ -18,7 +17,7 @@ from course.book.source import DOCS, find_symbol, read_lines
 from course.checks.warm import start_module
 from course.core.environment import LOCK
 from course.core.ports import answers, free_port
-from course.core.processes import clean_environment, stop, wait_until
+from course.core.processes import clean_environment, start_job, stop, wait_until
 from course.core.steps import ROOT
 
 SECONDS = 30  # longer than a start takes on a busy machine
@@ -40,6 +39,17 @@ def normal(text: str) -> str:
     for pattern, word in CHANGING:
         text = pattern.sub(word, text)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def is_empty(group: int) -> bool:
+    """Tell whether a group has no process. Windows has no groups."""
+    if os.name == "nt":
+        return True
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 class Reader:
@@ -67,12 +77,18 @@ class Reader:
             # The reader's python3 is the one that runs the tests.
             env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
             env |= {"PIP_COMPILE": "0"}  # Python compiles what it imports
-            done = subprocess.run(
-                command, shell=True, cwd=self.cwd, env=env, stdout=PIPE, stderr=STDOUT, text=True
-            )
+            log = self.folder / "command.log"
+            process = start_job([command], log, self.cwd, env, shell=True)
+            try:
+                code = process.wait()
+                is_over = partial(is_empty, process.pid)
+                assert wait_until(is_over, SECONDS), f"$ {command}\nleaves a process behind."
+            finally:
+                stop(process)
+            said = log.read_text("utf-8")
             # A command may fail if the page shows how.
-            assert done.returncode == 0 or output, f"$ {command}\n{done.stdout}"
-            assert normal(done.stdout) == normal(output), f"$ {command}\n{done.stdout}"
+            assert code == 0 or output, f"$ {command}\n{said}"
+            assert normal(said) == normal(output), f"$ {command}\n{said}"
 
     def serve(self) -> str:
         """Return the host of the reader's server, or "" if the server does not start.
