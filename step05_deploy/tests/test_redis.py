@@ -1,4 +1,8 @@
-"""Several server processes, one Redis: everybody in a room hears everybody."""
+"""Several server processes, one Redis: everybody in a room hears everybody.
+
+Each test has a room of its own. Redis may deliver the last event of the test before
+late. In the same room, its number would stand for a message of the new test.
+"""
 
 import asyncio
 import subprocess
@@ -45,11 +49,11 @@ def workers(django_db_setup, redis, tmp_path_factory):
         worker.stop()
 
 
-async def come_back(connect, worker, session):
+async def come_back(connect, path, worker, session):
     """Connect as a page does: a process may need some seconds to find its Redis."""
     for _ in range(50):
         with suppress(InvalidStatus):
-            return await connect(server=worker, session=session)
+            return await connect(path, server=worker, session=session)
         await asyncio.sleep(0.2)
     raise AssertionError("the worker does not find its Redis")
 
@@ -74,7 +78,8 @@ async def test_a_room_spans_all_processes(connect, workers):
 
 async def test_a_silent_socket_gets_the_next_message(connect, workers):
     """After five seconds of silence the Redis client gives up; a chat must not."""
-    one, two = [await connect(server=worker) for worker in workers]
+    path = socket_path("silence")
+    one, two = [await connect(path, server=worker) for worker in workers]
     await asyncio.sleep(6)
     await say(one, "anyone awake?")
     assert (await hear(two))["message"] == "anyone awake?"
@@ -82,14 +87,14 @@ async def test_a_silent_socket_gets_the_next_message(connect, workers):
 
 async def test_a_command_reaches_the_room(connect, workers):
     """Code in a third process, here a shell, sends to the sockets of the workers."""
-    socket = await connect(server=workers[0])
+    socket = await connect(socket_path("closing"), server=workers[0])
     code = """
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from chat.rooms import group_name
 
 event = {"type": "chat.message", "frame": {"message": "Closing in five minutes."}}
-async_to_sync(get_channel_layer().group_send)(group_name("lobby"), event)
+async_to_sync(get_channel_layer().group_send)(group_name("closing"), event)
 """
     command = [sys.executable, "manage.py", "shell", "-c", code]
     subprocess.run(command, cwd=STEP, env=workers[0].environment, check=True)
@@ -100,7 +105,7 @@ async def test_signing_out_on_one_process_closes_sockets_on_the_other(
     connect, workers, session
 ):
     """The other process hears of it through Redis, and closes them with 4001."""
-    socket = await connect(server=workers[0])
+    socket = await connect(socket_path("signing out"), server=workers[0])
     with Visitor(workers[1].url) as visitor:
         visitor.cookies["sessionid"] = session
         submit(visitor, "/chat/", to="/accounts/logout/")
@@ -112,7 +117,7 @@ async def test_a_token_works_once_on_all_processes_together(connect, workers, se
     with Visitor(workers[0].url) as visitor:
         visitor.cookies["sessionid"] = session
         token = submit(visitor, "/chat/", to="/api/token/").json()["token"]
-    path = f"/ws/chat/lobby/?token={token}"
+    path = f"{socket_path('token')}?token={token}"
     first = await connect(path, server=workers[0], session=None)
     second = await connect(path, server=workers[1], session=None)
     assert await close_code(second) == SIGNED_OUT
@@ -124,7 +129,8 @@ async def test_without_redis_the_people_inside_go_on(
     connect, redis, workers, session, bens_session
 ):
     """The sender sees each message, pages answer, and signing out works."""
-    one, two = [await connect(server=worker) for worker in workers]
+    path = socket_path("outage")
+    one, two = [await connect(path, server=worker) for worker in workers]
     redis.stop()
     try:
         await say(one, "still here?")
@@ -141,7 +147,9 @@ async def test_without_redis_the_people_inside_go_on(
         redis.start()
 
     # Redis is back: the processes find each other again, and nothing stored is lost.
-    one, two = [await come_back(connect, worker, bens_session) for worker in workers]
+    one, two = [
+        await come_back(connect, path, worker, bens_session) for worker in workers
+    ]
 
     async def call():
         while True:
