@@ -14,7 +14,7 @@ from course.core.processes import clean_environment, descendants, end, start_job
 from course.core.terminal import UserError
 
 PATIENCE = 20.0  # seconds for a part to start, on a busy machine
-GRACE = 15.0  # seconds for a part to stop, as in the units of step 5
+GRACE = 12.0  # seconds for a part to stop; a worker needs at most ten
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A stop signal ends a worker in time, and no stored message is lost."""
+"""A stop signal ends a worker within ten seconds, and no stored message is lost."""
 
 import asyncio
 import socket
@@ -16,7 +16,6 @@ from .helpers import SECONDS, close_code, hear, say, socket_path
 from .server import DaphneWorker, UvicornWorker
 
 RESTARTING = 1012  # uvicorn's own close code: come back
-GAVE_UP = "timeout graceful shutdown exceeded"  # uvicorn says so after eight seconds
 NO_CLOSE_FRAME = 1006  # what a browser reports when the connection just ends
 
 
@@ -49,10 +48,11 @@ def busy_database():
         database.execute("ROLLBACK")
 
 
-async def end(worker):
-    """Wait until a worker has ended, as long as the units of deploy/ wait; return its log."""
+async def seconds_to_end(worker):
+    """Wait until a worker has ended; return the seconds that it took."""
+    began = time.monotonic()
     await asyncio.to_thread(worker.process.wait, 15)
-    return worker.log.read_text()
+    return time.monotonic() - began
 
 
 async def stored_texts():
@@ -69,7 +69,7 @@ async def test_clients_are_told_to_come_back(connect, start):
         assert (await hear(each))["message"] == "last words"
     worker.process.terminate()
     assert [await close_code(each) for each in sockets] == [RESTARTING] * 10
-    assert GAVE_UP not in await end(worker)
+    assert await seconds_to_end(worker) < 5
 
 
 async def test_a_message_that_is_being_stored_is_stored(connect, start):
@@ -84,7 +84,7 @@ async def test_a_message_that_is_being_stored_is_stored(connect, start):
         worker.process.terminate()
         assert await close_code(sender) == RESTARTING
         assert worker.process.poll() is None
-    await end(worker)
+    assert await seconds_to_end(worker) < 10
     assert await stored_texts() == ["before", "in time?"]
 
 
@@ -108,7 +108,7 @@ async def test_a_client_that_comes_while_it_stops_does_not_hang(connect, start):
         with pytest.raises(ConnectionRefusedError):
             await connect(server=worker)
         writer.close()
-        await end(worker)
+        assert await seconds_to_end(worker) < 10
         asked.close()
 
 
@@ -133,12 +133,12 @@ async def test_a_client_that_does_not_read_delays_the_end_only(connect, start, a
     other = await connect(socket_path("other"), server=worker)
     await say(other, "hi")
     await hear(other)
-    began = time.monotonic()
     worker.process.terminate()
+    began = time.monotonic()
     assert await close_code(other) == RESTARTING
-    assert worker.process.poll() is None
-    assert GAVE_UP in await end(worker)
-    assert time.monotonic() - began > 7
+    assert time.monotonic() - began < 5
+    await seconds_to_end(worker)
+    assert 7 < time.monotonic() - began < 10
 
 
 async def test_daphne_closes_without_a_code(connect, start):
@@ -149,5 +149,5 @@ async def test_daphne_closes_without_a_code(connect, start):
     await hear(sender)
     worker.process.terminate()
     assert await close_code(sender) == NO_CLOSE_FRAME
-    await end(worker)
+    assert await seconds_to_end(worker) < 10
     assert await stored_texts() == ["before"]

@@ -26,8 +26,6 @@ from course.core.processes import descendants, wait_until
 from course.core.terminal import UserError
 from course.stack.part import is_alive
 
-SOON = 10.0  # seconds; a worker gives a service up after two
-
 
 @pytest.fixture(autouse=True)
 def whole(place):
@@ -198,7 +196,7 @@ def test_nobody_sees_that_a_worker_is_gone_and_no_log_has_a_token(place: Place) 
 
 @ONE
 def test_a_frozen_worker_delays_a_page_once(place: Place) -> None:
-    """When nginx gives a frozen worker up, the other one answers, also for a token.
+    """A request to a frozen worker waits ten seconds; then the other answers, also for a token.
 
     nginx does not send a form again, so a form that meets the frozen worker gets 504.
     """
@@ -211,15 +209,15 @@ def test_a_frozen_worker_delays_a_page_once(place: Place) -> None:
         began = time.monotonic()
         with ThreadPoolExecutor(20) as pool:
             forms = pool.map(
-                lambda _: requests.post(f"{url}/accounts/login/", timeout=30), range(8)
+                lambda _: requests.post(f"{url}/accounts/login/", timeout=20), range(8)
             )
-            pages = pool.map(lambda _: requests.get(f"{url}/healthz", timeout=30), range(2))
+            pages = pool.map(lambda _: requests.get(f"{url}/healthz", timeout=20), range(2))
             tokens = pool.map(lambda _: place.token(), range(2))
             assert [page.status_code for page in pages] == [200, 200]
             assert all(tokens)
             # Without a CSRF token, the worker that answers says 403.
             assert {form.status_code for form in forms} == {403, 504}
-        assert time.monotonic() - began > 5
+        assert 5 < time.monotonic() - began < 15
     finally:
         os.kill(worker.pid, signal.SIGCONT)
 
@@ -254,18 +252,20 @@ def test_a_database_that_hangs_is_an_error(place: Place) -> None:
 
 @ONE
 @pytest.mark.parametrize("name", ["postgres", "redis1"])
-def test_a_service_that_is_gone_is_an_error(place: Place, name: str) -> None:
+def test_a_service_that_is_gone_is_an_error_within_seconds(place: Place, name: str) -> None:
     """The workers answer 503, and work again when the service is back with its data."""
     urls = place.stack.worker_urls
     place.stack.parts[name].stop(signal.SIGKILL)
     # Only one Redis of two is gone, and each check asks either of them, so check several times.
     times = 1 if name == "postgres" else 8
-    asked = [requests.get(f"{url}/readyz", timeout=SOON) for url in urls * times]
+    asked = [requests.get(f"{url}/readyz", timeout=30) for url in urls * times]
     assert 503 in [answer.status_code for answer in asked]
+    assert max(answer.elapsed.total_seconds() for answer in asked) < 2.5
     fields = {"username": "ben", "password": "wrong"}
-    answer = requests.post(f"{urls[0]}/api/token/", json=fields, timeout=SOON)
+    answer = requests.post(f"{urls[0]}/api/token/", json=fields, timeout=40)
     assert answer.status_code == 503
     assert "does not work at the moment" in answer.json()["error"]
+    assert answer.elapsed.total_seconds() < 4
     place.mend()
     assert place.token()
 
