@@ -13,6 +13,7 @@ from course.core.ports import HOST
 from course.core.processes import processor_seconds, wait_until
 from course.stack.stack import Stack
 
+SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
 # Seconds that a worker may compute before it answers a person. A busy machine takes longer, but it
 # computes the same.
 PROMPT = 1.0
@@ -22,18 +23,11 @@ EACH = 25  # sockets of each pupil: one person may have 50 open in a worker
 TOO_SLOW = 4013
 
 
-def count_work(stack: Stack, crowd: Crowd) -> None:
-    """Let the clients past nginx measure their waits in the processor time of their worker."""
-    for client, name in zip(crowd.direct, stack.worker_names, strict=True):
-        client.clock = partial(processor_seconds, stack.parts[name].pid)
-
-
-def most_work(clients: list[Client]) -> float:
-    """Return the most seconds that a worker computed until a client received its own message."""
+def slowest_answer(*clients: Client) -> float:
+    """Return the longest time until a client received its own message, by the client's clock."""
     return max(seconds for client in clients for seconds in client.answers)
 
 
-@LINUX
 @ONE
 def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
     """A client that stops reading gets 4013, reconnects and catches up; nobody else waits."""
@@ -45,7 +39,6 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
     for crier in criers:
         # Each variation selector takes four bytes on the wire, and no space on a page.
         crier.window, crier.padding = 4, "\U000e0100" * 900 + "."
-    count_work(stack, crowd)
     others = [*criers, *crowd.near, *crowd.direct]
     with crowd.fault(), crowd.calm():
         crowd.join(deaf, *criers)
@@ -62,8 +55,7 @@ def test_a_client_stops_reading(stack: Stack, crowd: Crowd) -> None:
         assert wait_until(lambda: bool(deaf.codes), 30), (heard, len(deaf.log))
     assert heard < 100
     assert crowd.lost == {"deaf": [TOO_SLOW]}
-    print(f"answers took {most_work(crowd.direct):.2f} s of a worker")
-    assert most_work(crowd.direct) < PROMPT
+    assert slowest_answer(*crowd.near, *crowd.direct) < SANE
 
 
 @LINUX
@@ -73,14 +65,14 @@ def test_a_class_comes_back_at_once(stack: Stack, crowd: Crowd, vanished: Vanish
     pupils = [crowd.client(f"{who} {n}", stack.url, who=who) for who in PUPILS for n in range(EACH)]
     for each in [*crowd.near, *crowd.direct, crowd.terminal, crowd.window]:
         each.pace = 1
-    count_work(stack, crowd)
+    for client, name in zip(crowd.direct, stack.worker_names, strict=True):
+        client.clock = partial(processor_seconds, stack.parts[name].pid)
     with crowd.fault():
         crowd.join(*pupils)
         stack.parts["nginx"].restart(signal.SIGKILL)
     assert all(client.codes for client in pupils)
     assert all(client.codes == [] for client in crowd.direct)
-    print(f"answers took {most_work(crowd.direct):.2f} s of a worker")
-    assert most_work(crowd.direct) < PROMPT
+    assert slowest_answer(*crowd.direct) < PROMPT
 
 
 @ONE
