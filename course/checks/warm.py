@@ -1,7 +1,6 @@
 """Start modules in copies of a process that has imported Django, Channels and Daphne already.
 
-These imports take most of a server's start. A copy imports the project itself, as a process that
-starts anew does.
+These imports take most of a server's start. Each copy then imports the project.
 """
 
 import os
@@ -81,8 +80,8 @@ def start_module(
 ) -> Copy | subprocess.Popen[bytes]:
     """Start `python -m` with these words, as `start_job` does; return the process.
 
-    A copy ends without the last words of a Python process, such as those about lost exceptions. If
-    a test wants these, the process is not to be `copied`.
+    At its end, a copy does not report exceptions that were lost in tasks. A test that reads such a
+    report needs a process that is not `copied`.
     """
     if not copied or os.name == "nt":  # Windows cannot copy a process
         return start_job([sys.executable, "-m", *words], log, cwd, env)

@@ -1,7 +1,8 @@
 """Several server processes, one Redis: everybody in a room hears everybody.
 
-Each test has a room of its own. Redis may deliver the last event of the test before
-late. In the same room, its number would stand for a message of the new test.
+Each test has its own room. The database is empty when a test starts, so numbers begin
+again at 1. In a shared room, a late event of an earlier test would have the number of
+a new message, and the room would drop the new message.
 """
 
 import asyncio

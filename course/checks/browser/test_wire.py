@@ -178,7 +178,7 @@ def test_a_burst_on_a_projector_and_on_a_phone(traced, new_context, size):
 
 
 def test_the_buttons_stay_beside_a_wide_diagram(new_context):
-    """Many tabs are wider than the window; the diagram moves sideways, and the buttons stay."""
+    """A diagram that is wider than the window scrolls sideways, and the buttons stay."""
     with Collector(free_port()) as collector:
         for number in range(1, 21):
             collector.put(Event(number, "connect", f"tab {number}", f"consumer {number}"))

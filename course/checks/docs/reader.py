@@ -222,7 +222,8 @@ def follow(
     (folder / ".venv").symlink_to(sys.prefix)
     for copied in [ROOT / "docs", *ROOT.glob("step0*")]:
         (folder / copied.name).symlink_to(copied)
-    has_end = any(part.note == "end" for part in read(file))  # the page shows a server's last words
+    # The page shows what the server reports at its end.
+    has_end = any(part.note == "end" for part in read(file))
     reader, namespace = Reader(folder, browser, not has_end), names()
     page = browser.new_context().new_page()
     page.set_default_timeout(SECONDS * 1000)

@@ -98,7 +98,7 @@ class Client:
         self.written: dict[str, str] = {}
         self.waiting: dict[str, Waiting] = {}
         self.clock = time.monotonic  # or the processor time of a worker, in seconds
-        self.answers: list[float] = []  # what the clock counted until each message came back
+        self.answers: list[float] = []  # how long each message took to come back, by `clock`
         self.codes: list[int | str] = []
         self.repeats: list[dict[str, object]] = []  # error frames that ask to send again
         self.again: Counter[str] = Counter()  # repeated answers that are allowed, by client_id

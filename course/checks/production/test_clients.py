@@ -14,8 +14,8 @@ from course.core.processes import processor_seconds, wait_until
 from course.stack.stack import Stack
 
 SANE = 3.0  # seconds for an answer, on a machine where everything shares two processors
-# Seconds that a worker may compute before it answers a person. A busy machine takes longer, but it
-# computes the same.
+# Seconds of processor time that a worker may need before it answers a person. On a busy machine, an
+# answer takes more time, but the same processor time.
 PROMPT = 1.0
 BUFFERED = 300  # messages of four kilobytes that the systems buffer for a client
 OUTBOX = 1000  # messages that wait for one client in a worker

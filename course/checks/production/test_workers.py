@@ -49,7 +49,7 @@ def test_a_worker_freezes(stack: Stack, crowd: Crowd) -> None:
         os.kill(stack.parts["worker1"].pid, signal.SIGSTOP)
         with crowd.calm(victim):
             assert wait_until(lambda: victim.codes == [GAVE_UP], 60)
-            newest = other.last  # clients of the frozen worker give up before they get it
+            newest = other.last  # the frozen worker sends it to nobody
             assert wait_until(lambda: all(each.codes or each.last >= newest for each in near), 60)
         stack.parts["worker1"].restart(signal.SIGKILL)
     assert other.codes == []
